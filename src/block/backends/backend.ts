@@ -1,0 +1,66 @@
+import type { IoUring } from '../../host/io-uring.js';
+import type { BlockRequest, RequestPool } from '../request.js';
+
+/** A back end's answer to a request that it will complete later, through the engine it shares with its sidecore. */
+export const PENDING = -1;
+
+/** What a back end can do, known when its image is opened. */
+export interface BackendAbilities {
+  /** Bytes; a multiple of 512. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly discard: boolean;
+  readonly writeZeroes: boolean;
+  readonly secureErase: boolean;
+  /** Smallest write that is no read-modify-write below us, bytes; a power of two. */
+  readonly physicalBlockBytes: number;
+}
+
+/**
+ * Where a disk's data are, as one sidecore uses them. The device has checked everything that the guest supplied: ranges lie
+ * within the disk, lengths are whole sectors, the disk may be written.
+ *
+ * Each call answers with one of `Status`, or with `PENDING` and then completes the request with
+ * `request.queue.complete(request, status)`, in a later turn of the same thread. It never throws for what storage does, and
+ * never keeps a request.
+ *
+ * Every back end passes `test/conformance/backend.ts`.
+ */
+export interface BlockBackend {
+  /** Fills the data segments from the disk. */
+  read(request: BlockRequest): number;
+  /** Stores the data segments; on stable storage already at completion if `request.durable`. */
+  write(request: BlockRequest): number;
+  /** Makes all completed writes durable. */
+  flush(request: BlockRequest): number;
+  /** Gives the room of the ranges back; what they read as afterwards is zeros. */
+  discard(request: BlockRequest): number;
+  /** Zeroes the ranges, giving their room back where `rangeUnmap` says so. */
+  writeZeroes(request: BlockRequest): number;
+  /** Overwrites the ranges so that their old content cannot be had back, then gives their room back. */
+  secureErase(request: BlockRequest): number;
+  /** The kernel's answer to the operation of this request that was in flight: a count, or a negative error number. */
+  completed(request: BlockRequest, result: number): void;
+  /** Lets go of what this thread holds. No request is in flight. */
+  close(): void;
+}
+
+/** What a sidecore lends its back ends. */
+export interface BackendHost {
+  readonly pool: RequestPool;
+  /** The sidecore's io_uring, made on first use; undefined where the kernel refuses it. */
+  uring(): IoUring | undefined;
+}
+
+/** An opened disk, on the daemon's side. */
+export interface OpenDisk<Spec> {
+  /** What a sidecore needs to make its `BlockBackend`: plain data, it crosses threads. */
+  readonly spec: Spec;
+  readonly abilities: BackendAbilities;
+  /**
+   * Makes the disk `sizeBytes` large, or, without it, takes over what its size has become from outside. Returns the new
+   * size. Throws `SidecoreError` where the back end cannot, or would lose data.
+   */
+  resize(sizeBytes?: number): number;
+  close(): void;
+}

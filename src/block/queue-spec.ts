@@ -1,0 +1,48 @@
+import type { MappedRegion } from '../guest-memory/guest-memory.js';
+import type { SplitRingLayout } from '../virtio/split-ring.js';
+import type { BackendSpec } from './backends/index.js';
+
+/** What all queues of a device have in common. Plain data. */
+export interface DeviceSpec {
+  /** Memory of its `BlockDeviceState`. */
+  readonly shared: SharedArrayBuffer;
+  readonly readOnly: boolean;
+  readonly backend: BackendSpec;
+}
+
+/** Everything a sidecore needs to serve a queue: whole, validated, and plain data. */
+export interface QueueSpec {
+  /** Identifies the queue among all of the daemon; never zero. */
+  readonly key: number;
+  /** Memory of its `QueueState`. */
+  readonly state: SharedArrayBuffer;
+  readonly device: DeviceSpec;
+  /** Guest memory; queues with the same number share one view of it. */
+  readonly memory: { readonly id: number; readonly regions: readonly MappedRegion[] };
+  readonly ring: SplitRingLayout;
+  /** Takes the ring over from a thread that died. */
+  readonly resume: boolean;
+  /** Where the ring starts, unless it is resumed. */
+  readonly nextAvail: number;
+  /** Event counters; negative if the front end gave none (it polls, or wants to be polled). */
+  readonly kickFd: number;
+  readonly callFd: number;
+  /** Whether the ring has had its first kick. */
+  readonly started: boolean;
+}
+
+/** Where a detached queue stands. */
+export interface QueuePosition {
+  /** Index of the next chain to take. */
+  readonly nextAvail: number;
+  /** Whether it has had its first kick. */
+  readonly started: boolean;
+}
+
+/** Where queues are served: attaches them to a sidecore, wherever that is. */
+export interface QueueServer {
+  /** Has the queue served from now on. `onFault` is called once if its guest breaks it. */
+  attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void>;
+  /** Ends that. Resolves when nothing of the queue is in flight any more. */
+  detach(key: number): Promise<QueuePosition>;
+}

@@ -1,0 +1,76 @@
+import { Chain } from '../virtio/chain.js';
+import type { GuestMemory } from '../guest-memory/guest-memory.js';
+import { RANGES_MAX } from '../limits.js';
+import type { BlockQueue } from './queue.js';
+import { Status } from './features.js';
+
+/**
+ * One block request, from the ring to its completion. Pooled: taken when a chain is popped, given back when its status is
+ * in the used ring.
+ *
+ * The data are `chain.segments[first … end)`, without header and status byte, in `memory`.
+ */
+export class BlockRequest {
+  /** Place in its pool; identifies the request to the kernel while it is in flight. */
+  readonly slot: number;
+  readonly chain = new Chain();
+  /** One of `RequestType`; any 32-bit number until it is checked. */
+  type = 0;
+  /** First sector, in units of 512 bytes. */
+  sector = 0.5;
+  /** Data bytes, of all segments together. */
+  dataBytes = 0;
+  /** First data segment. */
+  first = 0;
+  /** Segment after the last data segment. */
+  end = 0;
+  /** Window and offset of the status byte. */
+  statusWindow = 0;
+  statusOffset = 0;
+  /** Ranges of DISCARD, WRITE_ZEROES and SECURE_ERASE: first sector, number of sectors, whether to give room back. */
+  readonly rangeSector = new Float64Array(RANGES_MAX);
+  readonly rangeSectors = new Uint32Array(RANGES_MAX);
+  readonly rangeUnmap = new Uint8Array(RANGES_MAX);
+  rangeCount = 0;
+  /** A write that must be on stable storage before it completes (write-through). */
+  durable = false;
+  /** How far a back end has come with it: bytes, or ranges and phases; meaning as the back end likes. */
+  progress = 0;
+  step = 0;
+  /** The queue it came from and that guest's memory, while in use. */
+  queue: BlockQueue | undefined = undefined;
+  memory: GuestMemory | undefined = undefined;
+  status: number = Status.OK;
+
+  constructor(slot: number) {
+    this.slot = slot;
+  }
+}
+
+/** All requests of one sidecore. Made once; taking and giving back allocates nothing. */
+export class RequestPool {
+  readonly requests: BlockRequest[] = [];
+  readonly #free: Uint16Array;
+  #freeCount: number;
+
+  constructor(capacity: number) {
+    this.#free = new Uint16Array(capacity);
+    this.#freeCount = 0;
+    for (let slot = capacity - 1; slot >= 0; slot--) this.#free[this.#freeCount++] = slot;
+  }
+
+  /** A request, or undefined if all are in use. Slots are used lowest first, and built on first use. */
+  take(): BlockRequest | undefined {
+    if (this.#freeCount === 0) return undefined;
+    const slot = this.#free[--this.#freeCount]!;
+    const request = this.requests[slot];
+    if (request !== undefined) return request;
+    const fresh = new BlockRequest(slot);
+    this.requests[slot] = fresh;
+    return fresh;
+  }
+
+  giveBack(request: BlockRequest): void {
+    this.#free[this.#freeCount++] = request.slot;
+  }
+}

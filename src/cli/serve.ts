@@ -1,0 +1,23 @@
+import { Command } from 'commander';
+import { loadConfig } from '../daemon/config.js';
+import { Daemon } from '../daemon/daemon.js';
+import { createLog } from '../daemon/log.js';
+
+export const serveCommand = new Command('serve')
+  .description('Serve the disks of a configuration until SIGTERM or Ctrl-C.')
+  .requiredOption('-c, --config <file>', 'configuration, YAML')
+  .option('--json', 'log in JSON')
+  .action(async (options: { config: string; json?: boolean }) => {
+    const config = loadConfig(options.config);
+    const log = createLog(config.log, options.json === true);
+    const daemon = await Daemon.start(config, log);
+    await new Promise<void>((resolve) => {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+        // A second signal ends the process at once.
+        process.once(signal, () => resolve());
+      }
+    });
+    log.info('stopping: finishing what is in flight (a second Ctrl-C ends at once)');
+    await daemon.stop();
+    log.info('stopped');
+  });

@@ -1,0 +1,95 @@
+import { rmSync } from 'node:fs';
+import { createServer, request, type Server } from 'node:http';
+import { connect } from 'node:net';
+import { json } from 'node:stream/consumers';
+import { z } from 'zod';
+import { SidecoreError } from '../errors.js';
+
+/** What can be asked of a running daemon: HTTP over its control socket, JSON both ways. */
+export interface ControlHandlers {
+  /** GET /status */
+  status(): Promise<unknown>;
+  /** POST /resize */
+  resize(body: z.output<typeof resizeBody>): Promise<unknown>;
+}
+
+const resizeBody = z.strictObject({ disk: z.string(), sizeBytes: z.number().int().positive().optional() });
+
+/** The daemon's end of the control socket. Only its owner may use it. */
+export class ControlServer {
+  readonly #path: string;
+  readonly #server: Server;
+  #listening = false;
+
+  constructor(path: string, handlers: ControlHandlers) {
+    this.#path = path;
+    this.#server = createServer(async (incoming, response) => {
+      let status = 200;
+      let body: unknown;
+      try {
+        if (incoming.method === 'GET' && incoming.url === '/status') body = await handlers.status();
+        else if (incoming.method === 'POST' && incoming.url === '/resize') body = await handlers.resize(resizeBody.parse(await json(incoming)));
+        else status = 404;
+      } catch (error) {
+        status = 400;
+        const known = error instanceof SidecoreError ? error : new SidecoreError('CONFIG_INVALID', String(error));
+        body = { code: known.code, message: known.message, remedy: known.remedy };
+      }
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body ?? {}));
+    });
+  }
+
+  /** Listens; a socket that a dead daemon has left is replaced, one that is in use is an error. */
+  async start(): Promise<void> {
+    if (await isListening(this.#path)) {
+      throw new SidecoreError(
+        'SOCKET_BUSY',
+        `a sidecore daemon runs already with this run directory: ${this.#path} is in use`,
+        'Stop it first, or give this one another `run_dir:`.',
+      );
+    }
+    rmSync(this.#path, { force: true });
+    const umask = process.umask(0o077);
+    try {
+      await new Promise<void>((resolve, reject) => this.#server.once('error', reject).listen(this.#path, resolve));
+    } catch (error) {
+      throw new SidecoreError('SOCKET_PERMISSION', `cannot listen on ${this.#path}: ${(error as NodeJS.ErrnoException).code}`, 'Set `run_dir:` to a folder of your own.');
+    } finally {
+      process.umask(umask);
+    }
+    this.#listening = true;
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#listening) return;
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    }).once('error', () => resolve(false));
+  });
+}
+
+/** Asks a running daemon. Throws its error, or `DAEMON_UNREACHABLE`. */
+export async function askDaemon<T>(path: string, method: 'GET' | 'POST', url: string, body?: unknown): Promise<T> {
+  const response = await new Promise<{ status: number; body: unknown }>((resolve, reject) => {
+    const outgoing = request({ socketPath: path, method, path: url, headers: { 'content-type': 'application/json' } }, (incoming) => {
+      json(incoming).then((parsed) => resolve({ status: incoming.statusCode ?? 500, body: parsed }), reject);
+    });
+    outgoing.once('error', (error: NodeJS.ErrnoException) => {
+      const denied = error.code === 'EACCES' || error.code === 'EPERM';
+      const remedy = denied ? 'Run this as the user that runs the daemon.' : 'Is it running, and with this run directory? (--run-dir)';
+      reject(new SidecoreError('DAEMON_UNREACHABLE', `cannot reach a daemon at ${path}: ${error.code}`, remedy));
+    });
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+  if (response.status === 200) return response.body as T;
+  const { code, message, remedy } = response.body as { code: SidecoreError['code']; message: string; remedy: string };
+  throw new SidecoreError(code ?? 'DAEMON_UNREACHABLE', message ?? `the daemon answered ${response.status}`, remedy);
+}

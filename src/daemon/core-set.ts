@@ -1,0 +1,63 @@
+import { Worker } from 'node:worker_threads';
+import type { QueuePosition, QueueServer, QueueSpec } from '../block/queue-spec.js';
+import { Epoll, EPOLLIN } from '../host/epoll.js';
+import { createEventFd, signal } from '../host/eventfd.js';
+import { WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
+import { Core, type CoreListener } from './core.js';
+
+/** How sidecores are run. */
+export type Mode = 'sidecore' | 'adaptive' | 'baseline';
+
+/** Time without work after which a queue is no longer polled, ns, by mode. */
+export const IDLE_AFTER_NS: Record<Mode, number> = {
+  sidecore: Number.POSITIVE_INFINITY,
+  adaptive: 1e6,
+  baseline: 0,
+};
+
+/**
+ * All sidecores of a daemon, and which device is served by which: a device goes to the core that has the fewest. Its state
+ * is in shared memory, so that later its queues may go to different ones.
+ */
+export class CoreSet {
+  readonly cores: Core[];
+  readonly #devices: number[];
+  readonly #watcherStopFd = createEventFd();
+
+  /**
+   * @param cpus - in the modes that share cores, one sidecore for each
+   * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
+   */
+  constructor(mode: Mode, cpus: readonly number[], devices: number, listener: CoreListener) {
+    const epoll = new Epoll(1);
+    epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
+    const idleAfterNs = IDLE_AFTER_NS[mode];
+    const places = mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
+    this.cores = places.map((cpus, index) => new Core({ index, cpus, idleAfterNs, watcherFd: epoll.fd }, listener));
+    this.#devices = places.map(() => 0);
+    const setup: WatcherSetup = {
+      epollFd: epoll.fd,
+      cores: this.cores.map((core) => ({ state: core.state.buffer, bellFd: core.bellFd })),
+    };
+    new Worker(new URL('../sidecore/watcher-thread.js', import.meta.url), { name: 'watcher', workerData: setup });
+    for (const core of this.cores) core.start();
+  }
+
+  /** Chooses a core for a device. */
+  place(): { core: Core; server: QueueServer } {
+    const index = this.#devices.indexOf(Math.min(...this.#devices));
+    this.#devices[index]!++;
+    const core = this.cores[index]!;
+    const server = {
+      attach: (spec: QueueSpec, onFault: (fault: number) => void): Promise<void> => core.attach(spec, onFault),
+      detach: (key: number): Promise<QueuePosition> => core.detach(key),
+    };
+    return { core, server };
+  }
+
+  /** Ends all threads. No device is served any more. */
+  async stop(): Promise<void> {
+    await Promise.all(this.cores.map((core) => core.stop()));
+    signal(this.#watcherStopFd);
+  }
+}

@@ -1,0 +1,81 @@
+/** How far a fault reaches: nothing outside that circle may notice it. */
+export type BlastRadius = 'request' | 'queue' | 'session' | 'core' | 'process';
+
+/**
+ * Every error that this software reports, by stable code. The code is part of the interface: logs, `status` and
+ * scripts carry it, so a row is never renamed.
+ */
+export const ERROR_CODES = {
+  CONFIG_INVALID: 'process',
+  CONFIG_UNREADABLE: 'process',
+  SOCKET_BUSY: 'process',
+  SOCKET_PERMISSION: 'process',
+  SOCKET_INVALID: 'process',
+  CPU_UNUSABLE: 'process',
+  IMAGE_MISSING: 'process',
+  IMAGE_PERMISSION: 'process',
+  IMAGE_BUSY: 'process',
+  IMAGE_INVALID: 'process',
+  MEMORY_EXHAUSTED: 'process',
+  DAEMON_UNREACHABLE: 'process',
+  UNSUPPORTED_PLATFORM: 'process',
+  SYSTEM_CALL_FAILED: 'process',
+
+  CORE_DIED: 'core',
+  CORE_STALLED: 'core',
+
+  MESSAGE_INVALID: 'session',
+  MESSAGE_UNKNOWN: 'session',
+  MESSAGE_TRUNCATED: 'session',
+  MESSAGE_FDS: 'session',
+  MEMORY_TABLE_INVALID: 'session',
+  MEMORY_UNSEALED: 'session',
+  FEATURES_INVALID: 'session',
+  CONFIG_SPACE_INVALID: 'session',
+  PEER_CLOSED: 'session',
+
+  VRING_INVALID: 'queue',
+  VRING_ADDRESS_INVALID: 'queue',
+  AVAIL_INDEX_INVALID: 'queue',
+  HEAD_OUT_OF_RANGE: 'queue',
+  HEAD_IN_FLIGHT: 'queue',
+  CHAIN_TOO_LONG: 'queue',
+  NEXT_OUT_OF_RANGE: 'queue',
+  INDIRECT_INVALID: 'queue',
+  ADDRESS_INVALID: 'queue',
+  DIRECTION_INVALID: 'queue',
+  SEGMENTS_EXCEEDED: 'queue',
+  REQUEST_MALFORMED: 'queue',
+  QUEUE_CRASHED_CORE: 'queue',
+} as const satisfies Record<string, BlastRadius>;
+
+/** A stable error code. */
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** The one error class: a code, what happened, and what to do about it. */
+export class SidecoreError extends Error {
+  readonly code: ErrorCode;
+  /** One sentence that tells the operator what to do; empty if there is nothing to do. */
+  readonly remedy: string;
+
+  constructor(code: ErrorCode, message: string, remedy = '', options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'SidecoreError';
+    this.code = code;
+    this.remedy = remedy;
+  }
+
+  get radius(): BlastRadius {
+    return ERROR_CODES[this.code];
+  }
+
+  /** The one line that an operator reads. */
+  get line(): string {
+    return `${this.message} [${this.code}]${this.remedy === '' ? '' : `\n  ${this.remedy}`}`;
+  }
+}
+
+/** An assertion about our own code, never about a guest. Stays on in production. */
+export function assert(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Error(`assertion failed: ${what}`);
+}

@@ -1,0 +1,22 @@
+/**
+ * A vhost-user client in TypeScript: a front end, guest memory, and a virtio-blk driver, for demonstrations, benchmarks and
+ * tests of any back end.
+ *
+ * @example
+ * ```ts
+ * import { BlockDriver, RequestType } from 'sidecore/guest';
+ *
+ * const disk = await BlockDriver.connect({ socket: '/run/sidecore/vm.disk0.sock', depth: 1, requestBytes: 4096 });
+ * const queue = disk.queues[0]!;
+ * queue.submit(0, RequestType.IN, 0, 4096);
+ * queue.publish();
+ * while (queue.take() < 0);
+ * console.log(disk.ram.bytes.subarray(queue.dataAddress(0), queue.dataAddress(0) + 64));
+ * disk.close();
+ * ```
+ */
+export { RequestType, SECTOR_BYTES, Status } from '../block/features.js';
+export { BlockDriver, type BlockDriverOptions, BlockDriverQueue } from './block-driver.js';
+export { FrontEnd } from './front-end.js';
+export { GuestRam } from './ram.js';
+export { SplitDriver } from './split-driver.js';

@@ -1,0 +1,89 @@
+import koffi from 'koffi';
+import { check, declare, errno, errorText } from './libc.js';
+import { SidecoreError } from '../errors.js';
+
+const mmapCall = declare('intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)');
+const munmapCall = declare('int munmap(intptr_t address, size_t length)');
+const madviseCall = declare('int madvise(intptr_t address, size_t length, int advice)');
+const memfdCreate = declare('int memfd_create(const char *name, unsigned int flags)');
+const ftruncate = declare('int ftruncate(int fd, int64_t length)');
+const fcntl = declare('int fcntl(int fd, int command, intptr_t argument)');
+
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+const MADV_DONTNEED = 4;
+const MADV_DONTDUMP = 16;
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+const F_SEAL_SHRINK = 2;
+
+/** Size of a page of memory, bytes. */
+export const PAGE_BYTES = 4096;
+
+/** A stretch of this process's address space that was mapped by us. The address is good in every thread. */
+export interface MemoryMap {
+  /** Address in this process. */
+  readonly address: number;
+  /** Length, bytes. */
+  readonly length: number;
+}
+
+function mapped(address: number, length: number, what: string): MemoryMap {
+  if (address === -1) {
+    throw new SidecoreError('MEMORY_EXHAUSTED', `cannot map ${length} bytes of ${what}: ${errorText(errno())}`);
+  }
+  return { address, length };
+}
+
+/** Maps a shared file at a page-aligned offset. The caller has made sure that the file is long enough. */
+export function mapFile(fd: number, offset: number, length: number): MemoryMap {
+  const flags = MAP_SHARED | MAP_NORESERVE;
+  const map = mapped(Number(mmapCall(0, length, PROT_READ_WRITE, flags, fd, offset)), length, 'a file');
+  madviseCall(map.address, map.length, MADV_DONTDUMP);
+  return map;
+}
+
+/** Maps zeroed memory that takes up room only where it is touched. */
+export function mapAnonymous(length: number): MemoryMap {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  return mapped(Number(mmapCall(0, length, PROT_READ_WRITE, flags, -1, 0)), length, 'memory');
+}
+
+/** Gives the memory back. No view of it may be used afterwards. */
+export function unmap(map: MemoryMap): void {
+  check(munmapCall(map.address, map.length), 'munmap');
+}
+
+/** Gives pages of anonymous memory back; they read as zeros from then on. Address and length in whole pages. */
+export function forgetPages(address: number, length: number): void {
+  check(madviseCall(address, length, MADV_DONTNEED), 'madvise');
+}
+
+/** A view of mapped memory, without a copy, as the caller's thread sees it. */
+export function viewMemory(address: number, length: number): ArrayBuffer {
+  return koffi.view(address, length) as ArrayBuffer;
+}
+
+/** A new memory file that cannot shrink: what a front end shares with a back end. Returns its descriptor. */
+export function createSealedMemory(name: string, length: number): number {
+  const fd = check(memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), 'memfd_create');
+  check(ftruncate(fd, length), `cannot make ${length} bytes of memory`);
+  check(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 'cannot seal memory');
+  return fd;
+}
+
+/**
+ * Makes sure that the other side cannot cut the file short under our mapping: touching a lost page is SIGBUS, which ends
+ * the whole process. True if the file is sealed against shrinking, by its owner or by us.
+ */
+export function sealAgainstShrinking(fd: number): boolean {
+  const seals: number = fcntl(fd, F_GET_SEALS, 0);
+  if (seals < 0) return false;
+  if ((seals & F_SEAL_SHRINK) !== 0) return true;
+  return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) === 0;
+}

@@ -1,0 +1,81 @@
+/**
+ * Every limit of the system, with its unit and its reason. Nothing that a guest or a front end supplies is used
+ * before it was held against one of these.
+ */
+
+// --- vhost-user -----------------------------------------------------------------------------------------------
+
+/** File descriptors in one message. VHOST_USER_MAX_FDS of every public implementation. */
+export const MESSAGE_FDS_MAX = 8;
+/** Payload of one message, bytes. The largest defined one (a memory table of 8 regions) has 264, a config 268. */
+export const MESSAGE_PAYLOAD_BYTES_MAX = 4096;
+/** Regions in one SET_MEM_TABLE. Fixed by the size of the message. */
+export const MEMORY_TABLE_REGIONS_MAX = 8;
+/** Memory slots offered by GET_MAX_MEM_SLOTS: QEMU's largest number of RAM slots. */
+export const MEMORY_REGIONS_MAX = 509;
+/** Guest memory of one device, bytes. */
+export const MEMORY_BYTES_MAX = 2 ** 40;
+/** Bytes of device configuration space in one GET_CONFIG or SET_CONFIG. VHOST_USER_MAX_CONFIG_SIZE. */
+export const CONFIG_SPACE_BYTES_MAX = 256;
+/** How long a second front end may wait for the first to leave before it is refused, ms. */
+export const SECOND_FRONT_END_GRACE_MS = 1000;
+/** Pause between two attempts of the client role, ms. */
+export const CONNECT_RETRY_MS = 500;
+
+// --- guest memory ---------------------------------------------------------------------------------------------
+
+/**
+ * Bytes of guest memory behind one typed array. An element index of 2^31 or more leaves V8's fast path
+ * (up to a hundred times slower), so windows stay well below it.
+ */
+export const WINDOW_BYTES = 2 ** 30;
+/** Guest physical addresses are held in doubles, so they stay below 2^52, x86's and Arm's own limit. */
+export const GUEST_ADDRESS_HIGH_MAX = 2 ** 20;
+
+// --- virtqueues -----------------------------------------------------------------------------------------------
+
+/** Entries of a ring. VIRTIO 1.3, 2.7: at most 32768, a power of two (split). */
+export const QUEUE_SIZE_MAX = 32768;
+/** Queues of one device: QEMU's, and more than guests have CPUs. */
+export const QUEUES_MAX = 64;
+/** Requests taken from one queue in one turn: bounds how long a queue makes the others wait. */
+export const BATCH_REQUESTS_MAX = 64;
+/**
+ * Data segments of one request, as told to the driver (seg_max): what a chain through a 128-entry queue holds.
+ */
+export const DATA_SEGMENTS_MAX = 126;
+/**
+ * Pieces of memory in one chain. Twice the data segments, because a segment that crosses windows or regions is
+ * cut, and header and status byte.
+ */
+export const CHAIN_SEGMENTS_MAX = 2 * DATA_SEGMENTS_MAX + 4;
+
+// --- virtio-blk -----------------------------------------------------------------------------------------------
+
+/** Largest data segment, bytes, as told to the driver (size_max). */
+export const SEGMENT_BYTES_MAX = 2 ** 20;
+/** Ranges in one DISCARD, WRITE_ZEROES or SECURE_ERASE. */
+export const RANGES_MAX = 16;
+/** Sectors in one range of DISCARD (32 GiB in 512-byte sectors would not fit the field's intent): 1 GiB. */
+export const DISCARD_SECTORS_MAX = 2 ** 21;
+/** Sectors in one range of WRITE_ZEROES: 32 MiB, since it may have to be written out. */
+export const WRITE_ZEROES_SECTORS_MAX = 2 ** 16;
+/** Sectors in one range of SECURE_ERASE: 32 MiB, since it is overwritten. */
+export const SECURE_ERASE_SECTORS_MAX = 2 ** 16;
+/** Largest disk, bytes: the offsets that a double holds exactly. */
+export const DISK_BYTES_MAX = 2 ** 52;
+
+// --- sidecore -------------------------------------------------------------------------------------------------
+
+/** Requests that one sidecore has in flight in its back ends; more wait in their rings. */
+export const REQUESTS_IN_FLIGHT_MAX = 4096;
+/** Requests of one queue in flight, so that one guest cannot take all of the above. */
+export const QUEUE_REQUESTS_IN_FLIGHT_MAX = 512;
+/** Entries of a sidecore's io_uring. A full ring is submitted and goes on. */
+export const IO_URING_ENTRIES = 1024;
+/** Queues on one sidecore. */
+export const CORE_QUEUES_MAX = 1024;
+/** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
+export const QUEUE_CRASHES_MAX = 3;
+/** How long a control operation may wait for a sidecore before the core counts as stalled, ms. */
+export const CORE_ANSWER_MS_MAX = 30_000;

@@ -1,0 +1,95 @@
+/** Words of a sidecore's shared state. */
+const Word = {
+  /** Counts what the core was told; a change makes it look at its mailbox and at its kicks. */
+  BELL: 0,
+  /** One while the core sleeps, or is about to: then its bell descriptor must be written too. */
+  ASLEEP: 1,
+  /** Key of the queue that is being served; zero between queues. Says who was at work when a core died. */
+  SERVING: 2,
+  /** Thread id, as /proc and top know it. */
+  THREAD: 3,
+} as const;
+
+/** Counters of a sidecore, by slot. Written by the core only. */
+const Counter = { TURNS: 0, BUSY_NS: 1, EMPTY_NS: 2, ASLEEP_NS: 3, SLEEPS: 4, POLLED: 5, WATCHED: 6 } as const;
+
+const WORD_BYTES = 4 * 16;
+
+/** What a sidecore and the daemon share: the bell, and what the core says of itself. Outlives the core's thread. */
+export class CoreState {
+  readonly buffer: SharedArrayBuffer;
+  readonly #words: Int32Array;
+  readonly #counters: Float64Array;
+
+  constructor(buffer = new SharedArrayBuffer(WORD_BYTES + 8 * Object.keys(Counter).length)) {
+    this.buffer = buffer;
+    this.#words = new Int32Array(buffer, 0, WORD_BYTES / 4);
+    this.#counters = new Float64Array(buffer, WORD_BYTES);
+  }
+
+  /** Rings the bell. True if the core sleeps, so that its bell descriptor has to be written. */
+  ring(): boolean {
+    Atomics.add(this.#words, Word.BELL, 1);
+    return Atomics.load(this.#words, Word.ASLEEP) === 1;
+  }
+
+  get bell(): number {
+    return Atomics.load(this.#words, Word.BELL);
+  }
+
+  set asleep(asleep: boolean) {
+    Atomics.store(this.#words, Word.ASLEEP, asleep ? 1 : 0);
+  }
+
+  get asleep(): boolean {
+    return Atomics.load(this.#words, Word.ASLEEP) === 1;
+  }
+
+  /** A plain store: only a look after the core's death reads it. */
+  set serving(queueKey: number) {
+    this.#words[Word.SERVING] = queueKey;
+  }
+
+  get serving(): number {
+    return Atomics.load(this.#words, Word.SERVING);
+  }
+
+  set threadId(id: number) {
+    Atomics.store(this.#words, Word.THREAD, id);
+  }
+
+  get threadId(): number {
+    return Atomics.load(this.#words, Word.THREAD);
+  }
+
+  /** Notes what a number of turns were like, from a sample of them. */
+  countTurns(turns: number, busyNs: number, emptyNs: number): void {
+    this.#counters[Counter.TURNS]! += turns;
+    this.#counters[Counter.BUSY_NS]! += busyNs;
+    this.#counters[Counter.EMPTY_NS]! += emptyNs;
+  }
+
+  countSleep(ns: number): void {
+    this.#counters[Counter.SLEEPS]!++;
+    this.#counters[Counter.ASLEEP_NS]! += ns;
+  }
+
+  countQueues(polled: number, watched: number): void {
+    this.#counters[Counter.POLLED] = polled;
+    this.#counters[Counter.WATCHED] = watched;
+  }
+
+  /** Sampled times in work and in empty polling, time asleep, all ns since the start; and counts. */
+  read() {
+    const at = (slot: number) => this.#counters[slot]!;
+    return {
+      turns: at(Counter.TURNS),
+      busyNs: at(Counter.BUSY_NS),
+      emptyNs: at(Counter.EMPTY_NS),
+      asleepNs: at(Counter.ASLEEP_NS),
+      sleeps: at(Counter.SLEEPS),
+      queuesPolled: at(Counter.POLLED),
+      queuesWatched: at(Counter.WATCHED),
+    };
+  }
+}

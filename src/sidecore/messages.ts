@@ -1,0 +1,47 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { QueuePosition, QueueSpec } from '../block/queue-spec.js';
+import type { IoUringHandles } from '../host/io-uring.js';
+
+/** What the daemon tells a sidecore. Each is answered once, by its `id`. */
+export type CoreRequest =
+  | { readonly id: number; readonly op: 'attach'; readonly queue: QueueSpec }
+  /** Answered when nothing of the queue is in flight any more. */
+  | { readonly id: number; readonly op: 'detach'; readonly key: number }
+  /** Answered when nothing of any queue is in flight; the thread ends then. */
+  | { readonly id: number; readonly op: 'stop' };
+
+/** What a sidecore tells the daemon. */
+export type CoreMessage =
+  /** It has made its io_uring, which must be retired if the thread dies. */
+  | { readonly event: 'uring'; readonly handles: IoUringHandles }
+  | { readonly event: 'answer'; readonly id: number; readonly position?: QueuePosition; readonly error?: string }
+  | { readonly event: 'fault'; readonly key: number; readonly fault: number };
+
+/** How a sidecore's thread is set up. */
+export interface CoreSetup {
+  readonly cpus: readonly number[];
+  /**
+   * When it stops polling a queue and waits for its kick, ns without work: never (`Infinity`), after a while, or at once
+   * (zero: paravirtual I/O as it is without a sidecore).
+   */
+  readonly idleAfterNs: number;
+  /** Memory of its `CoreState`. */
+  readonly state: SharedArrayBuffer;
+  /** Event counter that wakes it when it sleeps. */
+  readonly bellFd: number;
+  /** Epoll instance of the watcher thread. */
+  readonly watcherFd: number;
+  /** Its number in that instance. */
+  readonly index: number;
+  /** Carries `CoreRequest` here and `CoreMessage` back. */
+  readonly mailbox: MessagePort;
+}
+
+/** Token of the event counter that ends the thread. */
+export const WATCHER_STOP = 0xffffffff;
+
+/** What the watcher thread is told: its epoll instance, and each sidecore's state and bell. */
+export interface WatcherSetup {
+  readonly epollFd: number;
+  readonly cores: readonly { readonly state: SharedArrayBuffer; readonly bellFd: number }[];
+}

@@ -1,0 +1,47 @@
+import type { BlockQueue } from '../block/queue.js';
+import { QueuePhase } from '../virtio/queue-state.js';
+
+/** A queue on its sidecore, with what polling and watching it takes. */
+export class ServedQueue {
+  readonly key: number;
+  readonly queue: BlockQueue;
+  /** Event counter; negative if the queue can only be polled. */
+  readonly kickFd: number;
+  /** Identifies the guest memory whose views the queue uses. */
+  readonly memoryId: number;
+  started: boolean;
+  /** In the poll list; otherwise it waits for a kick, or is being detached. */
+  polled = false;
+  /** When it last had work, ns; kept only where queues are watched when idle. */
+  lastWorkNs = 0;
+  /** The request to detach it that is waiting for its requests to finish; zero if there is none. */
+  detachId = 0;
+
+  constructor(key: number, queue: BlockQueue, kickFd: number, memoryId: number, started: boolean) {
+    this.key = key;
+    this.queue = queue;
+    this.kickFd = kickFd;
+    this.memoryId = memoryId;
+    this.started = started;
+  }
+
+  /** Marks it polled and asks the driver not to kick. */
+  poll(nowNs: number): void {
+    this.started = true;
+    this.polled = true;
+    this.lastWorkNs = nowNs;
+    this.queue.ring.suppressKicks();
+    this.queue.state.phase = QueuePhase.POLLED;
+  }
+
+  /** Marks it watched and asks for a kick; false if there is work already, and it must be polled on. */
+  watch(): boolean {
+    if (this.queue.ring.requestKicks()) {
+      this.queue.ring.suppressKicks();
+      return false;
+    }
+    this.polled = false;
+    this.queue.state.phase = QueuePhase.WATCHED;
+    return true;
+  }
+}

@@ -1,0 +1,308 @@
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { createBackend } from '../block/backends/index.js';
+import type { BackendHost } from '../block/backends/backend.js';
+import { BlockDeviceState } from '../block/device.js';
+import { BlockQueue, type QueueHost } from '../block/queue.js';
+import type { QueueSpec } from '../block/queue-spec.js';
+import { RequestPool } from '../block/request.js';
+import { assert } from '../errors.js';
+import { GuestMemory } from '../guest-memory/guest-memory.js';
+import { nowNs } from '../host/clock.js';
+import { IoUring } from '../host/io-uring.js';
+import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
+import { QueuePhase, QueueState } from '../virtio/queue-state.js';
+import { SplitRing } from '../virtio/split-ring.js';
+import { CoreState } from './core-state.js';
+import { Doorway } from './doorway.js';
+import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
+import { ServedQueue } from './served-queue.js';
+
+/** One turn in so many is timed, to tell work from empty polling without a clock in every turn. */
+const SAMPLE_TURNS = 64;
+/** Turns between two looks for idle queues. */
+const IDLE_CHECK_TURNS = 32;
+
+/**
+ * A sidecore: the loop of one thread that serves the queues of many guests. In turn it takes up to a batch from each polled
+ * queue, starts the requests, publishes what is complete, and collects what the kernel has finished.
+ *
+ * It never waits and never allocates while there is work. The mailbox is looked at when the bell has rung.
+ */
+export class Sidecore implements QueueHost, BackendHost {
+  readonly pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
+  readonly #state: CoreState;
+  readonly #mailbox: MessagePort;
+  readonly #idleAfterNs: number;
+  readonly #doorway: Doorway;
+  readonly #queues = new Map<number, ServedQueue>();
+  readonly #memories = new Map<number, GuestMemory>();
+  readonly #polled: ServedQueue[] = [];
+  readonly #closing: ServedQueue[] = [];
+  readonly #dirty: BlockQueue[] = [];
+  #dirtyCount = 0;
+  #uring: IoUring | undefined;
+  #uringTried = false;
+  #bellSeen = 0;
+  #nowNs = 0.5;
+  #stopId = 0;
+  #running = true;
+
+  constructor(setup: CoreSetup) {
+    this.#state = new CoreState(setup.state);
+    this.#mailbox = setup.mailbox;
+    this.#idleAfterNs = setup.idleAfterNs;
+    this.#doorway = new Doorway(setup);
+  }
+
+  /** Serves until it is told to stop. */
+  run(): void {
+    let turns = 0;
+    let untilIdleCheck = IDLE_CHECK_TURNS;
+    while (this.#running) {
+      if (this.#state.bell !== this.#bellSeen) {
+        this.#answerBell();
+        if (!this.#running) return;
+      }
+      if (++turns === SAMPLE_TURNS) {
+        turns = 0;
+        this.#sampledTurn();
+      } else {
+        this.#turn();
+      }
+      if (this.#idleAfterNs === Number.POSITIVE_INFINITY) {
+        if (this.#polled.length === 0 && this.#closing.length === 0) this.#sleep();
+      } else if (--untilIdleCheck === 0 || this.#idleAfterNs === 0) {
+        untilIdleCheck = IDLE_CHECK_TURNS;
+        this.#watchIdle();
+        if (this.#polled.length === 0) this.#sleep();
+      }
+    }
+  }
+
+  markDirty(queue: BlockQueue): void {
+    this.#dirty[this.#dirtyCount++] = queue;
+  }
+
+  uring(): IoUring | undefined {
+    if (!this.#uringTried) {
+      this.#uringTried = true;
+      this.#uring = IoUring.create(IO_URING_ENTRIES);
+      if (this.#uring !== undefined) this.#tell({ event: 'uring', handles: this.#uring.handles });
+    }
+    return this.#uring;
+  }
+
+  /** One look at everything that is polled. Returns how many requests it took or completed. */
+  #turn(): number {
+    const polled = this.#polled;
+    let work = 0;
+    for (let i = 0; i < polled.length; i++) {
+      const served = polled[i]!;
+      const { queue } = served;
+      this.#state.serving = served.key;
+      const taken = queue.serve(BATCH_REQUESTS_MAX);
+      if (taken > 0) {
+        work += taken;
+        served.lastWorkNs = this.#nowNs;
+        this.#publishDirty();
+      }
+      if (queue.closed) this.#dropFaulted(served);
+    }
+    const uring = this.#uring;
+    if (uring !== undefined) work += this.#turnUring(uring);
+    if (this.#closing.length > 0) this.#finishClosing();
+    return work;
+  }
+
+  #turnUring(uring: IoUring): number {
+    uring.submit();
+    const count = uring.inFlight === 0 ? 0 : uring.reap();
+    for (let i = 0; i < count; i++) {
+      const request = this.pool.requests[uring.completedData[i]!]!;
+      request.queue!.backend.completed(request, uring.completedResult[i]!);
+    }
+    if (count > 0) this.#publishDirty();
+    return count;
+  }
+
+  #sampledTurn(): void {
+    const before = nowNs();
+    const work = this.#turn();
+    const ns = nowNs() - before;
+    this.#state.countTurns(SAMPLE_TURNS, work > 0 ? ns * SAMPLE_TURNS : 0, work > 0 ? 0 : ns * SAMPLE_TURNS);
+  }
+
+  #publishDirty(): void {
+    for (let i = 0; i < this.#dirtyCount; i++) this.#dirty[i]!.publish();
+    this.#dirtyCount = 0;
+  }
+
+  /** Takes queues without work off the poll list; their kicks are watched from then on. */
+  #watchIdle(): void {
+    const polled = this.#polled;
+    if (this.#idleAfterNs > 0) this.#nowNs = nowNs();
+    for (let i = polled.length - 1; i >= 0; i--) {
+      const served = polled[i]!;
+      const idle = this.#idleAfterNs === 0 || this.#nowNs - served.lastWorkNs >= this.#idleAfterNs;
+      if (idle && served.kickFd >= 0 && served.watch()) this.#unpoll(served);
+    }
+    this.#lendDoorway();
+  }
+
+  /** Has the kicks of idle queues watched by another thread while this one is busy with others. */
+  #lendDoorway(): void {
+    if (this.#polled.length > 0 && this.#watchedCount > 0) this.#doorway.lend();
+  }
+
+  get #watchedCount(): number {
+    return this.#queues.size - this.#polled.length - this.#closing.length;
+  }
+
+  #startPolling(served: ServedQueue): void {
+    served.poll(this.#nowNs);
+    this.#polled.push(served);
+    this.#countQueues();
+  }
+
+  #unpoll(served: ServedQueue): void {
+    served.polled = false;
+    const at = this.#polled.indexOf(served);
+    if (at >= 0) this.#polled.splice(at, 1);
+    this.#countQueues();
+  }
+
+  #countQueues(): void {
+    this.#state.countQueues(this.#polled.length, this.#watchedCount);
+  }
+
+  /** Sleeps until a kick, the bell, or an answer of the kernel. */
+  #sleep(): void {
+    const uring = this.#uring;
+    const before = nowNs();
+    this.#state.asleep = true;
+    const nothing = this.#state.bell === this.#bellSeen && (uring === undefined || !uring.hasCompletions);
+    if (nothing) this.#doorway.wait(uring !== undefined && uring.inFlight > 0 ? uring.fd : -1);
+    this.#state.asleep = false;
+    if (!nothing) return;
+    this.#nowNs = nowNs();
+    this.#state.countSleep(this.#nowNs - before);
+    this.#takeKicks();
+  }
+
+  /** Polls the queues that were kicked, as the doorway's last look found them. */
+  #takeKicks(): void {
+    for (let i = 0; i < this.#doorway.kickedCount; i++) {
+      const served = this.#queues.get(this.#doorway.kicked[i]!);
+      if (served !== undefined && !served.polled && !served.queue.closed) this.#startPolling(served);
+    }
+  }
+
+  #answerBell(): void {
+    this.#bellSeen = this.#state.bell;
+    this.#doorway.look();
+    this.#takeKicks();
+    for (let mail = receiveMessageOnPort(this.#mailbox); mail; mail = receiveMessageOnPort(this.#mailbox)) {
+      this.#handle(mail.message as CoreRequest);
+    }
+    this.#lendDoorway();
+  }
+
+  #handle(request: CoreRequest): void {
+    switch (request.op) {
+      case 'attach':
+        return this.#attach(request.id, request.queue);
+      case 'detach':
+        return this.#detach(request.id, request.key);
+      case 'stop':
+        this.#stopId = request.id;
+        for (const served of [...this.#queues.values()]) this.#close(served, 0);
+        return this.#finishClosing();
+    }
+  }
+
+  #attach(id: number, spec: QueueSpec): void {
+    try {
+      assert(this.#queues.size < CORE_QUEUES_MAX && !this.#queues.has(spec.key), 'the core has room for the queue');
+      const state = new QueueState(spec.state);
+      const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
+      const ring = new SplitRing(spec.ring, memory, state.inflight, spec.resume, spec.nextAvail);
+      const queue = new BlockQueue({
+        ring,
+        memory,
+        state,
+        device: new BlockDeviceState(spec.device.shared),
+        readOnly: spec.device.readOnly,
+        backend: createBackend(spec.device.backend, this),
+        host: this,
+        callFd: spec.callFd,
+      });
+      const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
+      if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
+      this.#memories.set(spec.memory.id, memory);
+      this.#queues.set(spec.key, served);
+      if (spec.resume) {
+        queue.retakeUnfinished();
+        this.#publishDirty();
+      }
+      if (served.started || served.kickFd < 0 || !served.watch()) this.#startPolling(served);
+      this.#countQueues();
+      this.#tell({ event: 'answer', id });
+    } catch (error) {
+      this.#tell({ event: 'answer', id, error: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  #detach(id: number, key: number): void {
+    const served = this.#queues.get(key);
+    if (served === undefined) return this.#tell({ event: 'answer', id, error: 'the core does not have that queue' });
+    this.#close(served, id);
+    this.#finishClosing();
+  }
+
+  /** Takes nothing more from the queue; `#finishClosing` lets go of it once nothing of it is in flight. */
+  #close(served: ServedQueue, detachId: number): void {
+    served.queue.closed = true;
+    served.detachId = detachId;
+    this.#unpoll(served);
+    if (served.kickFd >= 0) this.#doorway.shut(served.kickFd);
+    this.#closing.push(served);
+  }
+
+  #finishClosing(): void {
+    for (let i = this.#closing.length - 1; i >= 0; i--) {
+      const served = this.#closing[i]!;
+      if (served.queue.inFlight > 0) continue;
+      this.#closing.splice(i, 1);
+      this.#release(served);
+    }
+    if (this.#stopId === 0 || this.#queues.size > 0) return;
+    this.#uring?.close();
+    this.#tell({ event: 'answer', id: this.#stopId });
+    this.#running = false;
+  }
+
+  #release(served: ServedQueue): void {
+    const { queue } = served;
+    queue.close();
+    this.#queues.delete(served.key);
+    if (![...this.#queues.values()].some((other) => other.memoryId === served.memoryId)) {
+      this.#memories.delete(served.memoryId);
+    }
+    if (queue.state.fault === 0) queue.state.phase = QueuePhase.STOPPED;
+    this.#countQueues();
+    if (served.detachId === 0) return;
+    const position = { nextAvail: queue.ring.nextAvail, started: served.started };
+    this.#tell({ event: 'answer', id: served.detachId, position });
+  }
+
+  /** A queue that its guest has broken is not looked at again, until its front end sets it up anew. */
+  #dropFaulted(served: ServedQueue): void {
+    this.#unpoll(served);
+    served.queue.state.phase = QueuePhase.FAULTED;
+    this.#tell({ event: 'fault', key: served.key, fault: served.queue.state.fault });
+  }
+
+  #tell(message: CoreMessage): void {
+    this.#mailbox.postMessage(message);
+  }
+}

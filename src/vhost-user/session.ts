@@ -1,0 +1,335 @@
+import type { BlockDevice } from '../block/device.js';
+import type { DeviceSpec, QueueServer } from '../block/queue-spec.js';
+import { type ErrorCode, SidecoreError } from '../errors.js';
+import { close } from '../host/libc.js';
+import { MEMORY_REGIONS_MAX } from '../limits.js';
+import { RING_FEATURES } from '../virtio/features.js';
+import { type ConfigMessage, decode, encode, type RegionMessage, type VringAddress, type VringFd, type VringState } from './codec.js';
+import { Connection, type Message } from './connection.js';
+import { MemoryTable } from './memory-table.js';
+import { BACKEND_MESSAGES, Flag, type MessageName, messageName, messageRow, PAYLOADS, PROTOCOL_FEATURES } from './messages.js';
+import { Vring, type VringContext } from './vring.js';
+
+/** What a session serves, and for whom. */
+export interface SessionSetup {
+  readonly device: BlockDevice;
+  readonly spec: DeviceSpec;
+  readonly server: QueueServer;
+  readonly allowUnsealedMemory: boolean;
+  /** Told once for each fault, with its code and what happened. */
+  onFault(code: ErrorCode, text: string): void;
+}
+
+const OFFERED_PROTOCOL_FEATURES = Object.values(PROTOCOL_FEATURES).reduce((all, bit) => all | bit, 0n);
+
+const OK = 0n;
+const FAILED = 1n;
+
+/**
+ * One front end's conversation, from its connection to its end: answers its messages one after the other, keeps what they
+ * set up, and has complete rings served. Everything it set up goes with it.
+ */
+export class Session {
+  readonly vrings: Vring[];
+  readonly memory: MemoryTable;
+  readonly #setup: SessionSetup;
+  readonly #connection: Connection;
+  #features = 0n;
+  #protocolFeatures = 0n;
+  #status = 0;
+  #backendChannel: Connection | undefined;
+
+  constructor(setup: SessionSetup, socketFd: number) {
+    this.#setup = setup;
+    this.#connection = new Connection(socketFd);
+    this.memory = new MemoryTable(setup.allowUnsealedMemory);
+    this.vrings = Array.from({ length: setup.device.options.queues }, (_, index) => new Vring(index));
+  }
+
+  get features(): bigint {
+    return this.#features;
+  }
+
+  get protocolFeatures(): bigint {
+    return this.#protocolFeatures;
+  }
+
+  /** Answers messages until the front end leaves, breaks the protocol, or `close` is called. Never throws. */
+  async run(): Promise<void> {
+    try {
+      for (let message = await this.#connection.receive(); message; message = await this.#connection.receive()) {
+        await this.#answer(message);
+      }
+    } catch (error) {
+      this.#report(error);
+    }
+    await this.#end();
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  /** Tells the front end to read the configuration space again; false if it has given us no way to. */
+  async notifyConfigChange(): Promise<boolean> {
+    if (this.#backendChannel === undefined) return false;
+    try {
+      await this.#backendChannel.send(BACKEND_MESSAGES.CONFIG_CHANGE, 0, Buffer.alloc(0));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #answer(message: Message): Promise<void> {
+    const fds = [...message.fds];
+    try {
+      const name = messageName(message.id);
+      const needsReply = this.#hasProtocol('REPLY_ACK') && (message.flags & Flag.NEED_REPLY) !== 0;
+      let reply: Buffer | undefined;
+      let error: unknown;
+      try {
+        if (name === undefined) throw new SidecoreError('MESSAGE_UNKNOWN', `message ${message.id} is not known here`);
+        this.#check(name, message);
+        reply = (await HANDLERS[name](this, message.payload, fds)) ?? undefined;
+      } catch (caught) {
+        error = caught;
+      }
+      const hasOwnReply = name !== undefined && messageRow(name).reply !== undefined;
+      if (error !== undefined && (!needsReply || hasOwnReply)) throw error;
+      if (error !== undefined) this.#report(error);
+      if (reply !== undefined) await this.#reply(message.id, reply);
+      else if (needsReply && !hasOwnReply) await this.#reply(message.id, encode.u64(error === undefined ? OK : FAILED));
+    } finally {
+      // What no handler has taken over.
+      for (const fd of fds) close(fd);
+    }
+  }
+
+  #reply(id: number, payload: Buffer): Promise<void> {
+    return this.#connection.send(id, Flag.REPLY, payload);
+  }
+
+  /** Holds a message against its row of the table. */
+  #check(name: MessageName, { flags, payload, fds }: Message): void {
+    const row = messageRow(name);
+    const { bytes, exact } = PAYLOADS[row.payload];
+    if ((flags & Flag.VERSION_MASK) !== Flag.VERSION) throw new SidecoreError('MESSAGE_INVALID', `${name} has version ${flags & 3}, not 1`);
+    if (payload.length < bytes || (exact && payload.length > bytes)) {
+      throw new SidecoreError('MESSAGE_INVALID', `${name} has ${payload.length} bytes, its payload has ${bytes}`);
+    }
+    if (fds.length > row.fdsMax) {
+      throw new SidecoreError('MESSAGE_FDS', `${name} came with ${fds.length} descriptors, at most ${row.fdsMax} are its`);
+    }
+    if (row.needs !== undefined && !this.#hasProtocol(row.needs)) {
+      throw new SidecoreError('MESSAGE_INVALID', `${name} needs the protocol feature ${row.needs}, which was not negotiated`);
+    }
+  }
+
+  #report(error: unknown): void {
+    if (error instanceof SidecoreError) this.#setup.onFault(error.code, error.remedy ? `${error.message}. ${error.remedy}` : error.message);
+    else this.#setup.onFault('MESSAGE_INVALID', error instanceof Error ? error.message : String(error));
+  }
+
+  async #end(): Promise<void> {
+    this.close();
+    this.#backendChannel?.close();
+    await this.#reset();
+    for (const vring of this.vrings) vring.reset();
+    this.memory.clear();
+    this.#setup.device.reset();
+  }
+
+  #hasProtocol(feature: keyof typeof PROTOCOL_FEATURES): boolean {
+    return (this.#protocolFeatures & PROTOCOL_FEATURES[feature]) !== 0n;
+  }
+
+  get #context(): VringContext {
+    const { server, spec, onFault } = this.#setup;
+    return {
+      server,
+      device: spec,
+      memory: this.memory,
+      features: this.#features,
+      onFault: (vring, code) => onFault(code, `queue ${vring.index} was stopped`),
+    };
+  }
+
+  #vring(index: number): Vring {
+    const vring = this.vrings[index];
+    if (vring === undefined) throw new SidecoreError('VRING_INVALID', `there is no ring ${index}, only ${this.vrings.length}`);
+    return vring;
+  }
+
+  /** Changes one ring: takes it back, changes it, and has it served again if it is complete. */
+  async #change(index: number, change: (vring: Vring) => void): Promise<void> {
+    const vring = this.#vring(index);
+    await vring.pause(this.#context);
+    try {
+      change(vring);
+    } finally {
+      await vring.resume(this.#context);
+    }
+  }
+
+  /** Changes guest memory under all rings. */
+  async #changeMemory(change: () => void): Promise<void> {
+    await Promise.all(this.vrings.map((vring) => vring.pause(this.#context)));
+    try {
+      change();
+    } finally {
+      await Promise.all(this.vrings.map((vring) => vring.resume(this.#context)));
+    }
+  }
+
+  /** Stops and disables all rings; the device is as before any driver. */
+  async #reset(): Promise<void> {
+    await Promise.all(this.vrings.map((vring) => vring.pause(this.#context)));
+    for (const vring of this.vrings) {
+      vring.stop();
+      vring.enabled = false;
+      vring.nextAvail = 0;
+    }
+    this.#status = 0;
+    this.#setup.device.reset();
+  }
+
+  getFeatures(): bigint {
+    return this.#setup.device.offeredFeatures;
+  }
+
+  async setFeatures(features: bigint): Promise<void> {
+    const unknown = features & ~this.#setup.device.offeredFeatures;
+    if (unknown !== 0n) throw new SidecoreError('FEATURES_INVALID', `features 0x${unknown.toString(16)} were never offered`);
+    await this.#changeMemory(() => {
+      this.#features = features;
+      this.#setup.device.negotiate(features);
+      // Without protocol features there is no ENABLE message: rings are enabled from the start.
+      if ((features & RING_FEATURES.VHOST_USER_PROTOCOL_FEATURES) === 0n) for (const vring of this.vrings) vring.enabled = true;
+    });
+  }
+
+  setProtocolFeatures(features: bigint): void {
+    const unknown = features & ~OFFERED_PROTOCOL_FEATURES;
+    if (unknown !== 0n) throw new SidecoreError('FEATURES_INVALID', `protocol features 0x${unknown.toString(16)} were never offered`);
+    this.#protocolFeatures = features;
+  }
+
+  setMemoryTable(regions: readonly RegionMessage[], fds: readonly number[]): Promise<void> {
+    return this.#changeMemory(() => this.memory.set(regions, fds));
+  }
+
+  addMemoryRegion(region: RegionMessage, fd: number | undefined): Promise<void> {
+    if (fd === undefined) throw new SidecoreError('MESSAGE_FDS', 'ADD_MEM_REG came without a descriptor');
+    return this.#changeMemory(() => this.memory.add(region, fd));
+  }
+
+  removeMemoryRegion(region: RegionMessage): Promise<void> {
+    return this.#changeMemory(() => this.memory.remove(region));
+  }
+
+  setVringNum({ index, num }: VringState): Promise<void> {
+    return this.#change(index, (vring) => vring.setSize(num));
+  }
+
+  setVringAddress(address: VringAddress): Promise<void> {
+    return this.#change(address.index, (vring) => vring.setAddress(address));
+  }
+
+  setVringBase({ index, num }: VringState): Promise<void> {
+    return this.#change(index, (vring) => vring.setBase(num));
+  }
+
+  setVringEnable({ index, num }: VringState): Promise<void> {
+    return this.#change(index, (vring) => {
+      vring.enabled = num !== 0;
+    });
+  }
+
+  /** Stops the ring and tells where it stands. */
+  async getVringBase(index: number): Promise<VringState> {
+    const vring = this.#vring(index);
+    await vring.pause(this.#context);
+    vring.stop();
+    return { index, num: vring.nextAvail };
+  }
+
+  /** Gives a ring one of its three descriptors; the ring owns it from then on. */
+  setVringFd(kind: 'Kick' | 'Call' | 'Err', { index, noFd }: VringFd, fds: number[]): Promise<void> {
+    if (!noFd && fds.length === 0) throw new SidecoreError('MESSAGE_FDS', `SET_VRING_${kind.toUpperCase()} came without its descriptor`);
+    return this.#change(index, (vring) => {
+      vring[`set${kind}`](noFd ? -1 : fds[0]!);
+      if (!noFd) fds.shift();
+    });
+  }
+
+  /** Reads configuration space; an empty reply says that there is no such part of it. */
+  getConfig(payload: Buffer): Buffer {
+    try {
+      const { offset, flags, bytes } = decode.config(payload);
+      return encode.config({ offset, flags, bytes: this.#setup.device.readConfig(offset, bytes.length) });
+    } catch (error) {
+      this.#report(error);
+      return Buffer.alloc(0);
+    }
+  }
+
+  setConfig({ offset, bytes }: ConfigMessage): void {
+    if (!this.#setup.device.writeConfig(offset, bytes)) {
+      throw new SidecoreError('CONFIG_SPACE_INVALID', `configuration space cannot be written at ${offset}`);
+    }
+  }
+
+  setBackendChannel(fd: number | undefined): void {
+    if (fd === undefined) throw new SidecoreError('MESSAGE_FDS', 'SET_BACKEND_REQ_FD came without a descriptor');
+    this.#backendChannel?.close();
+    this.#backendChannel = new Connection(fd);
+  }
+
+  getStatus(): number {
+    return this.#status;
+  }
+
+  /** Device status as the driver has set it; zero resets the device. VIRTIO 1.3, 2.1 */
+  async setStatus(status: bigint): Promise<void> {
+    if (status === 0n) await this.#reset();
+    this.#status = Number(status & 0xffn);
+  }
+
+  reset(): Promise<void> {
+    return this.#reset();
+  }
+}
+
+/** Answers one message: the payload of its reply, if it has one of its own. Takes over descriptors by removing them. */
+type Handler = (session: Session, payload: Buffer, fds: number[]) => Promise<Buffer | undefined | void> | Buffer | void;
+
+/** One handler for each row of the table: a missing one does not compile. */
+const HANDLERS: Record<MessageName, Handler> = {
+  GET_FEATURES: (session) => encode.u64(session.getFeatures()),
+  SET_FEATURES: (session, payload) => session.setFeatures(decode.u64(payload)),
+  GET_PROTOCOL_FEATURES: () => encode.u64(OFFERED_PROTOCOL_FEATURES),
+  SET_PROTOCOL_FEATURES: (session, payload) => session.setProtocolFeatures(decode.u64(payload)),
+  SET_OWNER: () => {},
+  // "No longer used": those that still send it mean "disable all rings".
+  RESET_OWNER: (session) => session.reset(),
+  RESET_DEVICE: (session) => session.reset(),
+  SET_STATUS: (session, payload) => session.setStatus(decode.u64(payload)),
+  GET_STATUS: (session) => encode.u64(BigInt(session.getStatus())),
+  GET_QUEUE_NUM: (session) => encode.u64(BigInt(session.vrings.length)),
+  GET_CONFIG: (session, payload) => session.getConfig(payload),
+  SET_CONFIG: (session, payload) => session.setConfig(decode.config(payload)),
+  SET_BACKEND_REQ_FD: (session, _payload, fds) => session.setBackendChannel(fds.shift()),
+  SET_MEM_TABLE: (session, payload, fds) => session.setMemoryTable(decode.memoryTable(payload), fds),
+  GET_MAX_MEM_SLOTS: () => encode.u64(BigInt(MEMORY_REGIONS_MAX)),
+  ADD_MEM_REG: (session, payload, fds) => session.addMemoryRegion(decode.memoryRegion(payload), fds[0]),
+  REM_MEM_REG: (session, payload) => session.removeMemoryRegion(decode.memoryRegion(payload)),
+  SET_VRING_NUM: (session, payload) => session.setVringNum(decode.vringState(payload)),
+  SET_VRING_ADDR: (session, payload) => session.setVringAddress(decode.vringAddress(payload)),
+  SET_VRING_BASE: (session, payload) => session.setVringBase(decode.vringState(payload)),
+  SET_VRING_ENABLE: (session, payload) => session.setVringEnable(decode.vringState(payload)),
+  GET_VRING_BASE: async (session, payload) => encode.vringState(await session.getVringBase(decode.vringState(payload).index)),
+  SET_VRING_KICK: (session, payload, fds) => session.setVringFd('Kick', decode.vringFd(payload), fds),
+  SET_VRING_CALL: (session, payload, fds) => session.setVringFd('Call', decode.vringFd(payload), fds),
+  SET_VRING_ERR: (session, payload, fds) => session.setVringFd('Err', decode.vringFd(payload), fds),
+};

@@ -1,0 +1,201 @@
+import { readlinkSync } from 'node:fs';
+import { faultCode } from '../block/faults.js';
+import type { DeviceSpec, QueueServer, QueueSpec } from '../block/queue-spec.js';
+import { type ErrorCode, SidecoreError } from '../errors.js';
+import { hostAddressOfUser } from '../guest-memory/guest-memory.js';
+import { signal } from '../host/eventfd.js';
+import { close, declare } from '../host/libc.js';
+import { QUEUE_SIZE_MAX } from '../limits.js';
+import { RING_FEATURES } from '../virtio/features.js';
+import { QueuePhase, QueueState } from '../virtio/queue-state.js';
+import { type SplitRingLayout, splitRingBytes } from '../virtio/split-ring.js';
+import type { VringAddress } from './codec.js';
+import type { MemoryTable } from './memory-table.js';
+
+const fcntl = declare('int fcntl(int fd, int command, intptr_t argument)');
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+
+let nextKey = 1;
+
+/** What a ring needs of its session to be served. */
+export interface VringContext {
+  readonly server: QueueServer;
+  readonly device: DeviceSpec;
+  readonly memory: MemoryTable;
+  /** Negotiated features. */
+  readonly features: bigint;
+  /** Tells the operator that the guest or the front end has broken this ring. */
+  onFault(vring: Vring, code: ErrorCode): void;
+}
+
+/**
+ * One ring as its front end sets it up, message by message, in whatever order. `resume` hands it to a sidecore once it is
+ * complete; `pause` takes it back, before anything of it may change.
+ */
+export class Vring {
+  readonly index: number;
+  readonly key = nextKey++;
+  enabled = false;
+  /** What stopped the ring; undefined while it is sound. */
+  fault: ErrorCode | undefined;
+  /** Shared with the sidecore; counts on over restarts. */
+  state: QueueState | undefined;
+  size = 0;
+  nextAvail = 0;
+  #address: VringAddress | undefined;
+  #kickFd = -1;
+  #callFd = -1;
+  #errFd = -1;
+  /** A kick descriptor, or word that there is none, has come: the ring may start. */
+  #armed = false;
+  #started = false;
+  #attached = false;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+
+  get attached(): boolean {
+    return this.#attached;
+  }
+
+  get kickFd(): number {
+    return this.#kickFd;
+  }
+
+  /** A power of two from 1 to 32768. VIRTIO 1.3, 2.7 */
+  setSize(size: number): void {
+    if (size < 1 || size > QUEUE_SIZE_MAX || (size & (size - 1)) !== 0) {
+      throw new SidecoreError('VRING_INVALID', `ring size ${size} is no power of two from 1 to ${QUEUE_SIZE_MAX}`);
+    }
+    this.size = size;
+  }
+
+  setAddress(address: VringAddress): void {
+    if (address.descriptors % 16n !== 0n || address.available % 2n !== 0n || address.used % 4n !== 0n) {
+      throw new SidecoreError('VRING_ADDRESS_INVALID', `ring ${this.index} has a part that is not aligned`);
+    }
+    this.#address = address;
+    this.fault = undefined;
+  }
+
+  setBase(nextAvail: number): void {
+    if (nextAvail > 0xffff) throw new SidecoreError('VRING_INVALID', `ring index ${nextAvail} has more than 16 bits`);
+    this.nextAvail = nextAvail;
+  }
+
+  /** Arms the ring. It starts with the first kick, or at once if there will be none because it is to be polled. */
+  setKick(fd: number): void {
+    requireEventFd(fd);
+    close(this.#kickFd);
+    this.#kickFd = fd;
+    this.#armed = true;
+    this.fault = undefined;
+  }
+
+  setCall(fd: number): void {
+    requireEventFd(fd);
+    close(this.#callFd);
+    this.#callFd = fd;
+  }
+
+  setErr(fd: number): void {
+    requireEventFd(fd);
+    close(this.#errFd);
+    this.#errFd = fd;
+  }
+
+  /** Has the ring served, if everything it needs is there. A ring that cannot be served is faulted, not retried. */
+  async resume(context: VringContext): Promise<void> {
+    if (this.#attached || !this.enabled || !this.#armed || this.fault !== undefined) return;
+    if (this.size === 0 || this.#address === undefined) return;
+    const ring = this.#layout(context, this.#address);
+    if (ring === undefined) return this.#break('VRING_ADDRESS_INVALID', context);
+    if (this.state === undefined || this.state.queueSize !== this.size) this.state = QueueState.create(this.size);
+    this.state.fault = 0;
+    this.state.phase = QueuePhase.STOPPED;
+    const spec: QueueSpec = {
+      key: this.key,
+      state: this.state.buffer,
+      device: context.device,
+      memory: { id: context.memory.id, regions: context.memory.regions },
+      ring,
+      resume: false,
+      nextAvail: this.nextAvail,
+      kickFd: this.#kickFd,
+      callFd: this.#callFd,
+      started: this.#started,
+    };
+    await context.server.attach(spec, (fault) => this.#break(faultCode(fault), context));
+    this.#attached = true;
+  }
+
+  /** Has it served no longer; nothing of it is in flight afterwards. */
+  async pause(context: Pick<VringContext, 'server'>): Promise<void> {
+    if (!this.#attached) return;
+    const position = await context.server.detach(this.key);
+    this.#attached = false;
+    this.nextAvail = position.nextAvail;
+    this.#started = position.started;
+  }
+
+  /** Back to "stopped": it waits for a new kick descriptor. The caller has paused it. */
+  stop(): void {
+    close(this.#kickFd);
+    this.#kickFd = -1;
+    this.#armed = false;
+    this.#started = false;
+  }
+
+  /** Back to how it was before any message. The caller has paused it. */
+  reset(): void {
+    this.stop();
+    close(this.#callFd);
+    close(this.#errFd);
+    this.#callFd = -1;
+    this.#errFd = -1;
+    this.#address = undefined;
+    this.size = 0;
+    this.nextAvail = 0;
+    this.enabled = false;
+    this.fault = undefined;
+  }
+
+  #break(code: ErrorCode, context: VringContext): void {
+    this.fault = code;
+    if (this.#errFd >= 0) signal(this.#errFd);
+    context.onFault(this, code);
+  }
+
+  /** Where the ring's parts are in this process; undefined if any of them is not in one region of guest memory. */
+  #layout({ memory, features }: VringContext, address: VringAddress): SplitRingLayout | undefined {
+    const { regions } = memory;
+    const bytes = splitRingBytes(this.size);
+    const descriptors = hostAddressOfUser(regions, Number(address.descriptors), bytes.descriptors);
+    const available = hostAddressOfUser(regions, Number(address.available), bytes.available);
+    const used = hostAddressOfUser(regions, Number(address.used), bytes.used);
+    if (descriptors < 0 || available < 0 || used < 0) return undefined;
+    if (descriptors % 16 !== 0 || available % 2 !== 0 || used % 4 !== 0) return undefined;
+    return {
+      size: this.size,
+      descriptors,
+      available,
+      used,
+      eventIdx: (features & RING_FEATURES.EVENT_IDX) !== 0n,
+      indirect: (features & RING_FEATURES.INDIRECT_DESC) !== 0n,
+    };
+  }
+}
+
+/**
+ * Takes nothing but event counters, and makes them non-blocking: a write to a full pipe would hold up a whole sidecore.
+ */
+function requireEventFd(fd: number): void {
+  if (fd < 0) return;
+  if (!readlinkSync(`/proc/self/fd/${fd}`).includes('[eventfd]')) {
+    throw new SidecoreError('MESSAGE_FDS', 'a ring came with a descriptor that is no eventfd');
+  }
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+}

@@ -1,0 +1,11 @@
+/** Feature bits that belong to the transport and the rings, as 64-bit masks. VIRTIO 1.3, 6; vhost-user, "Feature bits". */
+export const RING_FEATURES = {
+  /** Descriptors may point to a table of descriptors. VIRTIO 1.3, 2.7.5.3 */
+  INDIRECT_DESC: 1n << 28n,
+  /** Notifications are suppressed by index rather than by flag. VIRTIO 1.3, 2.7.7 and 2.7.10 */
+  EVENT_IDX: 1n << 29n,
+  /** The vhost-user peer talks protocol features. */
+  VHOST_USER_PROTOCOL_FEATURES: 1n << 30n,
+  /** The device follows VIRTIO 1.0 or later. */
+  VERSION_1: 1n << 32n,
+} as const;

@@ -1,0 +1,74 @@
+/** Words before the first slot. */
+const HEADER_WORDS = 2;
+/** Word: used index up to which all slots are settled. */
+const SETTLED = 0;
+/** Word: next avail index minus used index minus chains in flight, fixed when the ring is set up. */
+const BASE_OFFSET = 1;
+
+/**
+ * Which chains of a ring are in flight, in memory that outlives the thread that serves it: another thread takes the ring
+ * over and finishes what the first had taken. One word a descriptor head: zero, or the order in which it was taken.
+ *
+ * It has the content of vhost-user's inflight region (per head: in flight, order; for the whole: the settled used
+ * index), so that the same contract can be kept in memory that outlives the process.
+ */
+export class InflightLog {
+  readonly #words: Int32Array;
+  #sequence = 0;
+
+  /** Words of shared memory that a ring of this size needs. */
+  static wordsFor(queueSize: number): number {
+    return HEADER_WORDS + queueSize;
+  }
+
+  constructor(words: Int32Array) {
+    this.#words = words;
+  }
+
+  /** Starts an empty log for a ring whose indices are these. */
+  reset(nextAvail: number, usedIndex: number): void {
+    this.#words.fill(0);
+    this.#words[SETTLED] = usedIndex;
+    this.#words[BASE_OFFSET] = (nextAvail - usedIndex) & 0xffff;
+  }
+
+  /** Notes that a chain is in flight; false if it was already. Done before anything else happens with the chain. */
+  take(head: number): boolean {
+    const slot = HEADER_WORDS + head;
+    if (this.#words[slot] !== 0) return false;
+    this.#sequence = (this.#sequence + 1) & 0x7fffffff || 1;
+    this.#words[slot] = this.#sequence;
+    return true;
+  }
+
+  /** Notes that the driver has been given a chain back. Done after the used index was published. */
+  finish(head: number): void {
+    this.#words[HEADER_WORDS + head] = 0;
+  }
+
+  /** Notes that everything up to this used index is settled. */
+  settle(usedIndex: number): void {
+    this.#words[SETTLED] = usedIndex;
+  }
+
+  get settled(): number {
+    return this.#words[SETTLED]!;
+  }
+
+  /** The next avail index of a ring whose published used index is this. */
+  nextAvail(usedIndex: number, inFlight: number): number {
+    return (usedIndex + inFlight + this.#words[BASE_OFFSET]!) & 0xffff;
+  }
+
+  /** Heads in flight, in the order in which they were taken. New chains are ordered after them. */
+  inFlight(): number[] {
+    const taken: { head: number; order: number }[] = [];
+    for (let slot = HEADER_WORDS; slot < this.#words.length; slot++) {
+      if (this.#words[slot] !== 0) taken.push({ head: slot - HEADER_WORDS, order: this.#words[slot]! });
+    }
+    // The order is a free-running number: a gap of more than half its range means that it has wrapped.
+    taken.sort((a, b) => (((a.order - b.order) << 1) >> 1));
+    this.#sequence = taken.at(-1)?.order ?? 0;
+    return taken.map(({ head }) => head);
+  }
+}

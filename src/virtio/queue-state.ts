@@ -1,0 +1,79 @@
+import { InflightLog } from './inflight-log.js';
+
+/** What a queue is doing, as `status` shows it. */
+export const QueuePhase = {
+  /** Not started, or stopped by its front end. */
+  STOPPED: 0,
+  /** Waits for a kick; its kick descriptor is watched. */
+  WATCHED: 1,
+  /** Its ring is polled; the driver need not kick. */
+  POLLED: 2,
+  /** Stopped for good by a fault; `fault` says which. */
+  FAULTED: 3,
+} as const;
+
+/** Counters of a queue, by slot in its shared state. Written by its sidecore only. */
+export const QueueCounter = {
+  REQUESTS: 0,
+  BYTES_READ: 1,
+  BYTES_WRITTEN: 2,
+  /** Requests that ended with a status other than OK. */
+  ERRORS: 3,
+  /** Calls (interrupts) sent. */
+  CALLS: 4,
+  /** Turns that found something to do. */
+  BATCHES: 5,
+  /** Chains that were in flight when a sidecore died and were done again. */
+  RETAKEN: 6,
+  /** Flushes. */
+  FLUSHES: 7,
+} as const;
+
+export type QueueCounterName = keyof typeof QueueCounter;
+
+const COUNTERS = Object.keys(QueueCounter).length;
+const PHASE = 0;
+const FAULT = 1;
+const HEADER_BYTES = 16;
+
+/**
+ * What a queue keeps that must outlive the thread which serves it: phase, counters, and the log of chains in flight. In
+ * shared memory; the sidecore writes, the daemon reads.
+ */
+export class QueueState {
+  readonly buffer: SharedArrayBuffer;
+  readonly queueSize: number;
+  readonly counters: Float64Array;
+  readonly inflight: InflightLog;
+  readonly #header: Int32Array;
+
+  static create(queueSize: number): QueueState {
+    const bytes = HEADER_BYTES + 8 * COUNTERS + 4 * InflightLog.wordsFor(queueSize);
+    return new QueueState(new SharedArrayBuffer(bytes));
+  }
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.buffer = buffer;
+    this.queueSize = (buffer.byteLength - HEADER_BYTES - 8 * COUNTERS) / 4 - InflightLog.wordsFor(0);
+    this.#header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
+    this.counters = new Float64Array(buffer, HEADER_BYTES, COUNTERS);
+    this.inflight = new InflightLog(new Int32Array(buffer, HEADER_BYTES + 8 * COUNTERS));
+  }
+
+  get phase(): number {
+    return Atomics.load(this.#header, PHASE);
+  }
+
+  set phase(phase: number) {
+    Atomics.store(this.#header, PHASE, phase);
+  }
+
+  /** The fault that stopped the queue: a negative number of `Pop` or `RequestFault`; zero if there is none. */
+  get fault(): number {
+    return Atomics.load(this.#header, FAULT);
+  }
+
+  set fault(fault: number) {
+    Atomics.store(this.#header, FAULT, fault);
+  }
+}

@@ -1,0 +1,298 @@
+import { Segments } from '../guest-memory/segments.js';
+import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
+import { viewMemory } from '../host/memory-map.js';
+import { CHAIN_SEGMENTS_MAX } from '../limits.js';
+import type { Chain } from './chain.js';
+import type { InflightLog } from './inflight-log.js';
+import { Pop, type Virtqueue } from './virtqueue.js';
+
+/** Split descriptor, bytes. VIRTIO 1.3, 2.7.5 */
+export const DESCRIPTOR_BYTES = 16;
+/** Split descriptor, in 32-bit words: address low, address high, length, flags with next in the upper half. */
+const DESCRIPTOR_WORDS = 4;
+const DESC_LENGTH = 2;
+const DESC_FLAGS_NEXT = 3;
+
+/** Descriptor flags. VIRTIO 1.3, 2.7.5 */
+export const DescriptorFlag = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
+
+/** Available ring, in 16-bit words. VIRTIO 1.3, 2.7.6 */
+const AVAIL_FLAGS = 0;
+const AVAIL_INDEX = 1;
+const AVAIL_RING = 2;
+const AVAIL_NO_INTERRUPT = 1;
+
+/** Used ring, in 16-bit words, and its elements in 32-bit words. VIRTIO 1.3, 2.7.8 */
+const USED_FLAGS = 0;
+const USED_INDEX = 1;
+const USED_RING_WORD32 = 1;
+const USED_NO_NOTIFY = 1;
+
+/** Bytes of the three parts of a split ring, with the event words. VIRTIO 1.3, 2.7 */
+export const splitRingBytes = (size: number) => ({
+  descriptors: DESCRIPTOR_BYTES * size,
+  available: 6 + 2 * size,
+  used: 6 + 8 * size,
+});
+
+/** Where a split ring lies in this process, and what was negotiated for it. */
+export interface SplitRingLayout {
+  /** Entries, a power of two up to 32768. */
+  readonly size: number;
+  /** Host addresses of the three parts: aligned to 16, 2 and 4 bytes. */
+  readonly descriptors: number;
+  readonly available: number;
+  readonly used: number;
+  readonly eventIdx: boolean;
+  readonly indirect: boolean;
+}
+
+/** Chains taken before the event index of a suppressed ring is moved along, so that it never comes into sight. */
+const EVENT_REFRESH = 0x4000;
+
+/**
+ * The device's end of a split virtqueue. VIRTIO 1.3, 2.7
+ *
+ * The guest is hostile and concurrent: each shared field is read once into a local, checked, and the local used. Indices
+ * are free-running 16-bit numbers. One acquire per batch (`#acquireAvailIndex`), one release per batch (`publish`).
+ */
+export class SplitRing implements Virtqueue {
+  readonly unfinished: readonly number[];
+  readonly #size: number;
+  readonly #mask: number;
+  readonly #eventIdx: boolean;
+  readonly #indirect: boolean;
+  readonly #memory: GuestMemory;
+  readonly #log: InflightLog;
+  readonly #descriptors: Uint32Array;
+  readonly #available: Uint16Array;
+  readonly #used16: Uint16Array;
+  readonly #used32: Uint32Array;
+  /** Word of the avail ring in which the driver says when to call it. */
+  readonly #usedEvent: number;
+  /** Word of the used ring in which we say when to kick. */
+  readonly #availEvent: number;
+  /** Heads pushed and not yet published, by used index. */
+  readonly #pushed: Uint16Array;
+  readonly #indirectSegments = new Segments(2);
+  readonly #indirectCopy = new Uint32Array(CHAIN_SEGMENTS_MAX * DESCRIPTOR_WORDS);
+  readonly #indirectBytes = Buffer.from(this.#indirectCopy.buffer);
+  #nextAvail: number;
+  #seenAvail: number;
+  #nextUsed: number;
+  #publishedUsed: number;
+  #eventIndex = 0;
+  #suppressed = false;
+
+  /**
+   * @param resume - take over after another thread: the log says what is in flight. Otherwise the ring starts at
+   *   `nextAvail` with nothing in flight.
+   */
+  constructor(layout: SplitRingLayout, memory: GuestMemory, log: InflightLog, resume: boolean, nextAvail = 0) {
+    const { size } = layout;
+    const bytes = splitRingBytes(size);
+    this.#size = size;
+    this.#mask = size - 1;
+    this.#eventIdx = layout.eventIdx;
+    this.#indirect = layout.indirect;
+    this.#memory = memory;
+    this.#log = log;
+    this.#descriptors = new Uint32Array(viewMemory(layout.descriptors, bytes.descriptors));
+    this.#available = new Uint16Array(viewMemory(layout.available, bytes.available));
+    const used = viewMemory(layout.used, bytes.used);
+    this.#used16 = new Uint16Array(used);
+    this.#used32 = new Uint32Array(used, 0, bytes.used >>> 2);
+    this.#usedEvent = AVAIL_RING + size;
+    this.#availEvent = 2 + 4 * size;
+    this.#pushed = new Uint16Array(size);
+
+    this.#nextUsed = Atomics.load(this.#used16, USED_INDEX);
+    this.#publishedUsed = this.#nextUsed;
+    if (resume) {
+      this.#settlePublished();
+      this.unfinished = log.inFlight();
+      this.#nextAvail = log.nextAvail(this.#nextUsed, this.unfinished.length);
+    } else {
+      log.reset(nextAvail, this.#nextUsed);
+      this.unfinished = [];
+      this.#nextAvail = nextAvail;
+    }
+    this.#seenAvail = this.#nextAvail;
+  }
+
+  get nextAvail(): number {
+    return this.#nextAvail;
+  }
+
+  waiting(): number {
+    return (this.#available[AVAIL_INDEX]! - this.#nextAvail) & 0xffff;
+  }
+
+  pop(chain: Chain): number {
+    const position = this.#nextAvail;
+    if (position === this.#seenAvail) {
+      const result = this.#look();
+      if (result < 0) return result;
+    }
+    const head = this.#available[AVAIL_RING + (position & this.#mask)]!;
+    if (head >= this.#size) return Pop.HEAD_OUT_OF_RANGE;
+    if (!this.#log.take(head)) return Pop.HEAD_IN_FLIGHT;
+    this.#nextAvail = (position + 1) & 0xffff;
+    return this.#walk(head, chain);
+  }
+
+  retake(head: number, chain: Chain): number {
+    return this.#walk(head, chain);
+  }
+
+  push(head: number, writtenBytes: number): void {
+    const slot = this.#nextUsed & this.#mask;
+    const word = USED_RING_WORD32 + 2 * slot;
+    this.#used32[word] = head;
+    this.#used32[word + 1] = writtenBytes;
+    this.#pushed[slot] = head;
+    this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+  }
+
+  publish(): boolean {
+    const before = this.#publishedUsed;
+    const now = this.#nextUsed;
+    if (before === now) return false;
+    // Release, and a full barrier before the driver's event word is read: it may be writing that word now.
+    Atomics.store(this.#used16, USED_INDEX, now);
+    for (let index = before; index !== now; index = (index + 1) & 0xffff) {
+      this.#log.finish(this.#pushed[index & this.#mask]!);
+    }
+    this.#log.settle(now);
+    this.#publishedUsed = now;
+    if (!this.#eventIdx) return (this.#available[AVAIL_FLAGS]! & AVAIL_NO_INTERRUPT) === 0;
+    const event = this.#available[this.#usedEvent]!;
+    return ((now - event - 1) & 0xffff) < ((now - before) & 0xffff);
+  }
+
+  suppressKicks(): void {
+    this.#suppressed = true;
+    this.#used16[USED_FLAGS] = this.#eventIdx ? 0 : USED_NO_NOTIFY;
+    if (this.#eventIdx) this.#moveEventAway();
+  }
+
+  requestKicks(): boolean {
+    this.#suppressed = false;
+    if (this.#eventIdx) this.#used16[this.#availEvent] = this.#nextAvail;
+    // A full barrier between the request and the look: the driver does the same in the opposite order.
+    Atomics.store(this.#used16, USED_FLAGS, 0);
+    return this.#acquireAvailIndex() !== this.#nextAvail;
+  }
+
+  /** Looks for new chains: zero, `EMPTY`, or a fault. */
+  #look(): number {
+    // An unordered look first: an empty ring is polled most of the time, and an ordered load costs several times as much.
+    if (this.#available[AVAIL_INDEX] === this.#nextAvail) return Pop.EMPTY;
+    const index = this.#acquireAvailIndex();
+    const count = (index - this.#nextAvail) & 0xffff;
+    if (count > this.#size) return Pop.AVAIL_INDEX_INVALID;
+    this.#seenAvail = index;
+    if (this.#suppressed && this.#eventIdx && ((this.#nextAvail - this.#eventIndex) & 0xffff) > EVENT_REFRESH) {
+      this.#moveEventAway();
+    }
+    return 0;
+  }
+
+  #acquireAvailIndex(): number {
+    return Atomics.load(this.#available, AVAIL_INDEX);
+  }
+
+  /** Puts the event index just behind us, where the driver will not pass it for another 65535 chains. */
+  #moveEventAway(): void {
+    this.#eventIndex = (this.#nextAvail - 1) & 0xffff;
+    this.#used16[this.#availEvent] = this.#eventIndex;
+  }
+
+  /** Settles what the thread before us published without having noted it. The used ring says what that was. */
+  #settlePublished(): void {
+    const from = this.#log.settled;
+    const count = Math.min((this.#nextUsed - from) & 0xffff, this.#size);
+    for (let i = 0; i < count; i++) {
+      const head = this.#used32[USED_RING_WORD32 + 2 * ((from + i) & this.#mask)]!;
+      if (head < this.#size) this.#log.finish(head);
+    }
+    this.#log.settle(this.#nextUsed);
+  }
+
+  /** Follows a chain from its head, through at most one indirect table. Returns the head or a fault. */
+  #walk(head: number, chain: Chain): number {
+    chain.clear();
+    chain.head = head;
+    const segments = chain.segments;
+    let table = this.#descriptors;
+    let tableWord = 0;
+    let count = this.#size;
+    // A chain visits no descriptor twice, so it cannot be longer than its table.
+    let left = count;
+    let index = head;
+    let indirect = false;
+    for (;;) {
+      if (left-- === 0) return Pop.CHAIN_TOO_LONG;
+      const word = tableWord + index * DESCRIPTOR_WORDS;
+      const low = table[word]!;
+      const high = table[word + 1]!;
+      const length = table[word + DESC_LENGTH]!;
+      const flagsNext = table[word + DESC_FLAGS_NEXT]!;
+      if ((flagsNext & DescriptorFlag.INDIRECT) !== 0) {
+        if (indirect || !this.#indirect || (flagsNext & DescriptorFlag.NEXT) !== 0) return Pop.INDIRECT_INVALID;
+        tableWord = this.#openIndirect(low, high, length);
+        if (tableWord === COPIED) {
+          table = this.#indirectCopy;
+          tableWord = 0;
+        } else if (tableWord < 0) {
+          return tableWord;
+        } else {
+          table = this.#memory.words[this.#indirectSegments.window[0]!]!;
+        }
+        indirect = true;
+        count = left = Math.min(length / DESCRIPTOR_BYTES, CHAIN_SEGMENTS_MAX);
+        index = 0;
+        continue;
+      }
+      if ((flagsNext & DescriptorFlag.WRITE) !== 0) {
+        chain.writableBytes += length;
+      } else {
+        if (chain.writableBytes > 0) return Pop.DIRECTION_INVALID;
+        chain.readableBytes += length;
+      }
+      if (length > 0) {
+        const result = this.#memory.translate(low, high, length, segments);
+        if (result !== Translation.OK) {
+          return result === Translation.FULL ? Pop.SEGMENTS_EXCEEDED : Pop.ADDRESS_INVALID;
+        }
+      }
+      if ((flagsNext & DescriptorFlag.WRITE) === 0) chain.readableCount = segments.count;
+      if ((flagsNext & DescriptorFlag.NEXT) === 0) return head;
+      index = flagsNext >>> 16;
+      if (index >= count) return indirect && count === CHAIN_SEGMENTS_MAX ? Pop.SEGMENTS_EXCEEDED : Pop.NEXT_OUT_OF_RANGE;
+    }
+  }
+
+  /**
+   * Finds an indirect table: the word in its window at which it starts, or `COPIED` if it had to be copied because it
+   * lies across windows or unaligned, or a fault.
+   */
+  #openIndirect(low: number, high: number, length: number): number {
+    if (length === 0 || length % DESCRIPTOR_BYTES !== 0) return Pop.INDIRECT_INVALID;
+    const pieces = this.#indirectSegments;
+    const bytes = Math.min(length, this.#indirectCopy.byteLength);
+    pieces.count = 0;
+    if (this.#memory.translate(low, high, bytes, pieces) !== Translation.OK) return Pop.ADDRESS_INVALID;
+    const offset = pieces.offset[0]!;
+    const words = this.#memory.words[pieces.window[0]!]!;
+    if (pieces.count === 1 && (offset & 3) === 0 && offset + bytes <= words.byteLength) return offset >>> 2;
+    for (let i = 0, at = 0; i < pieces.count; i++) {
+      const from = pieces.offset[i]!;
+      at += this.#memory.bytes[pieces.window[i]!]!.copy(this.#indirectBytes, at, from, from + pieces.length[i]!);
+    }
+    return COPIED;
+  }
+}
+
+/** `#openIndirect` has put the table into the ring's own copy. */
+const COPIED = -100;

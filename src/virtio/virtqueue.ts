@@ -1,0 +1,57 @@
+import type { ErrorCode } from '../errors.js';
+import type { Chain } from './chain.js';
+
+/** What `pop` gives when it gives no descriptor head. */
+export const Pop = {
+  EMPTY: -1,
+  AVAIL_INDEX_INVALID: -2,
+  HEAD_OUT_OF_RANGE: -3,
+  HEAD_IN_FLIGHT: -4,
+  CHAIN_TOO_LONG: -5,
+  NEXT_OUT_OF_RANGE: -6,
+  INDIRECT_INVALID: -7,
+  ADDRESS_INVALID: -8,
+  DIRECTION_INVALID: -9,
+  SEGMENTS_EXCEEDED: -10,
+} as const;
+
+/** The stable error codes of the ring faults above. */
+export const POP_FAULTS: Record<number, ErrorCode> = {
+  [Pop.AVAIL_INDEX_INVALID]: 'AVAIL_INDEX_INVALID',
+  [Pop.HEAD_OUT_OF_RANGE]: 'HEAD_OUT_OF_RANGE',
+  [Pop.HEAD_IN_FLIGHT]: 'HEAD_IN_FLIGHT',
+  [Pop.CHAIN_TOO_LONG]: 'CHAIN_TOO_LONG',
+  [Pop.NEXT_OUT_OF_RANGE]: 'NEXT_OUT_OF_RANGE',
+  [Pop.INDIRECT_INVALID]: 'INDIRECT_INVALID',
+  [Pop.ADDRESS_INVALID]: 'ADDRESS_INVALID',
+  [Pop.DIRECTION_INVALID]: 'DIRECTION_INVALID',
+  [Pop.SEGMENTS_EXCEEDED]: 'SEGMENTS_EXCEEDED',
+};
+
+/**
+ * The device's end of a virtqueue, whatever its layout in memory. One thread uses it. Every layout passes
+ * `test/conformance/virtqueue.ts`.
+ */
+export interface Virtqueue {
+  /**
+   * Takes the next available chain: fills `chain` and returns its head, or `Pop.EMPTY`, or a negative fault, after which
+   * the queue must not be used again.
+   */
+  pop(chain: Chain): number;
+  /** Takes a chain again that an earlier thread took and did not finish. Same results as `pop`. */
+  retake(head: number, chain: Chain): number;
+  /** Gives a chain back with the number of bytes written to it. Not visible to the driver before `publish`. */
+  push(head: number, writtenBytes: number): void;
+  /** Makes all that was pushed visible at once. True if the driver wants to be called. */
+  publish(): boolean;
+  /** Tells the driver that the ring is polled. */
+  suppressKicks(): void;
+  /** Asks the driver for a kick on the next chain. True if one is there already: then no kick may come. */
+  requestKicks(): boolean;
+  /** Chains available and not yet taken, as far as one unordered look tells. */
+  waiting(): number;
+  /** Index of the next chain to take, as GET_VRING_BASE wants it. */
+  readonly nextAvail: number;
+  /** Heads taken and not given back when the ring was set up, in the order in which they were taken. */
+  readonly unfinished: readonly number[];
+}

@@ -1,0 +1,40 @@
+/** KVM only where a guest has been seen to boot under it: /dev/kvm may exist and not work. */
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
+import { cached } from './needs.js';
+import type { Accelerator } from './qemu.js';
+
+const PROBE_TIMEOUT_MS = 8_000;
+
+interface Seen {
+  /** The answer holds for one boot of one machine. */
+  readonly bootId: string;
+  readonly accelerator: Accelerator;
+  readonly why: string;
+}
+
+/** Boots a guest under KVM by `probe`, unless an earlier answer for this machine is in the cache. */
+export async function accelerator(probe: (signal: AbortSignal) => Promise<void>): Promise<Accelerator> {
+  try {
+    accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
+  } catch {
+    return 'tcg';
+  }
+  const file = cached('accelerator.json');
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const known = read(file);
+  if (known?.bootId === bootId) return known.accelerator;
+  const seen = await probe(AbortSignal.timeout(PROBE_TIMEOUT_MS)).then(
+    (): Seen => ({ bootId, accelerator: 'kvm', why: 'a guest booted under KVM' }),
+    (error: Error): Seen => ({ bootId, accelerator: 'tcg', why: error.message }),
+  );
+  writeFileSync(file, `${JSON.stringify(seen, null, 2)}\n`);
+  return seen.accelerator;
+}
+
+function read(file: string): Seen | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
