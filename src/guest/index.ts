@@ -18,5 +18,7 @@
 export { RequestType, SECTOR_BYTES, Status } from '../block/features.js';
 export { BlockDriver, type BlockDriverOptions, BlockDriverQueue } from './block-driver.js';
 export { FrontEnd } from './front-end.js';
+export { Histogram } from './histogram.js';
+export { Load, type LoadPattern, type LoadResult } from './load.js';
 export { GuestRam } from './ram.js';
 export { SplitDriver } from './split-driver.js';

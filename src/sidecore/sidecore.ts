@@ -19,8 +19,8 @@ import { ServedQueue } from './served-queue.js';
 
 /** One turn in so many is timed, to tell work from empty polling without a clock in every turn. */
 const SAMPLE_TURNS = 64;
-/** Turns between two looks for idle queues. */
-const IDLE_CHECK_TURNS = 32;
+/** Turns awake between two looks for idle queues. */
+const HOUSEKEEPING_TURNS = 32;
 
 /**
  * A sidecore: the loop of one thread that serves the queues of many guests. In turn it takes up to a batch from each polled
@@ -43,6 +43,7 @@ export class Sidecore implements QueueHost, BackendHost {
   #uring: IoUring | undefined;
   #uringTried = false;
   #bellSeen = 0;
+  #untilHousekeeping = HOUSEKEEPING_TURNS;
   #nowNs = 0.5;
   #stopId = 0;
   #running = true;
@@ -56,26 +57,21 @@ export class Sidecore implements QueueHost, BackendHost {
 
   /** Serves until it is told to stop. */
   run(): void {
-    let turns = 0;
-    let untilIdleCheck = IDLE_CHECK_TURNS;
+    let untilSample = SAMPLE_TURNS;
     while (this.#running) {
       if (this.#state.bell !== this.#bellSeen) {
         this.#answerBell();
         if (!this.#running) return;
       }
-      if (++turns === SAMPLE_TURNS) {
-        turns = 0;
+      if (--untilSample === 0) {
+        untilSample = SAMPLE_TURNS;
         this.#sampledTurn();
       } else {
         this.#turn();
       }
-      if (this.#idleAfterNs === Number.POSITIVE_INFINITY) {
-        if (this.#polled.length === 0 && this.#closing.length === 0) this.#sleep();
-      } else if (--untilIdleCheck === 0 || this.#idleAfterNs === 0) {
-        untilIdleCheck = IDLE_CHECK_TURNS;
-        this.#watchIdle();
-        if (this.#polled.length === 0) this.#sleep();
-      }
+      if (--this.#untilHousekeeping === 0) this.#keepHouse();
+      else if (this.#idleAfterNs === 0) this.#watchIdle();
+      if (this.#polled.length === 0 && this.#closing.length === 0) this.#sleep();
     }
   }
 
@@ -137,6 +133,16 @@ export class Sidecore implements QueueHost, BackendHost {
     this.#dirtyCount = 0;
   }
 
+  /**
+   * What is done now and then while there is work: idle queues leave the poll list, and their kicks are watched by another
+   * thread as long as this one does not sleep.
+   */
+  #keepHouse(): void {
+    this.#untilHousekeeping = HOUSEKEEPING_TURNS;
+    if (this.#idleAfterNs !== Number.POSITIVE_INFINITY) this.#watchIdle();
+    if (this.#polled.length > 0 && this.#watchedCount > 0) this.#doorway.lend();
+  }
+
   /** Takes queues without work off the poll list; their kicks are watched from then on. */
   #watchIdle(): void {
     const polled = this.#polled;
@@ -146,12 +152,6 @@ export class Sidecore implements QueueHost, BackendHost {
       const idle = this.#idleAfterNs === 0 || this.#nowNs - served.lastWorkNs >= this.#idleAfterNs;
       if (idle && served.kickFd >= 0 && served.watch()) this.#unpoll(served);
     }
-    this.#lendDoorway();
-  }
-
-  /** Has the kicks of idle queues watched by another thread while this one is busy with others. */
-  #lendDoorway(): void {
-    if (this.#polled.length > 0 && this.#watchedCount > 0) this.#doorway.lend();
   }
 
   get #watchedCount(): number {
@@ -183,6 +183,7 @@ export class Sidecore implements QueueHost, BackendHost {
     const nothing = this.#state.bell === this.#bellSeen && (uring === undefined || !uring.hasCompletions);
     if (nothing) this.#doorway.wait(uring !== undefined && uring.inFlight > 0 ? uring.fd : -1);
     this.#state.asleep = false;
+    this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     if (!nothing) return;
     this.#nowNs = nowNs();
     this.#state.countSleep(this.#nowNs - before);
@@ -204,7 +205,6 @@ export class Sidecore implements QueueHost, BackendHost {
     for (let mail = receiveMessageOnPort(this.#mailbox); mail; mail = receiveMessageOnPort(this.#mailbox)) {
       this.#handle(mail.message as CoreRequest);
     }
-    this.#lendDoorway();
   }
 
   #handle(request: CoreRequest): void {

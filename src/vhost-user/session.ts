@@ -182,13 +182,15 @@ export class Session {
     }
   }
 
-  /** Stops and disables all rings; the device is as before any driver. */
+  /**
+   * Stops and disables all rings; the device is as before any driver. Where the rings stand is kept: QEMU resets before it
+   * asks (GET_VRING_BASE). So are features and memory: crosvm and QEMU with memory slots do not repeat them.
+   */
   async #reset(): Promise<void> {
     await Promise.all(this.vrings.map((vring) => vring.pause(this.#context)));
     for (const vring of this.vrings) {
       vring.stop();
       vring.enabled = false;
-      vring.nextAvail = 0;
     }
     this.#status = 0;
     this.#setup.device.reset();
@@ -199,7 +201,7 @@ export class Session {
   }
 
   async setFeatures(features: bigint): Promise<void> {
-    const unknown = features & ~this.#setup.device.offeredFeatures;
+    const unknown = features & ~(this.#setup.device.offeredFeatures | RING_FEATURES.ANY_LAYOUT);
     if (unknown !== 0n) throw new SidecoreError('FEATURES_INVALID', `features 0x${unknown.toString(16)} were never offered`);
     await this.#changeMemory(() => {
       this.#features = features;

@@ -1,5 +1,7 @@
 /** Feature bits that belong to the transport and the rings, as 64-bit masks. VIRTIO 1.3, 6; vhost-user, "Feature bits". */
 export const RING_FEATURES = {
+  /** Legacy drivers' word for what VERSION_1 implies. Never offered; let through, because some acknowledge it all the same. */
+  ANY_LAYOUT: 1n << 27n,
   /** Descriptors may point to a table of descriptors. VIRTIO 1.3, 2.7.5.3 */
   INDIRECT_DESC: 1n << 28n,
   /** Notifications are suppressed by index rather than by flag. VIRTIO 1.3, 2.7.7 and 2.7.10 */

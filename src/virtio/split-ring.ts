@@ -113,9 +113,11 @@ export class SplitRing implements Virtqueue {
       this.unfinished = log.inFlight();
       this.#nextAvail = log.nextAvail(this.#nextUsed, this.unfinished.length);
     } else {
-      log.reset(nextAvail, this.#nextUsed);
+      // A front end that does not know where the ring stands says zero. More cannot have been used than was taken.
+      const behind = (this.#nextUsed - nextAvail) & 0xffff;
+      this.#nextAvail = behind < 0x8000 ? this.#nextUsed : nextAvail;
+      log.reset(this.#nextAvail, this.#nextUsed);
       this.unfinished = [];
-      this.#nextAvail = nextAvail;
     }
     this.#seenAvail = this.#nextAvail;
   }

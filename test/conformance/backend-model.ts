@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { BackendAbilities } from '../../src/block/backends/backend.js';
 import { SECTOR_BYTES, Status } from '../../src/block/features.js';
-import { type BackendRig, bytesOf, GUEST_BYTES, type Operation, type Piece, type Range } from './backend-rig.js';
+import { type BackendRig, bytesOf, GUEST_BYTES, type Piece, type Range } from './backend-rig.js';
 
 /** A step of a random history. Its numbers are folded into what the disk and the guest's memory have. */
 export type Step =

@@ -70,7 +70,7 @@ export class BackendRig {
   readonly #queue: BlockQueue;
   #starting: BlockRequest | undefined;
 
-  constructor(spec: BackendSpec) {
+  constructor(spec: BackendSpec, make: (spec: BackendSpec, host: BackendHost) => BlockBackend = createBackend) {
     this.#map = mapAnonymous(GUEST_BYTES);
     this.guest = Buffer.from(viewMemory(this.#map.address, GUEST_BYTES));
     const half = GUEST_BYTES / 2;
@@ -83,7 +83,7 @@ export class BackendRig {
     this.#memory = new GuestMemory([region(0), region(half)], WINDOW_BYTES);
     this.#ring = IoUring.create(RING_ENTRIES);
     const host: BackendHost = { pool: this.#pool, uring: () => this.#ring };
-    this.backend = createBackend(spec, host);
+    this.backend = make(spec, host);
     const queue: Pick<BlockQueue, 'complete' | 'backend'> = {
       backend: this.backend,
       complete: (request, status) => this.#complete(request, status),

@@ -4,10 +4,13 @@ import { closeSync, existsSync, mkdtempSync, openSync, rmSync, truncateSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { openDisk } from '../../src/block/backends/index.js';
-import type { FileOptions } from '../../src/block/backends/file/open.js';
+import type { BackendHost } from '../../src/block/backends/backend.js';
+import { type BackendSpec, openDisk } from '../../src/block/backends/index.js';
+import { FileBackend } from '../../src/block/backends/file/backend.js';
+import type { FileOptions, FileSpec } from '../../src/block/backends/file/open.js';
 import { SECTOR_BYTES, Status } from '../../src/block/features.js';
 import { IoUring } from '../../src/host/io-uring.js';
+import { FaultyEngine } from './faulty-engine.js';
 import { backendConformance, type Variant } from './backend.js';
 import { BackendRig, sectorsAt } from './backend-rig.js';
 
@@ -70,6 +73,11 @@ function loopVariant(name: string, options: Partial<FileOptions>): Variant {
   };
 }
 
+function faultyBackend(spec: BackendSpec, host: BackendHost): FileBackend {
+  const file = spec as FileSpec;
+  return new FileBackend(file, host, new FaultyEngine(file.fd));
+}
+
 /** Whether the directory's file system takes O_DIRECT. */
 function noDirect(): string | false {
   const path = newImage();
@@ -83,7 +91,7 @@ function noDirect(): string | false {
   }
 }
 
-const plain = { skip: false, grows: false, make: (size: number) => ({ options: { type: 'memory', size } as const, release() {} }) };
+const plain = { skip: false as const, grows: false, make: (size: number) => ({ options: { type: 'memory', size } as const, release() {} }) };
 
 const VARIANTS: readonly Variant[] = [
   { ...plain, name: 'null', keepsData: false, make: (size) => ({ options: { type: 'null', size }, release() {} }) },
@@ -93,6 +101,8 @@ const VARIANTS: readonly Variant[] = [
   fileVariant('O_DIRECT by io_uring', noRing || noDirect(), { engine: 'io_uring', direct: true }),
   fileVariant('O_DIRECT by sync', noDirect(), { engine: 'sync', direct: true }),
   fileVariant('tmpfs', inMemory === undefined ? 'there is no /dev/shm' : false, {}, inMemory),
+  { ...fileVariant('system calls that fall short', false, {}), create: faultyBackend },
+  { ...fileVariant('O_DIRECT by system calls that fall short', noDirect(), { direct: true }), create: faultyBackend },
   loopVariant('loop', {}),
   loopVariant('loop with O_DIRECT', { direct: true }),
 ];

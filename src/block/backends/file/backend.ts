@@ -26,8 +26,8 @@ export class FileBackend implements BlockBackend {
   readonly #direct: boolean;
 
   /** Throws `UNSUPPORTED_PLATFORM` if the disk insists on io_uring and there is none. */
-  constructor(spec: FileSpec, host: BackendHost) {
-    this.#engine = createEngine(spec.engine, spec.fd, () => host.uring());
+  constructor(spec: FileSpec, host: BackendHost, engine = createEngine(spec.engine, spec.fd, () => host.uring())) {
+    this.#engine = engine;
     this.#host = host;
     this.#arena = Arena.of(host.pool);
     this.#transfer = new Transfer(spec.fd, this.#engine, this.#arena, spec.memoryAlignBytes);
@@ -115,6 +115,7 @@ export class FileBackend implements BlockBackend {
       return this.#arena.retries[request.slot]!++ < RETRIES_MAX ? CONTINUE : Status.IOERR;
     }
     if (result < 0) this.#noteLoss(request, phase, result);
+    else this.#arena.retries[request.slot] = 0;
     if (isData) {
       // Nothing transferred: the file has become shorter than the disk.
       if (result <= 0) return Status.IOERR;

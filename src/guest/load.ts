@@ -1,0 +1,248 @@
+import { RequestType, SECTOR_BYTES, Status } from '../block/features.js';
+import { nowNs } from '../host/clock.js';
+import { Epoll, EPOLLET, EPOLLIN } from '../host/epoll.js';
+import type { BlockDriver, BlockDriverQueue } from './block-driver.js';
+import { Histogram } from './histogram.js';
+
+/** What a guest asks of its disk. */
+export interface LoadPattern {
+  /** Requests in flight, each queue. */
+  readonly depth: number;
+  /** Bytes of each request. */
+  readonly requestBytes: number;
+  /** Share of reads, 0 to 1; the rest are writes. */
+  readonly readShare: number;
+  /** Bytes from the start of the disk that are used. */
+  readonly workingSetBytes: number;
+  readonly sequential?: boolean;
+  /** Fills what it writes and checks what it reads; slower. */
+  readonly verify?: boolean;
+  readonly seed?: number;
+}
+
+/** Completions handled before the next guest's turn. */
+const BATCH_MAX = 64;
+/** Looks at all guests without a completion before the clock is read. */
+const SPINS_PER_CLOCK = 256;
+
+/** One queue of one guest under load. */
+export class LoadedQueue {
+  readonly queue: BlockDriverQueue;
+  /** Requests submitted and not completed. */
+  inFlight = 0;
+  requests = 0;
+  errors = 0;
+  /** Reads that gave something else than what was written last. */
+  mismatches = 0;
+  readonly latency = new Histogram();
+  readonly #driver: BlockDriver;
+  readonly #pattern: LoadPattern;
+  readonly #blocks: number;
+  readonly #blockSectors: number;
+  readonly #submittedAt: Float64Array;
+  readonly #type: Uint8Array;
+  readonly #block: Uint32Array;
+  /** Per block: what it was last filled with; and whether a request for it is in flight. Only when verifying. */
+  readonly #written: Uint32Array;
+  readonly #busy: Uint8Array;
+  readonly #expected: Uint32Array;
+  readonly #expectedBytes: Uint8Array;
+  #random: number;
+  #position = 0;
+
+  constructor(driver: BlockDriver, queue: BlockDriverQueue, pattern: LoadPattern) {
+    this.#driver = driver;
+    this.queue = queue;
+    this.#pattern = pattern;
+    const bytes = Math.min(pattern.workingSetBytes, driver.capacity);
+    this.#blocks = Math.floor(bytes / pattern.requestBytes);
+    this.#blockSectors = pattern.requestBytes / SECTOR_BYTES;
+    this.#submittedAt = new Float64Array(pattern.depth);
+    this.#type = new Uint8Array(pattern.depth);
+    this.#block = new Uint32Array(pattern.depth);
+    this.#written = new Uint32Array(pattern.verify ? this.#blocks : 0);
+    this.#busy = new Uint8Array(pattern.verify ? this.#blocks : 0);
+    this.#expected = new Uint32Array(pattern.verify ? pattern.requestBytes >>> 2 : 0);
+    this.#expectedBytes = new Uint8Array(this.#expected.buffer);
+    this.#random = (pattern.seed ?? 1) >>> 0;
+  }
+
+  start(now: number): void {
+    for (let slot = 0; slot < this.#pattern.depth; slot++) this.#submit(slot, now);
+    this.inFlight = this.#pattern.depth;
+    this.queue.publish();
+  }
+
+  /** Handles completions and submits as many anew, unless the load is ending. Returns how many there were. */
+  turn(timed: boolean, goOn: boolean): number {
+    let slot = this.queue.take();
+    if (slot < 0) return 0;
+    const now = timed ? nowNs() : 0;
+    let count = 0;
+    while (slot >= 0) {
+      count++;
+      if (this.queue.status(slot) !== Status.OK) this.errors++;
+      else if (this.#pattern.verify) this.#check(slot);
+      if (timed) this.latency.add(now - this.#submittedAt[slot]!);
+      if (goOn) this.#submit(slot, now);
+      slot = count < BATCH_MAX ? this.queue.take() : -1;
+    }
+    this.requests += count;
+    if (!goOn) this.inFlight -= count;
+    this.queue.publish();
+    return count;
+  }
+
+  #next(): number {
+    // xorshift32
+    let x = this.#random || 0x9e3779b9;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#random = x >>> 0;
+    return this.#random;
+  }
+
+  #chooseBlock(): number {
+    if (this.#pattern.sequential) {
+      this.#position = this.#position + 1 >= this.#blocks ? 0 : this.#position + 1;
+      return this.#position;
+    }
+    return this.#next() % this.#blocks;
+  }
+
+  #submit(slot: number, now: number): void {
+    const { readShare, verify, requestBytes } = this.#pattern;
+    let block = this.#chooseBlock();
+    let read = readShare === 1 || (readShare > 0 && this.#next() / 2 ** 32 < readShare);
+    if (verify) {
+      while (this.#busy[block] === 1) block = this.#chooseBlock();
+      this.#busy[block] = 1;
+      // What was never written is not known.
+      if (this.#written[block] === 0) read = false;
+      if (!read) {
+        const stamp = this.#next() | 1;
+        this.#written[block] = stamp;
+        const at = this.queue.dataAddress(slot);
+        this.#driver.ram.words.fill(stamp, at >>> 2, (at + requestBytes) >>> 2);
+      }
+    }
+    this.#block[slot] = block;
+    this.#type[slot] = read ? RequestType.IN : RequestType.OUT;
+    this.#submittedAt[slot] = now;
+    this.queue.submit(slot, read ? RequestType.IN : RequestType.OUT, block * this.#blockSectors, requestBytes);
+  }
+
+  #check(slot: number): void {
+    const block = this.#block[slot]!;
+    this.#busy[block] = 0;
+    if (this.#type[slot] !== RequestType.IN) return;
+    const { requestBytes } = this.#pattern;
+    const at = this.queue.dataAddress(slot);
+    this.#expected.fill(this.#written[block]!);
+    if (this.#driver.ram.bytes.compare(this.#expectedBytes, 0, requestBytes, at, at + requestBytes) !== 0) this.mismatches++;
+  }
+}
+
+/** What a window of load gave, over all guests. */
+export interface LoadResult {
+  readonly requests: number;
+  readonly errors: number;
+  readonly mismatches: number;
+  readonly kicks: number;
+  readonly seconds: number;
+  readonly iops: number;
+}
+
+/**
+ * The load of many guests, driven by one thread: several polling threads on one CPU would measure the kernel's time slices.
+ * Guests poll for completions, or sleep until they are called.
+ */
+export class Load {
+  readonly queues: LoadedQueue[];
+  readonly #sleeping: boolean;
+  readonly #timed: boolean;
+  readonly #epoll: Epoll | undefined;
+
+  /**
+   * @param options.sleeping - guests sleep on their call descriptors instead of polling
+   * @param options.timed - keeps the latency of each request; costs a clock reading for each batch
+   */
+  constructor(guests: readonly BlockDriver[], pattern: LoadPattern, options: { sleeping?: boolean; timed?: boolean } = {}) {
+    this.#sleeping = options.sleeping ?? false;
+    this.#timed = options.timed ?? false;
+    let seed = pattern.seed ?? 1;
+    this.queues = guests.flatMap((guest) => guest.queues.map((queue) => new LoadedQueue(guest, queue, { ...pattern, seed: seed++ })));
+    if (this.#sleeping) {
+      this.#epoll = new Epoll(this.queues.length);
+      for (const [index, { queue }] of this.queues.entries()) this.#epoll.add(queue.callFd, EPOLLIN | EPOLLET, index);
+    }
+  }
+
+  /** Starts all requests; they go on from window to window until `finish`. */
+  start(): void {
+    const now = nowNs();
+    for (const queue of this.queues) queue.start(now);
+  }
+
+  /** Drives the load for a time; counts from zero. */
+  run(ms: number): LoadResult {
+    for (const queue of this.queues) {
+      queue.requests = queue.errors = queue.mismatches = queue.queue.kicks = 0;
+      queue.latency.clear();
+    }
+    const start = nowNs();
+    const end = start + ms * 1e6;
+    let now = start;
+    let looks = 0;
+    while (now < end) {
+      if (this.#look(true) === 0 && this.#sleeping) this.#sleep();
+      if (++looks % SPINS_PER_CLOCK === 0 || this.#sleeping) now = nowNs();
+    }
+    return this.#result((nowNs() - start) / 1e9);
+  }
+
+  /** Lets everything in flight complete. False if something did not within the time. */
+  finish(timeoutMs = 10_000): boolean {
+    const deadline = nowNs() + timeoutMs * 1e6;
+    for (const queue of this.queues) queue.queue.ring.suppressCalls();
+    while (this.queues.some((queue) => queue.inFlight > 0)) {
+      this.#look(false);
+      if (nowNs() > deadline) return false;
+    }
+    return true;
+  }
+
+  #look(goOn: boolean): number {
+    let count = 0;
+    for (let i = 0; i < this.queues.length; i++) count += this.queues[i]!.turn(this.#timed, goOn);
+    return count;
+  }
+
+  /** Sleeps until any guest is called, for at most 100 ms. */
+  #sleep(): void {
+    let ready = false;
+    for (const { queue } of this.queues) ready = queue.ring.requestCalls() || ready;
+    if (!ready) this.#epoll!.wait(100);
+  }
+
+  #result(seconds: number): LoadResult {
+    const sum = (pick: (queue: LoadedQueue) => number) => this.queues.reduce((total, queue) => total + pick(queue), 0);
+    const requests = sum((queue) => queue.requests);
+    return {
+      requests,
+      errors: sum((queue) => queue.errors),
+      mismatches: sum((queue) => queue.mismatches),
+      kicks: sum((queue) => queue.queue.kicks),
+      seconds,
+      iops: requests / seconds,
+    };
+  }
+
+  /** Latency over all guests at a share (0 to 1), ns. */
+  latency(share: number): number {
+    const all = new Histogram();
+    for (const queue of this.queues) all.merge(queue.latency);
+    return all.quantile(share);
+  }
+}
