@@ -50,7 +50,10 @@ export const CHAIN_SEGMENTS_MAX = 2 * DATA_SEGMENTS_MAX + 4;
 
 // --- virtio-blk -----------------------------------------------------------------------------------------------
 
-/** Largest data segment, bytes, as told to the driver (size_max). */
+/**
+ * Largest data segment, bytes, as told to the driver (size_max). SeaBIOS 1.16 multiplies it with seg_max, divides by 512 and
+ * keeps 16 bits of that: were they zero, it would never finish a read.
+ */
 export const SEGMENT_BYTES_MAX = 2 ** 20;
 /** Ranges in one DISCARD, WRITE_ZEROES or SECURE_ERASE. */
 export const RANGES_MAX = 16;

@@ -54,6 +54,7 @@ export interface BlockDeviceOptions {
 }
 
 assert(DATA_SEGMENTS_MAX + 2 <= CHAIN_SEGMENTS_MAX, 'a full request fits a chain');
+assert(((SEGMENT_BYTES_MAX * DATA_SEGMENTS_MAX) / SECTOR_BYTES) % 2 ** 16 !== 0, 'SeaBIOS can read');
 
 /**
  * A virtio block device as its guest sees it: features, configuration space, and the state that all of its queues share.

@@ -27,8 +27,9 @@ export class Daemon {
   static async start(config: Config, log: Logger): Promise<Daemon> {
     const daemon = new Daemon(config, log);
     try {
-      await daemon.#control.start();
       for (const disk of daemon.#disks) disk.start();
+      // Last: who can reach it finds everything else up.
+      await daemon.#control.start();
     } catch (error) {
       await daemon.stop();
       throw error;

@@ -79,7 +79,7 @@ export class ServedDisk {
   async resize(sizeBytes: number | undefined): Promise<{ sizeBytes: number; guestTold: boolean }> {
     const size = this.#opened.resize(sizeBytes);
     this.#device.resize(size);
-    const guestTold = (await this.#endpoint.session?.notifyConfigChange()) ?? false;
+    const guestTold = this.#endpoint.session?.notifyConfigChange() ?? false;
     this.#log.info(`${this.label}: now ${size} bytes${guestTold ? '' : '; no front end could be told'}`);
     return { sizeBytes: size, guestTold };
   }

@@ -11,6 +11,9 @@ const USED_FLAGS = 0;
 const USED_INDEX = 1;
 const USED_NO_NOTIFY = 1;
 
+/** Completions taken before the event index is moved along, so that the device never reaches it while calls are suppressed. */
+const EVENT_REFRESH = 0x4000;
+
 /** The driver's end of a split virtqueue. VIRTIO 1.3, 2.7. Descriptors are the caller's; it adds heads and takes them back. */
 export class SplitDriver {
   readonly size: number;
@@ -27,6 +30,8 @@ export class SplitDriver {
   #publishedAvail = 0;
   #nextUsed = 0;
   #seenUsed = 0;
+  #suppressed = false;
+  #eventIndex = 0;
 
   constructor(ram: GuestRam, size: number, eventIdx: boolean) {
     const bytes = splitRingBytes(size);
@@ -68,6 +73,7 @@ export class SplitDriver {
       // An unordered look first: it costs a fraction of an ordered load.
       if (this.#used16[USED_INDEX] === position) return -1;
       this.#seenUsed = Atomics.load(this.#used16, USED_INDEX);
+      if (this.#suppressed && ((position - this.#eventIndex) & 0xffff) > EVENT_REFRESH) this.suppressCalls();
     }
     const head = this.#used32[1 + 2 * (position & this.#mask)]!;
     this.#nextUsed = (position + 1) & 0xffff;
@@ -81,12 +87,15 @@ export class SplitDriver {
 
   /** Tells the device not to call: this driver polls. */
   suppressCalls(): void {
-    if (this.#eventIdx) this.#avail[AVAIL_RING + this.size] = (this.#nextUsed - 1) & 0xffff;
+    this.#suppressed = true;
+    this.#eventIndex = (this.#nextUsed - 1) & 0xffff;
+    if (this.#eventIdx) this.#avail[AVAIL_RING + this.size] = this.#eventIndex;
     else this.#avail[AVAIL_FLAGS] = AVAIL_NO_INTERRUPT;
   }
 
   /** Asks for a call at the next completion. True if there is one already: then no call may come. */
   requestCalls(): boolean {
+    this.#suppressed = false;
     if (this.#eventIdx) this.#avail[AVAIL_RING + this.size] = this.#nextUsed;
     Atomics.store(this.#avail, AVAIL_FLAGS, 0);
     return Atomics.load(this.#used16, USED_INDEX) !== this.#nextUsed;

@@ -45,17 +45,18 @@ export class Connection {
 
   /** Sends one message whole. Throws if the other end is gone. */
   async send(id: number, flags: number, payload: Buffer, fds: readonly number[] = []): Promise<void> {
-    const header = Buffer.alloc(HEADER_BYTES);
-    header.writeUInt32LE(id, 0);
-    header.writeUInt32LE(flags | Flag.VERSION, 4);
-    header.writeUInt32LE(payload.length, 8);
-    const bytes = Buffer.concat([header, payload]);
+    const bytes = Buffer.concat([encodeHeader(id, flags, payload.length), payload]);
     for (let sent = 0; sent < bytes.length; ) {
       const count = this.#open ? sendWithFds(this.fd, bytes.subarray(sent), sent === 0 ? fds : []) : -1;
       if (count < 0) throw new SidecoreError('PEER_CLOSED', 'the other end has closed the connection');
       sent += count;
       if (count === 0) await reactor().wait(this.fd, EPOLLOUT);
     }
+  }
+
+  /** Sends a message without payload now or never; false if the other end does not read, or is gone. */
+  trySend(id: number, flags: number): boolean {
+    return this.#open && sendWithFds(this.fd, encodeHeader(id, flags, 0), []) === HEADER_BYTES;
   }
 
   /** Ends the connection; a pending `receive` gives undefined. */
@@ -88,4 +89,12 @@ export class Connection {
     }
     return Buffer.concat(chunks);
   }
+}
+
+function encodeHeader(id: number, flags: number, payloadBytes: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt32LE(id, 0);
+  header.writeUInt32LE(flags | Flag.VERSION, 4);
+  header.writeUInt32LE(payloadBytes, 8);
+  return header;
 }

@@ -97,10 +97,12 @@ export class MemoryTable {
       if (overlap(region.guestAddress, other.guestAddress, region.size, other.size)) throw invalid('it overlaps another');
     }
 
+    // Sealed before it is measured: in between it could be cut short.
+    const sealed = sealAgainstShrinking(fd);
     const file = fstatSync(fd);
     const offset = Number(mmapOffset);
     if (file.size < offset + region.size) throw invalid(`its file has ${file.size} bytes, ${offset + region.size} are needed`);
-    if (!sealAgainstShrinking(fd) && !this.#allowUnsealed) {
+    if (!sealed && !this.#allowUnsealed) {
       throw new SidecoreError(
         'MEMORY_UNSEALED',
         'guest memory refused: its file can be cut short by the VMM, which would end this daemon and all its guests',

@@ -34,7 +34,8 @@ export class Session {
   readonly memory: MemoryTable;
   readonly #setup: SessionSetup;
   readonly #connection: Connection;
-  #features = 0n;
+  /** Negotiated; undefined before SET_FEATURES. */
+  #features: bigint | undefined;
   #protocolFeatures = 0n;
   #status = 0;
   #backendChannel: Connection | undefined;
@@ -47,7 +48,7 @@ export class Session {
   }
 
   get features(): bigint {
-    return this.#features;
+    return this.#features ?? 0n;
   }
 
   get protocolFeatures(): bigint {
@@ -70,15 +71,9 @@ export class Session {
     this.#connection.close();
   }
 
-  /** Tells the front end to read the configuration space again; false if it has given us no way to. */
-  async notifyConfigChange(): Promise<boolean> {
-    if (this.#backendChannel === undefined) return false;
-    try {
-      await this.#backendChannel.send(BACKEND_MESSAGES.CONFIG_CHANGE, 0, Buffer.alloc(0));
-      return true;
-    } catch {
-      return false;
-    }
+  /** Tells the front end to read the configuration space again; false if it has given us no way to, or does not listen. */
+  notifyConfigChange(): boolean {
+    return this.#backendChannel?.trySend(BACKEND_MESSAGES.CONFIG_CHANGE, 0) ?? false;
   }
 
   async #answer(message: Message): Promise<void> {
@@ -150,7 +145,7 @@ export class Session {
       server,
       device: spec,
       memory: this.memory,
-      features: this.#features,
+      features: this.features,
       onFault: (vring, code) => onFault(code, `queue ${vring.index} was stopped`),
     };
   }
@@ -172,13 +167,17 @@ export class Session {
     }
   }
 
-  /** Changes guest memory under all rings. */
-  async #changeMemory(change: () => void): Promise<void> {
+  /**
+   * Changes guest memory under all rings.
+   *
+   * @param inPieces - one region only: QEMU takes a region away to give it back in another size, rings and all
+   */
+  async #changeMemory(change: () => void, inPieces = false): Promise<void> {
     await Promise.all(this.vrings.map((vring) => vring.pause(this.#context)));
     try {
       change();
     } finally {
-      await Promise.all(this.vrings.map((vring) => vring.resume(this.#context)));
+      await Promise.all(this.vrings.map((vring) => vring.resume(this.#context, inPieces)));
     }
   }
 
@@ -190,7 +189,7 @@ export class Session {
     await Promise.all(this.vrings.map((vring) => vring.pause(this.#context)));
     for (const vring of this.vrings) {
       vring.stop();
-      vring.enabled = false;
+      vring.enabled = this.#ringsStartEnabled;
     }
     this.#status = 0;
     this.#setup.device.reset();
@@ -206,9 +205,13 @@ export class Session {
     await this.#changeMemory(() => {
       this.#features = features;
       this.#setup.device.negotiate(features);
-      // Without protocol features there is no ENABLE message: rings are enabled from the start.
-      if ((features & RING_FEATURES.VHOST_USER_PROTOCOL_FEATURES) === 0n) for (const vring of this.vrings) vring.enabled = true;
+      if (this.#ringsStartEnabled) for (const vring of this.vrings) vring.enabled = true;
     });
+  }
+
+  /** Without protocol features there is no ENABLE message: rings are enabled from the start. */
+  get #ringsStartEnabled(): boolean {
+    return this.#features !== undefined && (this.#features & RING_FEATURES.VHOST_USER_PROTOCOL_FEATURES) === 0n;
   }
 
   setProtocolFeatures(features: bigint): void {
@@ -223,11 +226,11 @@ export class Session {
 
   addMemoryRegion(region: RegionMessage, fd: number | undefined): Promise<void> {
     if (fd === undefined) throw new SidecoreError('MESSAGE_FDS', 'ADD_MEM_REG came without a descriptor');
-    return this.#changeMemory(() => this.memory.add(region, fd));
+    return this.#changeMemory(() => this.memory.add(region, fd), true);
   }
 
   removeMemoryRegion(region: RegionMessage): Promise<void> {
-    return this.#changeMemory(() => this.memory.remove(region));
+    return this.#changeMemory(() => this.memory.remove(region), true);
   }
 
   setVringNum({ index, num }: VringState): Promise<void> {

@@ -107,12 +107,22 @@ export class Vring {
     this.#errFd = fd;
   }
 
-  /** Has the ring served, if everything it needs is there. A ring that cannot be served is faulted, not retried. */
-  async resume(context: VringContext): Promise<void> {
-    if (this.#attached || !this.enabled || !this.#armed || this.fault !== undefined) return;
-    if (this.size === 0 || this.#address === undefined) return;
+  /**
+   * Has the ring served, if everything it needs is there. A ring that its guest has broken is not retried; one that does not
+   * lie in guest memory is, whenever something changes.
+   *
+   * @param memoryInPieces - guest memory comes and goes region by region: a ring that is not in it now may be so next
+   */
+  async resume(context: VringContext, memoryInPieces = false): Promise<void> {
+    if (this.#attached || !this.enabled || !this.#armed) return;
+    if (this.fault !== undefined && this.fault !== 'VRING_ADDRESS_INVALID') return;
+    if (this.size === 0 || this.#address === undefined || context.memory.regions.length === 0) return;
     const ring = this.#layout(context, this.#address);
-    if (ring === undefined) return this.#break('VRING_ADDRESS_INVALID', context);
+    if (ring === undefined) {
+      if (this.fault === undefined && !memoryInPieces) this.#break('VRING_ADDRESS_INVALID', context);
+      return;
+    }
+    this.fault = undefined;
     if (this.state === undefined || this.state.queueSize !== this.size) this.state = QueueState.create(this.size);
     this.state.fault = 0;
     this.state.phase = QueuePhase.STOPPED;

@@ -47,6 +47,13 @@ export function histories(abilities: BackendAbilities, grows: boolean): fc.Arbit
   return fc.array(fc.oneof(...steps), { maxLength: 40 });
 }
 
+/** Bytes of the disk that a request touches. */
+interface Touched {
+  readonly start: number;
+  readonly end: number;
+  readonly changes: boolean;
+}
+
 /** A disk as it should be: its bytes and the guest's, and what is in flight. */
 export class DiskModel {
   disk: Buffer;
@@ -54,7 +61,7 @@ export class DiskModel {
   readonly #keepsData: boolean;
   readonly #guest: Buffer;
   readonly #grow: (sizeBytes: number) => number;
-  #inFlight: { start: number; end: number; changes: boolean }[] = [];
+  #inFlight: Touched[] = [];
   #freeAt = 0;
 
   constructor(rig: BackendRig, sizeBytes: number, keepsData: boolean, grow: (sizeBytes: number) => number) {
@@ -114,12 +121,14 @@ export class DiskModel {
     const sectors = Math.min(step.sectors, this.#sectors - sector);
     const start = sector * SECTOR_BYTES;
     const end = start + sectors * SECTOR_BYTES;
-    await this.#makeWay(start, end, step.kind === 'write');
+    const touched = { start, end, changes: step.kind === 'write' };
+    await this.#makeWay([touched]);
     let pieces = this.#place(step, end - start);
     if (pieces === undefined) {
       await this.settle();
       pieces = this.#place(step, end - start)!;
     }
+    this.#inFlight.push(touched);
     let at = start;
     for (const piece of pieces) {
       const guest = this.#guest.subarray(piece.at, piece.at + piece.length);
@@ -140,10 +149,13 @@ export class DiskModel {
       const first = sector % this.#sectors;
       return { sector: first, sectors: Math.min(sectors, this.#sectors - first), unmap };
     });
-    for (const { sector, sectors } of ranges) {
-      const start = sector * SECTOR_BYTES;
-      await this.#makeWay(start, start + sectors * SECTOR_BYTES, true);
-    }
+    const touched = ranges.map(({ sector, sectors }) => ({
+      start: sector * SECTOR_BYTES,
+      end: (sector + sectors) * SECTOR_BYTES,
+      changes: true,
+    }));
+    await this.#makeWay(touched);
+    this.#inFlight.push(...touched);
     for (const { sector, sectors } of ranges) {
       this.disk.fill(0, sector * SECTOR_BYTES, (sector + sectors) * SECTOR_BYTES);
     }
@@ -156,10 +168,10 @@ export class DiskModel {
   }
 
   /** Requests that touch the same sectors have no order, unless one waits for the other. */
-  async #makeWay(start: number, end: number, changes: boolean): Promise<void> {
-    const conflict = this.#inFlight.some((other) => start < other.end && other.start < end && (changes || other.changes));
-    if (conflict) await this.settle();
-    this.#inFlight.push({ start, end, changes });
+  async #makeWay(touched: readonly Touched[]): Promise<void> {
+    const conflicts = (one: Touched, other: Touched) =>
+      one.start < other.end && other.start < one.end && (one.changes || other.changes);
+    if (touched.some((one) => this.#inFlight.some((other) => conflicts(one, other)))) await this.settle();
   }
 
   /** Finds guest memory for a request's data, in pieces; undefined if too much of it is in use. */

@@ -1,0 +1,218 @@
+import { execFileSync } from 'node:child_process';
+import { accessSync, constants, type Stats, statSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { dirname } from 'node:path';
+import { Command } from 'commander';
+import { type Config, type DiskConfig, readConfig } from '../daemon/config.js';
+import { type ConfigProblem, type ConfigText, type KeyPath, problemLine, readConfigFile } from '../daemon/config-text.js';
+import { type ErrorCode, SidecoreError } from '../errors.js';
+import { allowedCpus } from '../host/affinity.js';
+import { sizeText, table, terminalWidth } from './table.js';
+
+export const checkCommand = new Command('check')
+  .description('Check a configuration without starting anything.')
+  .requiredOption('-c, --config <file>', 'configuration, YAML')
+  .option('--json', 'answer in JSON')
+  .action((options: { config: string; json?: boolean }) => {
+    const { config, problems } = checkFile(options.config);
+    if (problems.length > 0) process.exitCode = 1;
+    if (options.json) process.stdout.write(`${JSON.stringify({ ok: problems.length === 0, problems, ...(config && summary(config)) })}\n`);
+    else if (config === undefined || problems.length > 0) process.stdout.write(problems.map(describe).join(''));
+    else process.stdout.write(summaryText(options.config, config));
+  });
+
+/** What the file says, if it can be used at all, and everything that is wrong with it here, by line. */
+export function checkFile(path: string): { config?: Config; problems: readonly ConfigProblem[] } {
+  try {
+    const { config, text, problems } = readConfig(readConfigFile(path), path);
+    return config === undefined ? { problems } : { config, problems: inspect(config, text) };
+  } catch (error) {
+    if (!(error instanceof SidecoreError)) throw error;
+    return { problems: [{ code: error.code, file: path, line: 0, key: '', text: error.message, remedy: error.remedy }] };
+  }
+}
+
+/** `FILE:LINE: key: problem [CODE]. What to do.` */
+function describe(problem: ConfigProblem): string {
+  return `${problemLine(problem)} [${problem.code}]${problem.remedy === '' ? '' : `. ${problem.remedy}`}\n`;
+}
+
+/** Holds a configuration against this machine, as the user who asks. Opens, makes and changes nothing. */
+export function inspect(config: Config, text: ConfigText): ConfigProblem[] {
+  const inspector = new Inspector(text);
+  inspector.cpus(config.cores);
+  inspector.account(config.socket.owner, 'passwd', 'owner');
+  inspector.account(config.socket.group, 'group', 'group');
+  inspector.runDirectory(config.run_dir);
+  for (const [vm, { disks }] of Object.entries(config.vms)) {
+    for (const [name, disk] of Object.entries(disks)) {
+      const keys = ['vms', vm, 'disks', name];
+      inspector.socket(disk, keys, config.run_dir);
+      inspector.backend(disk, keys, `${vm}/${name}`);
+    }
+  }
+  return inspector.problems.sort((one, other) => one.line - other.line);
+}
+
+class Inspector {
+  readonly problems: ConfigProblem[] = [];
+  readonly #text: ConfigText;
+  /** Images by device and inode: one file may have several paths. */
+  readonly #images = new Map<string, { by: string; alone: boolean }>();
+
+  constructor(text: ConfigText) {
+    this.#text = text;
+  }
+
+  #complain(code: ErrorCode, keys: KeyPath, text: string, remedy: string): void {
+    this.problems.push(this.#text.problem(keys, text, remedy, code));
+  }
+
+  cpus(cores: readonly number[]): void {
+    const allowed = allowedCpus();
+    cores.forEach((cpu, index) => {
+      if (allowed.includes(cpu)) return;
+      const remedy = 'Choose another, or widen the CPU set (taskset, cgroup cpuset, AllowedCPUs=).';
+      this.#complain('CPU_UNUSABLE', ['cores', index], `CPU ${cpu} cannot be used, only CPU ${allowed.join(', ')}`, remedy);
+    });
+  }
+
+  account(name: string | number | undefined, database: 'passwd' | 'group', key: 'owner' | 'group'): void {
+    if (name === undefined || typeof name === 'number') return;
+    try {
+      execFileSync('getent', [database, name], { stdio: 'ignore' });
+    } catch {
+      const what = key === 'owner' ? 'user' : 'group';
+      this.#complain('CONFIG_INVALID', ['socket', key], `there is no ${what} ${name} on this machine`, `Make the ${what}, or name another.`);
+    }
+  }
+
+  /** The daemon makes it, and everything above it. */
+  runDirectory(path: string): void {
+    let there = path;
+    while (stat(there) === undefined && dirname(there) !== there) there = dirname(there);
+    const fault = folderFault(there);
+    if (fault === undefined) return;
+    this.#complain('SOCKET_PERMISSION', ['run_dir'], `${there} ${fault}`, 'Run as root, or choose a folder of your own.');
+  }
+
+  socket({ socket = '', role }: DiskConfig, keys: KeyPath, runDirectory: string): void {
+    const key = [...keys, 'socket'];
+    const folder = dirname(socket);
+    if (folder !== runDirectory) {
+      const fault = stat(folder) === undefined ? 'does not exist' : role === 'server' ? folderFault(folder) : undefined;
+      if (fault !== undefined) this.#complain('SOCKET_PERMISSION', key, `${folder} ${fault}`, 'Make the folder, or choose another.');
+    }
+    const file = stat(socket);
+    if (file === undefined || file.isSocket()) return;
+    this.#complain('SOCKET_INVALID', key, `${socket} exists and is no socket`, 'Choose another path, or remove the file.');
+  }
+
+  backend({ backend, read_only }: DiskConfig, keys: KeyPath, label: string): void {
+    if (backend.type === 'file') {
+      this.#image(backend.path, backend.size, read_only, [...keys, 'backend', 'path'], label);
+    } else if (backend.type === 'memory' && backend.size > freemem()) {
+      const free = `${sizeText(backend.size)} do not fit the ${sizeText(freemem())} of memory that are free`;
+      this.#complain('MEMORY_EXHAUSTED', [...keys, 'backend', 'size'], free, 'Make it smaller, or use a file.');
+    }
+  }
+
+  #image(path: string, size: number | undefined, readOnly: boolean, keys: KeyPath, label: string): void {
+    const file = stat(path);
+    if (file === undefined) return this.#missingImage(path, size, readOnly, keys);
+    if (!file.isFile() && !file.isBlockDevice()) {
+      return this.#complain('IMAGE_INVALID', keys, `${path} is neither a file nor a block device`, 'Name an image.');
+    }
+    const fault = accessFault(path, readOnly ? constants.R_OK : constants.R_OK | constants.W_OK);
+    if (fault !== undefined) {
+      const remedy = readOnly ? 'Change its owner or mode.' : 'Change its owner or mode, or make the disk `read_only`.';
+      this.#complain('IMAGE_PERMISSION', keys, `${path} may not be ${readOnly ? 'read' : 'read and written'} (${fault})`, remedy);
+    }
+    if (file.isFile() && file.size < (size ?? 512)) {
+      const remedy = 'Is it the right file? If so, grow it (truncate -s).';
+      this.#complain('IMAGE_INVALID', keys, `${path} has ${file.size} bytes, less than the ${size ?? 512} of its disk`, remedy);
+    }
+    const id = file.isBlockDevice() ? `device ${file.rdev}` : `${file.dev} ${file.ino}`;
+    const other = this.#images.get(id);
+    if (other === undefined) this.#images.set(id, { by: label, alone: !readOnly });
+    else if (other.alone || !readOnly) {
+      this.#complain('IMAGE_BUSY', keys, `${path} is the same file as the image of ${other.by}`, 'Give each its own, or make both `read_only`.');
+    }
+  }
+
+  #missingImage(path: string, size: number | undefined, readOnly: boolean, keys: KeyPath): void {
+    const folder = dirname(path);
+    if (accessFault(path, constants.F_OK) === 'EACCES') {
+      return this.#complain('IMAGE_PERMISSION', keys, `${path} cannot be reached (EACCES)`, 'Change the mode of the folders above it.');
+    }
+    if (size === undefined || readOnly || stat(folder) === undefined) {
+      const remedy = readOnly ? 'Check the path.' : 'Check the path and its folder, or give the disk a `size` to have it made.';
+      return this.#complain('IMAGE_MISSING', keys, `${path} does not exist`, remedy);
+    }
+    const fault = folderFault(folder);
+    if (fault !== undefined) this.#complain('IMAGE_PERMISSION', keys, `${path} is to be made, but ${folder} ${fault}`, 'Choose another folder.');
+  }
+}
+
+/** Undefined if the file is not there, or not to be seen. */
+function stat(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Why nothing can be made in a folder. */
+function folderFault(path: string): string | undefined {
+  if (stat(path)?.isDirectory() === false) return 'is no folder';
+  const fault = accessFault(path, constants.W_OK | constants.X_OK);
+  return fault && `cannot be written to (${fault})`;
+}
+
+function accessFault(path: string, mode: number): string | undefined {
+  try {
+    accessSync(path, mode);
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code;
+  }
+}
+
+/** What the configuration comes to, for programs. */
+function summary({ cores, mode, run_dir, vms }: Config) {
+  const disks = Object.entries(vms).flatMap(([vm, { disks }]) =>
+    Object.entries(disks).map(([name, disk]) => ({
+      disk: `${vm}/${name}`,
+      backend: disk.backend.type,
+      size_bytes: disk.backend.size ?? imageBytes(disk),
+      read_only: disk.read_only,
+      queues: disk.queues,
+      role: disk.role,
+      socket: disk.socket,
+    })),
+  );
+  return { cores, mode, run_dir, vms: Object.keys(vms), disks };
+}
+
+/** Null for block devices, whose size cannot be told without opening them. */
+function imageBytes({ backend }: DiskConfig): number | null {
+  const file = backend.type === 'file' ? stat(backend.path) : undefined;
+  return file?.isFile() ? file.size : null;
+}
+
+function summaryText(path: string, config: Config): string {
+  const { cores, mode, run_dir, vms, disks } = summary(config);
+  const rows = disks.map(({ disk, backend, size_bytes, read_only, queues, role, socket }) => [
+    disk,
+    `${backend}${read_only ? ', read-only' : ''}`,
+    size_bytes === null ? '?' : sizeText(size_bytes),
+    String(queues),
+    `${socket}${role === 'client' ? ' (client)' : ''}`,
+  ]);
+  const columns = [{ head: 'DISK' }, { head: 'BACK END' }, { head: 'SIZE', right: true }, { head: 'QUEUES', right: true }, { head: 'SOCKET' }];
+  const head = `${path} is good: ${count(vms.length, 'VM')}, ${count(disks.length, 'disk')}, mode ${mode}, CPU ${cores.join(', ')}, run directory ${run_dir}\n`;
+  return disks.length === 0 ? head : `${head}\n${table(columns, rows, terminalWidth())}`;
+}
+
+const count = (number: number, what: string) => `${number} ${what}${number === 1 ? '' : 's'}`;

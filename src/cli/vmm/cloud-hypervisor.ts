@@ -1,0 +1,38 @@
+import { shellComment, shellText, type Vmm, type VmmVm } from './vmm.js';
+
+/**
+ * Cloud Hypervisor v53: `DiskConfig::parse` and `MemoryConfig::parse` in vmm/src/config.rs, quoting in option_parser/src/lib.rs.
+ * Its memory is a memfd made without MFD_ALLOW_SEALING (vmm/src/memory_manager.rs, `create_anonymous_file`).
+ */
+export const cloudHypervisor: Vmm = {
+  title: 'Cloud Hypervisor',
+  canListen: false,
+  comment: shellComment,
+  arguments(vm) {
+    const options = [
+      ['--memory', `size=${vm.memoryMib}M,shared=on`],
+      ...vm.disks.map(({ name, socket, queues }) => [
+        '--disk',
+        `vhost_user=on,socket=${quoted(socket)},num_queues=${queues},id=sidecore-${name}`,
+      ]),
+    ];
+    return { text: shellText(options), json: { args: options.flat() }, notes: notes(vm) };
+  },
+};
+
+function notes({ name, unsealedMemory, disks }: VmmVm): string[] {
+  const list: string[] = [];
+  if (unsealedMemory === 'refuse') {
+    list.push(
+      `needs \`unsealed_memory: allow\` under vms.${name}: Cloud Hypervisor's guest memory cannot be sealed, and sidecore refuses it otherwise`,
+    );
+  }
+  const queues = Math.max(...disks.map((disk) => disk.queues));
+  if (queues > 1) list.push(`needs --cpus boot=${queues} or more: Cloud Hypervisor gives a disk no more queues than CPUs`);
+  return list;
+}
+
+/** In quotes if a value has what the parser takes for its own; a quote is written twice. */
+function quoted(value: string): string {
+  return /[",[\]]|^\s|\s$/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
+}

@@ -1,0 +1,56 @@
+import type { Vmm, VmmDisk, VmmVm } from './vmm.js';
+
+/**
+ * libvirt 7.1 and later, with QEMU. Its disks of type vhostuser take bus virtio, snapshot='no', and neither serial nor readonly
+ * (src/conf/domain_validate.c, `virDomainDiskVhostUserValidate`): both come from sidecore.
+ */
+export const libvirt: Vmm = {
+  title: 'libvirt',
+  canListen: false,
+  // Two hyphens would end the comment.
+  comment: (note) => `<!-- ${note.replaceAll('--', '- -')} -->`,
+  arguments(vm) {
+    const text = `<domain>
+  <memory unit='MiB'>${vm.memoryMib}</memory>
+  <memoryBacking>
+    <source type='memfd'/>
+    <access mode='shared'/>
+  </memoryBacking>
+  <devices>
+${vm.disks.map(disk).join('')}  </devices>
+</domain>
+`;
+    return { text, json: { xml: text }, notes: notes(vm) };
+  },
+};
+
+function disk({ socket, queues }: VmmDisk, index: number): string {
+  return `    <disk type='vhostuser' device='disk' snapshot='no'>
+      <driver name='qemu' type='raw' queues='${queues}'/>
+      <source type='unix' path='${escaped(socket)}'/>
+      <target dev='${targetName(index)}' bus='virtio'/>
+    </disk>
+`;
+}
+
+function notes({ socketsShared }: VmmVm): string[] {
+  const list = ['parts of a domain, for `virsh edit`; choose other targets (vda, ...) where these are taken'];
+  if (!socketsShared) {
+    list.push('QEMU runs as a user of its own under libvirt: give it the sockets, as in `socket: {group: kvm, mode: "0660"}`');
+  }
+  list.push('snapshots and block jobs of libvirt do not work on such disks');
+  return list;
+}
+
+/** vda to vdz, then vdaa and so on. */
+function targetName(index: number): string {
+  let letters = '';
+  for (let rest = index; rest >= 0; rest = Math.floor(rest / 26) - 1) letters = String.fromCharCode(97 + (rest % 26)) + letters;
+  return `vd${letters}`;
+}
+
+const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', "'": '&apos;' };
+
+function escaped(text: string): string {
+  return text.replaceAll(/[&<>']/g, (character) => ENTITIES[character]!);
+}

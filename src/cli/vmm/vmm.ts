@@ -1,0 +1,54 @@
+import type { DiskConfig, VmConfig } from '../../daemon/config.js';
+
+/** A disk as a VMM is told of it. */
+export interface VmmDisk {
+  readonly name: string;
+  /** Absolute path. */
+  readonly socket: string;
+  readonly role: DiskConfig['role'];
+  readonly queues: number;
+  readonly cache: DiskConfig['cache'];
+}
+
+/** A VM as a VMM is told of it. */
+export interface VmmVm {
+  readonly name: string;
+  readonly memoryMib: number;
+  readonly unsealedMemory: VmConfig['unsealed_memory'];
+  /** Whether the configuration gives the sockets an owner, group or mode. */
+  readonly socketsShared: boolean;
+  readonly disks: readonly VmmDisk[];
+}
+
+/** What to pass to a VMM. */
+export interface VmmArguments {
+  /** To be copied: words for a shell, or XML; without the notes. */
+  readonly text: string;
+  /** The same for programs. */
+  readonly json: Readonly<Record<string, unknown>>;
+  /** What the arguments cannot say. */
+  readonly notes: readonly string[];
+}
+
+/** How one VMM attaches our sockets. */
+export interface Vmm {
+  readonly title: string;
+  /** Whether it can wait for us at a socket of its own (`role: client`). */
+  readonly canListen: boolean;
+  /** A note in the language of `text`. */
+  comment(note: string): string;
+  arguments(vm: VmmVm): VmmArguments;
+}
+
+/** A note in a shell script. */
+export const shellComment = (note: string): string => `# ${note}`;
+
+/** Options for a shell, one on each line. An option and its value are one element. */
+export function shellText(options: readonly (readonly string[])[]): string {
+  return `${options.map((words) => words.map(shellWord).join(' ')).join(' \\\n')}\n`;
+}
+
+/** Quotes a word for a shell if it needs it. */
+export function shellWord(word: string): string {
+  return /^[A-Za-z0-9_.,:=/@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,4 @@
+import { virtqueueConformance } from './virtqueue.js';
+import { splitLayout } from './virtqueue-split.js';
+
+virtqueueConformance(splitLayout);

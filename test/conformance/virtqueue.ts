@@ -1,0 +1,15 @@
+import { after, describe } from 'node:test';
+import { chainTests } from './virtqueue-chains.js';
+import type { VirtqueueLayout } from './virtqueue-layout.js';
+import { notificationTests } from './virtqueue-notification.js';
+import { createMemory } from './virtqueue-rig.js';
+
+/** Everything that every layout of virtqueues must do. */
+export function virtqueueConformance(layout: VirtqueueLayout): void {
+  const memory = createMemory();
+  describe(`virtqueue, ${layout.name}`, () => {
+    after(() => memory.release());
+    describe('chains', () => chainTests(layout, () => memory));
+    describe('notification', () => notificationTests(layout, () => memory));
+  });
+}
