@@ -33,6 +33,7 @@ export const ERROR_CODES = {
   FEATURES_INVALID: 'session',
   CONFIG_SPACE_INVALID: 'session',
   PEER_CLOSED: 'session',
+  CALL_BLOCKED: 'session',
 
   VRING_INVALID: 'queue',
   VRING_ADDRESS_INVALID: 'queue',

@@ -1,8 +1,25 @@
-import type { ErrorCode } from '../errors.js';
+import { assert, type ErrorCode } from '../errors.js';
 import { POP_FAULTS } from '../virtio/virtqueue.js';
 import { REQUEST_MALFORMED } from './queue.js';
 
+/** Faults that are seen from outside the sidecore. They continue the numbers of `Pop` and `REQUEST_MALFORMED`. */
+export const CoreFault = {
+  /** Sidecores keep dying while they serve the queue. */
+  CRASHED_CORE: -30,
+  /** The front end has made its call descriptor block. */
+  CALL_BLOCKED: -31,
+} as const;
+
+const CODES: Record<number, ErrorCode> = {
+  ...POP_FAULTS,
+  [REQUEST_MALFORMED]: 'REQUEST_MALFORMED',
+  [CoreFault.CRASHED_CORE]: 'QUEUE_CRASHED_CORE',
+  [CoreFault.CALL_BLOCKED]: 'CALL_BLOCKED',
+};
+
 /** The stable code of the fault number by which a sidecore says why it stopped a queue. */
 export function faultCode(fault: number): ErrorCode {
-  return fault === REQUEST_MALFORMED ? 'REQUEST_MALFORMED' : (POP_FAULTS[fault] ?? 'QUEUE_CRASHED_CORE');
+  const code = CODES[fault];
+  assert(code !== undefined, `fault ${fault} has a code`);
+  return code;
 }

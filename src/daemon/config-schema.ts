@@ -55,7 +55,6 @@ const backend = z.preprocess(
       size: size.optional(),
       direct: z.boolean().optional(),
       engine: z.enum(['auto', 'io_uring', 'sync']).optional(),
-      sqpoll: z.boolean().optional(),
     }),
   ]),
 );

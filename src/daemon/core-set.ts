@@ -8,6 +8,9 @@ import { Core, type CoreListener } from './core.js';
 /** How sidecores are run. */
 export type Mode = 'sidecore' | 'adaptive' | 'baseline';
 
+/** Pause between two looks whether the cores get on, ms: a front end can hold one up for about twice as long. */
+const SUPERVISE_MS = 50;
+
 /** Time without work after which a queue is no longer polled, ns, by mode. */
 export const IDLE_AFTER_NS: Record<Mode, number> = {
   sidecore: Number.POSITIVE_INFINITY,
@@ -23,6 +26,7 @@ export class CoreSet {
   readonly cores: Core[];
   readonly #devices: number[];
   readonly #watcherStopFd = createEventFd();
+  readonly #supervision: NodeJS.Timeout;
 
   /**
    * @param cpus - in the modes that share cores, one sidecore for each
@@ -41,6 +45,9 @@ export class CoreSet {
     };
     new Worker(new URL('../sidecore/watcher-thread.js', import.meta.url), { name: 'watcher', workerData: setup });
     for (const core of this.cores) core.start();
+    this.#supervision = setInterval(() => {
+      for (const core of this.cores) core.supervise();
+    }, SUPERVISE_MS).unref();
   }
 
   /** Chooses a core for a device. */
@@ -57,6 +64,7 @@ export class CoreSet {
 
   /** Ends all threads. No device is served any more. */
   async stop(): Promise<void> {
+    clearInterval(this.#supervision);
     await Promise.all(this.cores.map((core) => core.stop()));
     signal(this.#watcherStopFd);
   }

@@ -1,7 +1,9 @@
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { CoreFault } from '../block/faults.js';
 import type { QueuePosition, QueueSpec } from '../block/queue-spec.js';
-import { SidecoreError } from '../errors.js';
-import { createEventFd, signal } from '../host/eventfd.js';
+import { assert, SidecoreError } from '../errors.js';
+import { Epoll } from '../host/epoll.js';
+import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';
 import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
 import { close } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
@@ -28,6 +30,8 @@ interface Attached {
   readonly spec: QueueSpec;
   readonly onFault: (fault: number) => void;
   crashes: number;
+  /** No thread serves it any more. */
+  leftOut: boolean;
 }
 
 /** Where a core runs, and how patiently it polls. */
@@ -38,8 +42,10 @@ export interface CoreOptions {
   readonly watcherFd: number;
 }
 
-/** Fault number of a queue that its sidecores keep dying of; no fault of a ring has it. */
-const CRASHED_CORE = -100;
+/** Looks without progress after which a core counts as stuck: one may fall into a time slice that the host took. */
+const STUCK_LOOKS = 2;
+/** The most that an event counter holds; a write to it blocks then, if the front end has made it blocking. */
+const EVENT_COUNTER_MAX = 0xfffffffffffffffen;
 
 /**
  * The daemon's side of one sidecore. It outlives the thread: one that dies is replaced by another, which takes over all
@@ -59,6 +65,8 @@ export class Core {
   #uring: IoUringHandles | undefined;
   #nextId = 1;
   #stopping = false;
+  #turnsSeen = 0;
+  #looksWithoutProgress = 0;
 
   constructor(options: CoreOptions, listener: CoreListener) {
     this.options = options;
@@ -67,17 +75,19 @@ export class Core {
 
   /** Number of queues that the core serves. */
   get queueCount(): number {
-    return this.#attached.size;
+    return [...this.#attached.values()].filter(({ leftOut }) => !leftOut).length;
   }
 
   start(): void {
     const { port1, port2 } = new MessageChannel();
     const { index, cpus, idleAfterNs, watcherFd } = this.options;
+    const doorwayFd = new Epoll(1).fd;
     const setup: CoreSetup = {
       cpus,
       idleAfterNs,
       state: this.state.buffer,
       bellFd: this.bellFd,
+      doorwayFd,
       watcherFd,
       index,
       mailbox: port2,
@@ -92,7 +102,10 @@ export class Core {
       reason = error.stack ?? error.message;
     });
     worker.on('exit', (code) => {
+      // What it still said: a last answer, or that it had made an io_uring.
+      for (let mail = receiveMessageOnPort(port1); mail; mail = receiveMessageOnPort(port1)) this.#hear(mail.message);
       port1.close();
+      close(doorwayFd);
       if (!this.#stopping) this.#replace(reason || `the thread ended with code ${code}`);
     });
     port1.on('message', (message: CoreMessage) => this.#hear(message));
@@ -102,7 +115,7 @@ export class Core {
 
   /** Has the core serve a queue. */
   async attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
-    this.#attached.set(spec.key, { spec, onFault, crashes: 0 });
+    this.#attached.set(spec.key, { spec, onFault, crashes: 0, leftOut: false });
     try {
       await this.#ask({ id: this.#nextId++, op: 'attach', queue: spec });
     } catch (error) {
@@ -113,18 +126,41 @@ export class Core {
 
   /** Ends that; resolves when nothing of the queue is in flight. */
   async detach(key: number): Promise<QueuePosition> {
-    const position = await this.#ask({ id: this.#nextId++, op: 'detach', key });
+    const attached = this.#attached.get(key);
+    assert(attached !== undefined, 'a queue is detached that was attached');
+    let position: QueuePosition | undefined;
+    try {
+      if (!attached.leftOut) position = await this.#ask({ id: this.#nextId++, op: 'detach', key });
+    } catch (error) {
+      // It may have been left out since it was asked.
+      if (!attached.leftOut) throw error;
+    }
     this.#attached.delete(key);
-    return position ?? { nextAvail: 0, started: false };
+    return position ?? positionOf(attached.spec);
   }
 
   /** Ends the thread, after what is in flight. */
   async stop(): Promise<void> {
     await this.#ask({ id: this.#nextId++, op: 'stop' });
-    // Before the event of the thread's end, which is a later turn of the event loop.
-    this.#stopping = true;
     await this.#worker?.terminate();
     close(this.bellFd);
+  }
+
+  /**
+   * To be called now and then: frees a thread that hangs in a call because a front end has filled its event counter and made
+   * it blocking. That front end loses its connection.
+   */
+  supervise(): void {
+    const { turns } = this.state.read();
+    const getsOn = this.state.asleep || turns !== this.#turnsSeen;
+    this.#turnsSeen = turns;
+    this.#looksWithoutProgress = getsOn ? 0 : this.#looksWithoutProgress + 1;
+    if (this.#looksWithoutProgress < STUCK_LOOKS) return;
+    for (const { spec, onFault } of this.#attached.values()) {
+      if (spec.callFd < 0 || eventCount(spec.callFd) < EVENT_COUNTER_MAX) continue;
+      onFault(CoreFault.CALL_BLOCKED);
+      drain(spec.callFd);
+    }
   }
 
   /** Ends the thread as a fault would, at any point of its work. For tests of what happens then. */
@@ -155,6 +191,8 @@ export class Core {
       case 'answer': {
         const pending = this.#pending.get(message.id);
         this.#pending.delete(message.id);
+        // At once: the event of the thread's end is next.
+        if (pending?.request.op === 'stop') this.#stopping = true;
         if (message.error !== undefined) pending?.reject(new SidecoreError('VRING_INVALID', message.error));
         else pending?.resolve(message.position);
       }
@@ -174,8 +212,10 @@ export class Core {
     this.start();
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
-    for (const [key, { spec }] of this.#attached) {
-      if (!asked.has(key)) this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(spec) }).catch(() => {});
+    for (const [key, attached] of this.#attached) {
+      if (attached.leftOut || asked.has(key)) continue;
+      const takeOver = this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(attached.spec) });
+      takeOver.catch(() => this.#leaveOut(attached));
     }
     for (const request of unanswered) {
       this.#post(request.op === 'attach' ? { ...request, queue: takenOver(request.queue) } : request);
@@ -186,9 +226,13 @@ export class Core {
   /** Leaves out a queue that was being served at too many deaths. */
   #blame(key: number): void {
     const attached = this.#attached.get(key);
-    if (attached === undefined || ++attached.crashes < QUEUE_CRASHES_MAX) return;
-    this.#attached.delete(key);
-    attached.onFault(CRASHED_CORE);
+    if (attached !== undefined && ++attached.crashes >= QUEUE_CRASHES_MAX) this.#leaveOut(attached);
+  }
+
+  #leaveOut(attached: Attached): void {
+    if (attached.leftOut) return;
+    attached.leftOut = true;
+    attached.onFault(CoreFault.CRASHED_CORE);
   }
 }
 
@@ -196,4 +240,10 @@ export class Core {
 function takenOver(spec: QueueSpec): QueueSpec {
   const { phase } = new QueueState(spec.state);
   return { ...spec, resume: phase !== QueuePhase.STOPPED, started: spec.started || phase === QueuePhase.POLLED };
+}
+
+/** Where a queue stands that no thread serves, by its log. What was in flight is given up. */
+function positionOf(spec: QueueSpec): QueuePosition {
+  const { inflight } = new QueueState(spec.state);
+  return { nextAvail: inflight.nextAvail(inflight.settled, inflight.inFlight().length), started: false };
 }

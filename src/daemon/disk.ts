@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice } from '../block/device.js';
 import { faultCode } from '../block/faults.js';
 import { SidecoreError } from '../errors.js';
+import { eventCount } from '../host/eventfd.js';
 import { QueueCounter, type QueueCounterName, QueuePhase } from '../virtio/queue-state.js';
 import { Endpoint } from '../vhost-user/endpoint.js';
 import type { Vring } from '../vhost-user/vring.js';
@@ -118,23 +118,10 @@ function queueStatus(vring: Vring) {
     phase: PHASES[state?.phase ?? QueuePhase.STOPPED],
     fault: vring.fault ?? (state?.fault ? faultCode(state.fault) : null),
     enabled: vring.enabled,
-    kicks: kicksReceived(vring.kickFd),
+    // The counter is never emptied, because it is watched edge-triggered: its value is the number of kicks.
+    kicks: Number(eventCount(vring.kickFd)),
     ...counters,
   };
-}
-
-/**
- * Kicks that a front end has sent: the value of the event counter, which is never emptied because it is watched
- * edge-triggered.
- */
-function kicksReceived(kickFd: number): number {
-  if (kickFd < 0) return 0;
-  try {
-    const info = readFileSync(`/proc/self/fdinfo/${kickFd}`, 'utf8');
-    return Number.parseInt(/eventfd-count:\s*([0-9a-f]+)/.exec(info)?.[1] ?? '0', 16);
-  } catch {
-    return 0;
-  }
 }
 
 /** The error for a disk that is not configured. */

@@ -13,14 +13,15 @@ export class Doorway {
   /** Keys of the queues that the last look or wait found kicked. */
   readonly kicked = new Uint32Array(CORE_QUEUES_MAX);
   kickedCount = 0;
-  readonly #epoll = new Epoll(CORE_QUEUES_MAX + 2);
+  readonly #epoll: Epoll;
   readonly #watcher: Epoll;
   readonly #bellFd: number;
   readonly #index: number;
   #uringFd = -1;
   #lent = false;
 
-  constructor(setup: { bellFd: number; watcherFd: number; index: number }) {
+  constructor(setup: { bellFd: number; doorwayFd: number; watcherFd: number; index: number }) {
+    this.#epoll = new Epoll(CORE_QUEUES_MAX + 2, setup.doorwayFd);
     this.#bellFd = setup.bellFd;
     this.#index = setup.index;
     this.#watcher = new Epoll(1, setup.watcherFd);

@@ -29,6 +29,8 @@ export interface CoreSetup {
   readonly state: SharedArrayBuffer;
   /** Event counter that wakes it when it sleeps. */
   readonly bellFd: number;
+  /** Epoll instance of its own, which outlives the thread. */
+  readonly doorwayFd: number;
   /** Epoll instance of the watcher thread. */
   readonly watcherFd: number;
   /** Its number in that instance. */

@@ -113,12 +113,23 @@ export class Sidecore implements QueueHost, BackendHost {
   #turnUring(uring: IoUring): number {
     uring.submit();
     const count = uring.inFlight === 0 ? 0 : uring.reap();
-    for (let i = 0; i < count; i++) {
-      const request = this.pool.requests[uring.completedData[i]!]!;
-      request.queue!.backend.completed(request, uring.completedResult[i]!);
+    let i = 0;
+    try {
+      for (; i < count; i++) {
+        const request = this.pool.requests[uring.completedData[i]!]!;
+        request.queue!.backend.completed(request, uring.completedResult[i]!);
+      }
+    } catch (error) {
+      this.#blame(this.pool.requests[uring.completedData[i]!]?.queue);
+      throw error;
     }
     if (count > 0) this.#publishDirty();
     return count;
+  }
+
+  /** Says whose request this thread is about to die of. */
+  #blame(queue: BlockQueue | undefined): void {
+    for (const served of this.#queues.values()) if (served.queue === queue) this.#state.serving = served.key;
   }
 
   #sampledTurn(): void {
@@ -221,35 +232,46 @@ export class Sidecore implements QueueHost, BackendHost {
   }
 
   #attach(id: number, spec: QueueSpec): void {
+    let served: ServedQueue;
     try {
-      assert(this.#queues.size < CORE_QUEUES_MAX && !this.#queues.has(spec.key), 'the core has room for the queue');
-      const state = new QueueState(spec.state);
-      const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
-      const ring = new SplitRing(spec.ring, memory, state.inflight, spec.resume, spec.nextAvail);
-      const queue = new BlockQueue({
-        ring,
-        memory,
-        state,
-        device: new BlockDeviceState(spec.device.shared),
-        readOnly: spec.device.readOnly,
-        backend: createBackend(spec.device.backend, this),
-        host: this,
-        callFd: spec.callFd,
-      });
-      const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
-      if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
-      this.#memories.set(spec.memory.id, memory);
-      this.#queues.set(spec.key, served);
-      if (spec.resume) {
-        queue.retakeUnfinished();
-        this.#publishDirty();
-      }
-      if (served.started || served.kickFd < 0 || !served.watch()) this.#startPolling(served);
-      this.#countQueues();
-      this.#tell({ event: 'answer', id });
+      served = this.#build(spec);
     } catch (error) {
-      this.#tell({ event: 'answer', id, error: error instanceof Error ? error.message : String(error) });
+      return this.#tell({ event: 'answer', id, error: error instanceof Error ? error.message : String(error) });
     }
+    // From here on a fault of ours is one in serving the queue: the thread dies of it, and the queue is to blame.
+    this.#state.serving = spec.key;
+    const { queue } = served;
+    if (spec.resume) {
+      queue.retakeUnfinished();
+      this.#publishDirty();
+    }
+    // A queue that was found broken is polled once more, to be dropped.
+    if (served.started || served.kickFd < 0 || queue.closed || !served.watch()) this.#startPolling(served);
+    this.#countQueues();
+    this.#tell({ event: 'answer', id });
+  }
+
+  /** Makes everything that serving a queue takes. Throws, and leaves nothing behind, if something cannot be had. */
+  #build(spec: QueueSpec): ServedQueue {
+    assert(this.#queues.size < CORE_QUEUES_MAX && !this.#queues.has(spec.key), 'the core has room for the queue');
+    const state = new QueueState(spec.state);
+    const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
+    const ring = new SplitRing(spec.ring, memory, state.inflight, spec.resume, spec.nextAvail);
+    const queue = new BlockQueue({
+      ring,
+      memory,
+      state,
+      device: new BlockDeviceState(spec.device.shared),
+      readOnly: spec.device.readOnly,
+      backend: createBackend(spec.device.backend, this),
+      host: this,
+      callFd: spec.callFd,
+    });
+    const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
+    if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
+    this.#memories.set(spec.memory.id, memory);
+    this.#queues.set(spec.key, served);
+    return served;
   }
 
   #detach(id: number, key: number): void {

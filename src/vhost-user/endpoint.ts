@@ -93,10 +93,17 @@ export class Endpoint {
       const fd = this.#stopping.signal.aborted ? -1 : acceptUnix(this.#listenFd);
       if (fd < 0) continue;
       // Whoever reconnects may be here before its old connection's end is.
-      if (this.session !== undefined) await Promise.race([this.#sessionDone, sleep(SECOND_FRONT_END_GRACE_MS)]);
+      if (this.session !== undefined) await this.#waitForEnd(SECOND_FRONT_END_GRACE_MS);
       if (this.session === undefined) this.#sessionDone = this.#converse(fd);
       else this.#refuse(fd);
     }
+  }
+
+  /** Waits for the session to end, but not for long. */
+  async #waitForEnd(timeoutMs: number): Promise<void> {
+    const timer = new AbortController();
+    await Promise.race([this.#sessionDone, sleep(timeoutMs, undefined, { signal: timer.signal }).catch(() => {})]);
+    timer.abort();
   }
 
   #refuse(fd: number): void {

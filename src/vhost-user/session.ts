@@ -1,6 +1,6 @@
 import type { BlockDevice } from '../block/device.js';
 import type { DeviceSpec, QueueServer } from '../block/queue-spec.js';
-import { type ErrorCode, SidecoreError } from '../errors.js';
+import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
 import { MEMORY_REGIONS_MAX } from '../limits.js';
 import { RING_FEATURES } from '../virtio/features.js';
@@ -146,7 +146,10 @@ export class Session {
       device: spec,
       memory: this.memory,
       features: this.features,
-      onFault: (vring, code) => onFault(code, `queue ${vring.index} was stopped`),
+      onFault: (vring, code) => {
+        onFault(code, `queue ${vring.index} was stopped`);
+        if (ERROR_CODES[code] === 'session') this.close();
+      },
     };
   }
 

@@ -175,7 +175,7 @@ export class SplitRing implements Virtqueue {
   suppressKicks(): void {
     this.#suppressed = true;
     this.#used16[USED_FLAGS] = this.#eventIdx ? 0 : USED_NO_NOTIFY;
-    if (this.#eventIdx) this.#moveEventAway();
+    if (this.#eventIdx) this.#moveEventAway(this.#nextAvail);
   }
 
   requestKicks(): boolean {
@@ -194,8 +194,8 @@ export class SplitRing implements Virtqueue {
     const count = (index - this.#nextAvail) & 0xffff;
     if (count > this.#size) return Pop.AVAIL_INDEX_INVALID;
     this.#seenAvail = index;
-    if (this.#suppressed && this.#eventIdx && ((this.#nextAvail - this.#eventIndex) & 0xffff) > EVENT_REFRESH) {
-      this.#moveEventAway();
+    if (this.#suppressed && this.#eventIdx && ((index - this.#eventIndex) & 0xffff) > EVENT_REFRESH) {
+      this.#moveEventAway(index);
     }
     return 0;
   }
@@ -204,9 +204,9 @@ export class SplitRing implements Virtqueue {
     return Atomics.load(this.#available, AVAIL_INDEX);
   }
 
-  /** Puts the event index just behind us, where the driver will not pass it for another 65535 chains. */
-  #moveEventAway(): void {
-    this.#eventIndex = (this.#nextAvail - 1) & 0xffff;
+  /** Puts the event index just behind where the driver is, who will not pass it for another 65535 chains. */
+  #moveEventAway(availIndex: number): void {
+    this.#eventIndex = (availIndex - 1) & 0xffff;
     this.#used16[this.#availEvent] = this.#eventIndex;
   }
 

@@ -1,14 +1,13 @@
 /** The vhost-user standard's rules about rings, one by one. vhost-user, "Ring states" and the messages SET_VRING_* */
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext } from 'node:test';
+import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createEventFd, drain, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { encode } from '../../src/vhost-user/codec.js';
-import { MESSAGES } from '../../src/vhost-user/messages.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
-import { ALL_PROTOCOL_FEATURES, until } from './raw-front-end.js';
-import { HealthyGuest, TestDaemon } from './test-daemon.js';
+import { until } from './raw-front-end.js';
+import { SuiteCleanup, TestDaemon } from './test-daemon.js';
 import { DEPTH, FEATURES, TestGuest, type TestQueue } from './test-guest.js';
 
 /** How long something that must not happen is given to happen. */
@@ -28,15 +27,13 @@ async function expectUntouched(queue: TestQueue, why: string): Promise<void> {
 for (const mode of ['sidecore', 'adaptive', 'baseline'] as const) {
   describe(`vhost-user rings, mode ${mode}`, { timeout: 120_000 }, () => {
     let served: TestDaemon;
-    const scope = new AbortController();
-    const cleanups: (() => void | Promise<void>)[] = [];
-
-    it('starts the daemon', async () => {
-      served = await TestDaemon.start(
-        { after: (clean) => cleanups.push(clean) },
-        { vm: { disks: { d: { queues: 2 } } }, other: { disks: { d: {} } } },
-        mode,
-      );
+    const cleanup = new SuiteCleanup();
+    before(async () => {
+      served = await TestDaemon.start(cleanup, { vm: { disks: { d: { queues: 2 } } } }, mode);
+    });
+    after(async () => {
+      assert.equal(await served.daemon.stop(), 0, served.daemon.log);
+      await cleanup.run();
     });
 
     /** Connected, with features settled and memory shared, but no ring set up. */
@@ -265,78 +262,6 @@ for (const mode of ['sidecore', 'adaptive', 'baseline'] as const) {
       await neighbour.writeAndRead();
       await guest.setAddress(queue);
       await queue.writeAndRead();
-    });
-
-    it('what is wrong with one connection concerns no other', async (test) => {
-      const healthy = await HealthyGuest.start(test, served.socket('other'));
-      const wrong: [string, (guest: TestGuest) => Promise<void>][] = [
-        ['an unknown message', (guest) => guest.front.connection.send(999, 0, Buffer.alloc(0))],
-        ['a message that is too short', (guest) => guest.front.tell('SET_VRING_NUM', Buffer.alloc(4))],
-        ['a message that is too long', (guest) => guest.front.tell('SET_OWNER', Buffer.alloc(8))],
-        ['a ring that is not there', (guest) => guest.front.tell('GET_VRING_BASE', encode.vringState({ index: 2, num: 0 }))],
-        ['a size that is no power of two', (guest) => guest.front.tell('SET_VRING_NUM', encode.vringState({ index: 0, num: 3 }))],
-        ['a size beyond the limit', (guest) => guest.front.tell('SET_VRING_NUM', encode.vringState({ index: 0, num: 65536 }))],
-        ['a base beyond 16 bits', (guest) => guest.front.tell('SET_VRING_BASE', encode.vringState({ index: 0, num: 65536 }))],
-        ['a kick without descriptor', (guest) => guest.front.tell('SET_VRING_KICK', encode.vringFd({ index: 0, noFd: false }))],
-        ['a kick that is no eventfd', (guest) => guest.front.tell('SET_VRING_KICK', encode.vringFd({ index: 0, noFd: false }), [guest.ram.fd])],
-        ['descriptors where none belong', (guest) => guest.front.tell('SET_OWNER', Buffer.alloc(0), [guest.ram.fd])],
-        ['a feature that was never offered', (guest) => guest.front.tell('SET_FEATURES', encode.u64(FEATURES | (1n << 34n)))],
-        ['a protocol feature that was never offered', (guest) => guest.front.tell('SET_PROTOCOL_FEATURES', encode.u64(1n << 2n))],
-        ['rings that are not aligned', (guest) => guest.front.tell('SET_VRING_ADDR', encode.vringAddress({ index: 0, flags: 0, descriptors: 8n, used: 0n, available: 0n, log: 0n }))],
-      ];
-      for (const [what, doWrong] of wrong) {
-        const guest = newGuest(test);
-        await guest.connect(served.socket('vm'));
-        await guest.front.settle();
-        await doWrong(guest);
-        await guest.front.expectClosed(what);
-        healthy.run(1);
-      }
-      healthy.finish();
-      assert.ok(served.daemon.running);
-    });
-
-    it('with REPLY_ACK each of those is an answer, and the session goes on', async (test) => {
-      const guest = await prepared(test);
-      await guest.startQueue(guest.queue);
-      const { front } = guest;
-      assert.ok(await front.acknowledged('SET_VRING_ENABLE', encode.vringState({ index: 0, num: 1 })));
-      assert.ok(!(await front.acknowledged('SET_VRING_NUM', encode.vringState({ index: 0, num: 3 }))));
-      assert.ok(!(await front.acknowledged('SET_VRING_NUM', Buffer.alloc(2))));
-      assert.ok(!(await front.acknowledged('SET_FEATURES', encode.u64(1n << 34n))));
-      assert.ok(!(await front.acknowledged('SET_MEM_TABLE', encode.memoryTable([guest.region]))));
-      assert.ok(!(await front.acknowledged('SET_VRING_KICK', encode.vringFd({ index: 0, noFd: false }), [guest.ram.fd])));
-      await front.connection.send(999, 8, Buffer.alloc(0));
-      assert.notEqual((await front.reply(999, 'an unknown message')).payload.readBigUInt64LE(0), 0n);
-      // One answer to a message that has its own, need_reply or not.
-      assert.equal((await front.ask('GET_QUEUE_NUM', Buffer.alloc(0), 8)).readBigUInt64LE(0), 2n);
-      assert.equal((await front.ask('GET_MAX_MEM_SLOTS', Buffer.alloc(0), 8)).readBigUInt64LE(0), 509n);
-      await guest.queue.writeAndRead();
-    });
-
-    it('without REPLY_ACK need_reply means nothing', async (test) => {
-      const guest = newGuest(test);
-      await guest.connect(served.socket('vm'));
-      await guest.front.negotiate(FEATURES, ALL_PROTOCOL_FEATURES & ~(1n << 3n));
-      await guest.front.connection.send(MESSAGES.SET_OWNER.id, 8, Buffer.alloc(0));
-      assert.equal((await guest.front.ask('GET_QUEUE_NUM', Buffer.alloc(0), 8)).readBigUInt64LE(0), 2n);
-    });
-
-    it('messages of protocol features that were not negotiated are refused', async (test) => {
-      for (const name of ['GET_CONFIG', 'SET_CONFIG', 'RESET_DEVICE', 'GET_STATUS', 'SET_STATUS', 'GET_MAX_MEM_SLOTS'] as const) {
-        const guest = newGuest(test);
-        await guest.connect(served.socket('vm'));
-        await guest.front.negotiate(FEATURES, 0n);
-        const payload = { GET_CONFIG: 12, SET_CONFIG: 13, SET_STATUS: 8, RESET_DEVICE: 0, GET_STATUS: 0, GET_MAX_MEM_SLOTS: 0 }[name];
-        await guest.front.tell(name, Buffer.alloc(payload));
-        await guest.front.expectClosed(name);
-      }
-    });
-
-    it('the daemon is sound to the end', async () => {
-      scope.abort();
-      assert.equal(await served.daemon.stop(), 0, served.daemon.log);
-      for (const clean of cleanups) await clean();
     });
   });
 }

@@ -22,6 +22,19 @@ export interface TestVm {
   readonly disks: Record<string, DiskOptions>;
 }
 
+/** Clean-up for what a whole suite shares: `run` goes into its `after` hook. */
+export class SuiteCleanup implements Cleanup {
+  readonly #steps: (() => void | Promise<void>)[] = [];
+
+  after(clean: () => void | Promise<void>): void {
+    this.#steps.push(clean);
+  }
+
+  async run(): Promise<void> {
+    for (const clean of this.#steps.reverse()) await clean();
+  }
+}
+
 export class TestDaemon {
   readonly daemon: Daemon;
 
