@@ -86,7 +86,7 @@ describe('a good configuration', () => {
     const disks = names.map((name) => `${name}: {backend: ${MEMORY}}`).join(', ');
     const { vms } = parseConfig(`vms: {production-database: {disks: {${disks}}}}`, 's.yaml');
     const serials = Object.values(vms['production-database']!.disks).map(({ serial }) => serial);
-    assert.deepEqual(serials, ['root', 'data-of-the-customer', 'data-of-the-e4cb0c5f', 'data-of-the-e2e13d4b']);
+    assert.deepEqual(serials, ['root', 'data-of-the-customer', 'data-of-the-8d8f096c', 'data-of-the-6db4b85e']);
   });
 
   it('lets several read-only disks share an image', () => {
@@ -104,7 +104,7 @@ describe('a bad configuration is told file, line and key', () => {
     'a list at the top': ['- vms\n', '/etc/s.yaml:1: configuration: expects keys and values, not a list'],
     'a word at the top': ['vms\n', '/etc/s.yaml:1: configuration: expects keys and values, not "vms"'],
     tabs: ['vms:\n\tweb1: {}\n', '/etc/s.yaml:2: YAML: a tab cannot indent: use spaces'],
-    'broken YAML': ['cores: [1,\n', '/etc/s.yaml:2: YAML: Flow sequence must end with a ]'],
+    'broken YAML': ['cores: [1,\n', '/etc/s.yaml:2: YAML: Flow sequence in block collection must be sufficiently indented and end with a ]'],
     'two documents': ['vms: {}\n---\nvms: {}\n', '/etc/s.yaml:2: YAML: a second document starts here (---): put everything into one'],
     'a tag': ['vms: !mine {}\n', '/etc/s.yaml:1: YAML: Unresolved tag: !mine'],
     'a key twice': ['log: info\nvms: {}\nlog: warn\n', '/etc/s.yaml:3: log: is here twice, first on line 1'],
@@ -113,7 +113,7 @@ describe('a bad configuration is told file, line and key', () => {
       '/etc/s.yaml:5: vms.web1.disks.root: is here twice, first on line 4',
     ],
     'a map as key': ['? {a: 1}\n: 2\n', '/etc/s.yaml:1: configuration: a key has to be a plain word'],
-    __proto__: ['vms:\n  __proto__: {}\n', '/etc/s.yaml:1: vms: __proto__ cannot be a key'],
+    'the key __proto__': ['vms:\n  __proto__: {}\n', '/etc/s.yaml:1: vms: __proto__ cannot be a key'],
     'an alias without anchor': ['log: info\nvms: *all\n', '/etc/s.yaml:2: vms: *all has no &all before it'],
     'an alias of itself': ['vms: &all\n  web1: *all\n', '/etc/s.yaml:2: vms.web1: *all is inside itself'],
     'a merge of no map': ['vms: {<<: [1]}\n', '/etc/s.yaml:1: vms: << takes the alias of a map'],

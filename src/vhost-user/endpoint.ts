@@ -44,7 +44,7 @@ export class Endpoint {
   /** Listens, or starts to look for the VMM. Throws if the socket cannot be had. */
   start(): void {
     if (this.options.role === 'client') {
-      this.#loop = this.#connectForever();
+      this.#loop = this.#connectForever(connectUnix(this.options.path));
       return;
     }
     this.#listen();
@@ -112,12 +112,13 @@ export class Endpoint {
     this.#setup.onFault('SOCKET_BUSY', `a second front end (process ${pid}) was turned away: one is connected already`);
   }
 
-  async #connectForever(): Promise<void> {
+  /** @param first - what the first attempt gave; that it was made says that the path is a possible one */
+  async #connectForever(first: number): Promise<void> {
     const { signal } = this.#stopping;
-    while (!signal.aborted) {
-      const fd = connectUnix(this.options.path);
+    for (let fd = first; !signal.aborted; fd = connectUnix(this.options.path)) {
       if (fd >= 0) await this.#converse(fd);
       await sleep(CONNECT_RETRY_MS, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
     }
   }
 

@@ -92,6 +92,20 @@ export function backendConformance(variant: Variant): void {
         await model.check();
       }));
 
+    it('takes pieces that are no whole sectors, wherever they begin', () =>
+      onDisk(DISK_BYTES, async (rig, _disk, model) => {
+        await model.step(data('write', 0, 64, 5));
+        await model.settle();
+        for (const [at, length] of [[0, 100], [512, 412], [4096, 4], [8192, 508], [1, 1023], [2048, 1]] as const) {
+          const pieces = [{ at, length }, { at: 16_384 + at, length: 8 * SECTOR_BYTES - length }];
+          assert.equal(await rig.run({ kind: 'write', sector: 3, pieces }), Status.OK);
+          rig.guest.fill(0xee, 65_536, 2 * 65_536);
+          assert.equal(await rig.run({ kind: 'read', sector: 3, pieces: sectorsAt(65_536, 8) }), Status.OK);
+          const written = Buffer.concat(pieces.map((piece) => rig.guest.subarray(piece.at, piece.at + piece.length)));
+          if (keepsData) assert.ok(written.equals(rig.guest.subarray(65_536, 65_536 + 8 * SECTOR_BYTES)));
+        }
+      }));
+
     it('takes requests of several MiB', () =>
       onDisk(LARGE_DISK_BYTES, async (_rig, _disk, model) => {
         const large = { sector: 1, sectors: 7000, cuts: [1_048_576, 2_097_153], gaps: [3], aligned: false, durable: false };

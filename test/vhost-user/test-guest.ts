@@ -44,6 +44,11 @@ export class TestQueue {
     return this.#submitted & 0xffff;
   }
 
+  /** What the used ring says, as a front end reads it that has lost its connection. */
+  get usedIndex(): number {
+    return new Uint16Array(this.#ram.memory, this.driver.ring.used, 2)[1]!;
+  }
+
   /** Puts `count` writes of fresh data into the ring, and shows them with a kick if the back end wants one. */
   submitWrites(count = DEPTH, publish = true): void {
     this.#generation++;
@@ -155,7 +160,7 @@ export class TestGuest {
   }
 
   /** Everything about a ring but its kick descriptor and whether it is enabled. */
-  async setUpQueue(queue: TestQueue, base = queue.position): Promise<void> {
+  async setUpQueue(queue: TestQueue, base = queue.usedIndex): Promise<void> {
     const { index, driver } = queue;
     await this.front.tell('SET_VRING_NUM', encode.vringState({ index, num: driver.ring.size }));
     await this.front.tell('SET_VRING_BASE', encode.vringState({ index, num: base }));
@@ -185,7 +190,7 @@ export class TestGuest {
     return this.front.tell('SET_VRING_ENABLE', encode.vringState({ index, num: enabled ? 1 : 0 }));
   }
 
-  async startQueue(queue: TestQueue, base = queue.position): Promise<void> {
+  async startQueue(queue: TestQueue, base = queue.usedIndex): Promise<void> {
     await this.setUpQueue(queue, base);
     await this.arm(queue);
     await this.enable(queue);
