@@ -81,8 +81,12 @@ export class BlockQueue {
     this.#counters = parts.state.counters;
   }
 
-  /** Does again what a sidecore that died had taken. Call once, before the first `serve`. */
+  /**
+   * Does again what a sidecore that died had taken. Call once, before the first `serve`. The driver gets a call, for it may
+   * wait for one that the dead sidecore owed it: it had shown completions, and died before it could call.
+   */
   retakeUnfinished(): void {
+    if (this.#callFd >= 0) this.#call();
     for (const head of this.ring.unfinished) {
       const request = this.#host.pool.take();
       if (request === undefined) return this.#fail(REQUEST_MALFORMED);
@@ -126,6 +130,9 @@ export class BlockQueue {
     else if (request.type === RequestType.IN) {
       written += request.dataBytes;
       this.#counters[QueueCounter.BYTES_READ]! += request.dataBytes;
+    } else if (request.type === RequestType.GET_ID) {
+      // Without the status byte, if there is a gap before it.
+      written = request.dataBytes === SERIAL_BYTES ? SERIAL_BYTES + 1 : SERIAL_BYTES;
     } else if (request.type === RequestType.OUT) this.#counters[QueueCounter.BYTES_WRITTEN]! += request.dataBytes;
     this.ring.push(request.chain.head, written);
     this.inFlight--;
@@ -139,7 +146,10 @@ export class BlockQueue {
   /** Shows the driver all completions of this turn, and calls it if it wants to be called. */
   publish(): void {
     this.dirty = false;
-    if (!this.ring.publish() || this.#callFd < 0) return;
+    if (this.ring.publish() && this.#callFd >= 0) this.#call();
+  }
+
+  #call(): void {
     this.#counters[QueueCounter.CALLS]!++;
     signal(this.#callFd);
   }
@@ -290,17 +300,20 @@ export class BlockQueue {
     this.#gather(request, request.first, this.#rangeBytes, dataBytes);
     const count = dataBytes / RANGE_BYTES;
     const ranges = this.#ranges;
+    // A flag that is unknown here counts before anything else that is wrong with any range.
+    let outside = false;
     for (let i = 0, word = 0; i < count; i++, word += 4) {
       const sector = ranges[word + 1]! * 2 ** 32 + ranges[word]!;
       const sectors = ranges[word + 2]!;
       const flags = ranges[word + 3]!;
       if ((flags & ~flagsAllowed) !== 0) return Status.UNSUPP;
-      if (sectors > sectorsMax || sector + sectors > this.#device.capacitySectors) return Status.IOERR;
+      if (sectors > sectorsMax || sector + sectors > this.#device.capacitySectors) outside = true;
       request.rangeSector[i] = sector;
       request.rangeSectors[i] = sectors;
       request.rangeUnmap[i] = flags & RANGE_UNMAP;
     }
     request.rangeCount = count;
-    return undefined;
+    request.durable = this.#device.writeThrough;
+    return outside ? Status.IOERR : undefined;
   }
 }

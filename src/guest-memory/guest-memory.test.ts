@@ -114,7 +114,7 @@ describe('translation', () => {
 
   it('says when the list is full, and adds no more than fits', () => {
     const memory = new TestMemory([{ guestAddress: 0, size: 2 ** 16 }], 4096);
-    for (let capacity = 0; capacity < 5; capacity++) {
+    for (let capacity = 0; capacity <= 5; capacity++) {
       const segments = new Segments(capacity);
       assert.equal(translate(memory.guest, 100n, 4 * 4096, segments), capacity < 5 ? Translation.FULL : Translation.OK);
       assert.equal(segments.count, capacity);

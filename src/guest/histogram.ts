@@ -3,15 +3,27 @@ const SUB = 32;
 const SUB_BITS = 5;
 const OCTAVES = 40;
 
-/** Counts of times, log-linear: fixed size, nothing allocated when one is added. */
+/**
+ * Counts of times, log-linear: fixed size, nothing allocated when one is added. Its memory may be shared: then one thread
+ * adds while others read.
+ */
 export class Histogram {
-  readonly #counts = new Uint32Array(OCTAVES * SUB);
-  total = 0;
+  /** Size of the memory that one takes. */
+  static readonly BYTES = OCTAVES * SUB * Uint32Array.BYTES_PER_ELEMENT;
+  readonly #counts: Uint32Array;
+
+  constructor(memory: ArrayBufferLike = new ArrayBuffer(Histogram.BYTES), byteOffset = 0) {
+    this.#counts = new Uint32Array(memory, byteOffset, OCTAVES * SUB);
+  }
 
   /** Adds a time, ns; anything from zero to some minutes. */
   add(ns: number): void {
     this.#counts[bucketOf(ns)]!++;
-    this.total++;
+  }
+
+  /** How many times there are. */
+  get total(): number {
+    return this.#counts.reduce((sum, count) => sum + count, 0);
   }
 
   /** The time that a share (0 to 1) of all stays at or below, ns; zero without any. */
@@ -27,12 +39,25 @@ export class Histogram {
   /** Adds what another has counted. */
   merge(other: Histogram): void {
     for (let bucket = 0; bucket < this.#counts.length; bucket++) this.#counts[bucket]! += other.#counts[bucket]!;
-    this.total += other.total;
+  }
+
+  /** What was added after `earlier`, a copy of this one's former state. */
+  since(earlier: Histogram): Histogram {
+    const later = new Histogram();
+    for (let bucket = 0; bucket < this.#counts.length; bucket++) {
+      later.#counts[bucket] = this.#counts[bucket]! - earlier.#counts[bucket]!;
+    }
+    return later;
+  }
+
+  copy(): Histogram {
+    const copy = new Histogram();
+    copy.#counts.set(this.#counts);
+    return copy;
   }
 
   clear(): void {
     this.#counts.fill(0);
-    this.total = 0;
   }
 }
 

@@ -3,6 +3,7 @@ import { nowNs } from '../host/clock.js';
 import { Epoll, EPOLLET, EPOLLIN } from '../host/epoll.js';
 import type { BlockDriver, BlockDriverQueue } from './block-driver.js';
 import { Histogram } from './histogram.js';
+import { LoadCounters } from './load-counters.js';
 
 /** What a guest asks of its disk. */
 export interface LoadPattern {
@@ -17,6 +18,8 @@ export interface LoadPattern {
   readonly sequential?: boolean;
   /** Fills what it writes and checks what it reads; slower. */
   readonly verify?: boolean;
+  /** The disk is known to hold zeros, so that what was never written can be verified too. */
+  readonly blank?: boolean;
   readonly seed?: number;
 }
 
@@ -28,13 +31,9 @@ const SPINS_PER_CLOCK = 256;
 /** One queue of one guest under load. */
 export class LoadedQueue {
   readonly queue: BlockDriverQueue;
+  readonly counters: LoadCounters;
   /** Requests submitted and not completed. */
   inFlight = 0;
-  requests = 0;
-  errors = 0;
-  /** Reads that gave something else than what was written last. */
-  mismatches = 0;
-  readonly latency = new Histogram();
   readonly #driver: BlockDriver;
   readonly #pattern: LoadPattern;
   readonly #blocks: number;
@@ -50,9 +49,10 @@ export class LoadedQueue {
   #random: number;
   #position = 0;
 
-  constructor(driver: BlockDriver, queue: BlockDriverQueue, pattern: LoadPattern) {
+  constructor(driver: BlockDriver, queue: BlockDriverQueue, pattern: LoadPattern, counters: LoadCounters) {
     this.#driver = driver;
     this.queue = queue;
+    this.counters = counters;
     this.#pattern = pattern;
     const bytes = Math.min(pattern.workingSetBytes, driver.capacity);
     this.#blocks = Math.floor(bytes / pattern.requestBytes);
@@ -70,7 +70,7 @@ export class LoadedQueue {
   start(now: number): void {
     for (let slot = 0; slot < this.#pattern.depth; slot++) this.#submit(slot, now);
     this.inFlight = this.#pattern.depth;
-    this.queue.publish();
+    this.#publish(0);
   }
 
   /** Handles completions and submits as many anew, unless the load is ending. Returns how many there were. */
@@ -81,16 +81,21 @@ export class LoadedQueue {
     let count = 0;
     while (slot >= 0) {
       count++;
-      if (this.queue.status(slot) !== Status.OK) this.errors++;
+      if (this.queue.status(slot) !== Status.OK) this.#fail(slot);
       else if (this.#pattern.verify) this.#check(slot);
-      if (timed) this.latency.add(now - this.#submittedAt[slot]!);
+      if (timed) this.counters.latency.add(now - this.#submittedAt[slot]!);
       if (goOn) this.#submit(slot, now);
       slot = count < BATCH_MAX ? this.queue.take() : -1;
     }
-    this.requests += count;
     if (!goOn) this.inFlight -= count;
-    this.queue.publish();
+    this.#publish(count);
     return count;
+  }
+
+  #publish(completed: number): void {
+    const before = this.queue.kicks;
+    this.queue.publish();
+    this.counters.countTurn(completed, this.queue.kicks - before);
   }
 
   #next(): number {
@@ -112,14 +117,14 @@ export class LoadedQueue {
   }
 
   #submit(slot: number, now: number): void {
-    const { readShare, verify, requestBytes } = this.#pattern;
+    const { readShare, verify, blank, requestBytes } = this.#pattern;
     let block = this.#chooseBlock();
     let read = readShare === 1 || (readShare > 0 && this.#next() / 2 ** 32 < readShare);
     if (verify) {
       while (this.#busy[block] === 1) block = this.#chooseBlock();
       this.#busy[block] = 1;
-      // What was never written is not known.
-      if (this.#written[block] === 0) read = false;
+      // What was never written is not known, unless the disk was blank.
+      if (this.#written[block] === 0 && !blank) read = false;
       if (!read) {
         const stamp = this.#next() | 1;
         this.#written[block] = stamp;
@@ -140,7 +145,13 @@ export class LoadedQueue {
     const { requestBytes } = this.#pattern;
     const at = this.queue.dataAddress(slot);
     this.#expected.fill(this.#written[block]!);
-    if (this.#driver.ram.bytes.compare(this.#expectedBytes, 0, requestBytes, at, at + requestBytes) !== 0) this.mismatches++;
+    const { bytes } = this.#driver.ram;
+    this.counters.countCheck(bytes.compare(this.#expectedBytes, 0, requestBytes, at, at + requestBytes) === 0);
+  }
+
+  #fail(slot: number): void {
+    this.counters.countError();
+    if (this.#pattern.verify) this.#busy[this.#block[slot]!] = 0;
   }
 }
 
@@ -167,12 +178,22 @@ export class Load {
   /**
    * @param options.sleeping - guests sleep on their call descriptors instead of polling
    * @param options.timed - keeps the latency of each request; costs a clock reading for each batch
+   * @param options.counters - memory for the counters of each queue, `LoadCounters.BYTES` long
    */
-  constructor(guests: readonly BlockDriver[], pattern: LoadPattern, options: { sleeping?: boolean; timed?: boolean } = {}) {
+  constructor(
+    guests: readonly BlockDriver[],
+    pattern: LoadPattern,
+    options: { sleeping?: boolean; timed?: boolean; counters?: readonly ArrayBufferLike[] } = {},
+  ) {
     this.#sleeping = options.sleeping ?? false;
     this.#timed = options.timed ?? false;
     let seed = pattern.seed ?? 1;
-    this.queues = guests.flatMap((guest) => guest.queues.map((queue) => new LoadedQueue(guest, queue, { ...pattern, seed: seed++ })));
+    this.queues = guests
+      .flatMap((guest) => guest.queues.map((queue) => ({ guest, queue })))
+      .map(({ guest, queue }, index) => {
+        const counters = new LoadCounters(options.counters?.[index]);
+        return new LoadedQueue(guest, queue, { ...pattern, seed: seed++ }, counters);
+      });
     if (this.#sleeping) {
       this.#epoll = new Epoll(this.queues.length);
       for (const [index, { queue }] of this.queues.entries()) this.#epoll.add(queue.callFd, EPOLLIN | EPOLLET, index);
@@ -187,10 +208,7 @@ export class Load {
 
   /** Drives the load for a time; counts from zero. */
   run(ms: number): LoadResult {
-    for (const queue of this.queues) {
-      queue.requests = queue.errors = queue.mismatches = queue.queue.kicks = 0;
-      queue.latency.clear();
-    }
+    for (const queue of this.queues) queue.counters.clear();
     const start = nowNs();
     const end = start + ms * 1e6;
     let now = start;
@@ -227,13 +245,14 @@ export class Load {
   }
 
   #result(seconds: number): LoadResult {
-    const sum = (pick: (queue: LoadedQueue) => number) => this.queues.reduce((total, queue) => total + pick(queue), 0);
-    const requests = sum((queue) => queue.requests);
+    const sum = (pick: (counters: LoadCounters) => number) =>
+      this.queues.reduce((total, { counters }) => total + pick(counters), 0);
+    const requests = sum((counters) => counters.requests);
     return {
       requests,
-      errors: sum((queue) => queue.errors),
-      mismatches: sum((queue) => queue.mismatches),
-      kicks: sum((queue) => queue.queue.kicks),
+      errors: sum((counters) => counters.errors),
+      mismatches: sum((counters) => counters.mismatches),
+      kicks: sum((counters) => counters.kicks),
       seconds,
       iops: requests / seconds,
     };
@@ -242,7 +261,7 @@ export class Load {
   /** Latency over all guests at a share (0 to 1), ns. */
   latency(share: number): number {
     const all = new Histogram();
-    for (const queue of this.queues) all.merge(queue.latency);
+    for (const { counters } of this.queues) all.merge(counters.latency);
     return all.quantile(share);
   }
 }

@@ -15,7 +15,6 @@ const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 const MADV_DONTNEED = 4;
-const MADV_HUGEPAGE = 14;
 const MADV_DONTDUMP = 16;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
@@ -53,11 +52,6 @@ export function mapFile(fd: number, offset: number, length: number): MemoryMap {
 export function mapAnonymous(length: number): MemoryMap {
   const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   return mapped(Number(mmapCall(0, length, PROT_READ_WRITE, flags, -1, 0)), length, 'memory');
-}
-
-/** Asks for huge pages where the kernel gives them on request; a wish, not a demand. */
-export function preferHugePages(map: MemoryMap): void {
-  madviseCall(map.address, map.length, MADV_HUGEPAGE);
 }
 
 /** Gives the memory back. No view of it may be used afterwards. */

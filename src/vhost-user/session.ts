@@ -196,6 +196,7 @@ export class Session {
     }
     this.#status = 0;
     this.#setup.device.reset();
+    this.#setup.device.negotiate(this.#features ?? 0n);
   }
 
   getFeatures(): bigint {

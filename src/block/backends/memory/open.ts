@@ -1,6 +1,6 @@
 import { freemem } from 'node:os';
 import { SidecoreError } from '../../../errors.js';
-import { mapAnonymous, PAGE_BYTES, preferHugePages, unmap } from '../../../host/memory-map.js';
+import { mapAnonymous, PAGE_BYTES, unmap } from '../../../host/memory-map.js';
 import type { OpenDisk } from '../backend.js';
 
 export interface MemoryOptions {
@@ -26,7 +26,6 @@ export function openMemory(options: MemoryOptions): OpenDisk<MemorySpec> {
     );
   }
   const map = mapAnonymous(Math.ceil(options.size / PAGE_BYTES) * PAGE_BYTES);
-  if (process.env['THP']) preferHugePages(map);
   return {
     spec: { type: 'memory', address: map.address, sizeBytes: options.size },
     abilities: {
