@@ -22,7 +22,7 @@ export interface BlockBenchOptions {
 
 const GUESTS_MAX = 16;
 /** Bytes of each disk; all of it is the working set. */
-const DISK_BYTES = 64 * 2 ** 20;
+const DISK_BYTES = Number(process.env.WS ?? 16) * 2 ** 20;
 const BLOCK_BYTES = 4096;
 const STREAM_BYTES = 128 * 1024;
 

@@ -136,8 +136,13 @@ export class BlockDevice {
     return true;
   }
 
-  /** Takes over what the driver acknowledged. */
+  /**
+   * Takes over what the driver acknowledged. One that can choose the cache mode and cannot flush starts with write-through.
+   * VIRTIO 1.3, 5.2.5.2
+   */
   negotiate(features: bigint): void {
+    const { CONFIG_WCE, FLUSH } = BLOCK_FEATURES;
+    if ((features & (CONFIG_WCE | FLUSH)) === CONFIG_WCE) this.#config.setUint8(ConfigOffset.WRITEBACK, 0);
     this.#state.negotiate(features, this.#config.getUint8(ConfigOffset.WRITEBACK) === 1);
   }
 

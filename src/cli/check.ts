@@ -3,8 +3,15 @@ import { accessSync, constants, type Stats, statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
+import { SECTOR_BYTES } from '../block/features.js';
 import { type Config, type DiskConfig, readConfig } from '../daemon/config.js';
-import { type ConfigProblem, type ConfigText, type KeyPath, problemLine, readConfigFile } from '../daemon/config-text.js';
+import {
+  type ConfigProblem,
+  type ConfigText,
+  type KeyPath,
+  problemLine,
+  readConfigFile,
+} from '../daemon/config-text.js';
 import { type ErrorCode, SidecoreError } from '../errors.js';
 import { allowedCpus } from '../host/affinity.js';
 import { sizeText, table, terminalWidth } from './table.js';
@@ -15,10 +22,13 @@ export const checkCommand = new Command('check')
   .option('--json', 'answer in JSON')
   .action((options: { config: string; json?: boolean }) => {
     const { config, problems } = checkFile(options.config);
-    if (problems.length > 0) process.exitCode = 1;
-    if (options.json) process.stdout.write(`${JSON.stringify({ ok: problems.length === 0, problems, ...(config && summary(config)) })}\n`);
-    else if (config === undefined || problems.length > 0) process.stdout.write(problems.map(describe).join(''));
-    else process.stdout.write(summaryText(options.config, config));
+    const ok = problems.length === 0;
+    if (!ok) process.exitCode = 1;
+    let answer: string;
+    if (options.json) answer = `${JSON.stringify({ ok, problems, ...(config && summary(config)) })}\n`;
+    else if (config === undefined || !ok) answer = problems.map(describe).join('');
+    else answer = summaryText(options.config, config);
+    process.stdout.write(answer);
   });
 
 /** What the file says, if it can be used at all, and everything that is wrong with it here, by line. */
@@ -28,7 +38,9 @@ export function checkFile(path: string): { config?: Config; problems: readonly C
     return config === undefined ? { problems } : { config, problems: inspect(config, text) };
   } catch (error) {
     if (!(error instanceof SidecoreError)) throw error;
-    return { problems: [{ code: error.code, file: path, line: 0, key: '', text: error.message, remedy: error.remedy }] };
+    return {
+      problems: [{ code: error.code, file: path, line: 0, key: '', text: error.message, remedy: error.remedy }],
+    };
   }
 }
 
@@ -73,7 +85,12 @@ class Inspector {
     cores.forEach((cpu, index) => {
       if (allowed.includes(cpu)) return;
       const remedy = 'Choose another, or widen the CPU set (taskset, cgroup cpuset, AllowedCPUs=).';
-      this.#complain('CPU_UNUSABLE', ['cores', index], `CPU ${cpu} cannot be used, only CPU ${allowed.join(', ')}`, remedy);
+      this.#complain(
+        'CPU_UNUSABLE',
+        ['cores', index],
+        `CPU ${cpu} cannot be used, only CPU ${allowed.join(', ')}`,
+        remedy,
+      );
     });
   }
 
@@ -83,7 +100,12 @@ class Inspector {
       execFileSync('getent', [database, name], { stdio: 'ignore' });
     } catch {
       const what = key === 'owner' ? 'user' : 'group';
-      this.#complain('CONFIG_INVALID', ['socket', key], `there is no ${what} ${name} on this machine`, `Make the ${what}, or name another.`);
+      this.#complain(
+        'CONFIG_INVALID',
+        ['socket', key],
+        `there is no ${what} ${name} on this machine`,
+        `Make the ${what}, or name another.`,
+      );
     }
   }
 
@@ -93,7 +115,12 @@ class Inspector {
     while (stat(there) === undefined && dirname(there) !== there) there = dirname(there);
     const fault = folderFault(there);
     if (fault === undefined) return;
-    this.#complain('SOCKET_PERMISSION', ['run_dir'], `${there} ${fault}`, 'Run as root, or choose a folder of your own.');
+    this.#complain(
+      'SOCKET_PERMISSION',
+      ['run_dir'],
+      `${there} ${fault}`,
+      'Run as root, or choose a folder of your own.',
+    );
   }
 
   socket({ socket = '', role }: DiskConfig, keys: KeyPath, runDirectory: string): void {
@@ -101,11 +128,17 @@ class Inspector {
     const folder = dirname(socket);
     if (folder !== runDirectory) {
       const fault = stat(folder) === undefined ? 'does not exist' : role === 'server' ? folderFault(folder) : undefined;
-      if (fault !== undefined) this.#complain('SOCKET_PERMISSION', key, `${folder} ${fault}`, 'Make the folder, or choose another.');
+      if (fault !== undefined)
+        this.#complain('SOCKET_PERMISSION', key, `${folder} ${fault}`, 'Make the folder, or choose another.');
     }
     const file = stat(socket);
     if (file === undefined || file.isSocket()) return;
-    this.#complain('SOCKET_INVALID', key, `${socket} exists and is no socket`, 'Choose another path, or remove the file.');
+    this.#complain(
+      'SOCKET_INVALID',
+      key,
+      `${socket} exists and is no socket`,
+      'Choose another path, or remove the file.',
+    );
   }
 
   backend({ backend, read_only }: DiskConfig, keys: KeyPath, label: string): void {
@@ -119,38 +152,53 @@ class Inspector {
 
   #image(path: string, size: number | undefined, readOnly: boolean, keys: KeyPath, label: string): void {
     const file = stat(path);
-    if (file === undefined) return this.#missingImage(path, size, readOnly, keys);
-    if (!file.isFile() && !file.isBlockDevice()) {
-      return this.#complain('IMAGE_INVALID', keys, `${path} is neither a file nor a block device`, 'Name an image.');
-    }
-    const fault = accessFault(path, readOnly ? constants.R_OK : constants.R_OK | constants.W_OK);
-    if (fault !== undefined) {
-      const remedy = readOnly ? 'Change its owner or mode.' : 'Change its owner or mode, or make the disk `read_only`.';
-      this.#complain('IMAGE_PERMISSION', keys, `${path} may not be ${readOnly ? 'read' : 'read and written'} (${fault})`, remedy);
-    }
-    if (file.isFile() && file.size < (size ?? 512)) {
-      const remedy = 'Is it the right file? If so, grow it (truncate -s).';
-      this.#complain('IMAGE_INVALID', keys, `${path} has ${file.size} bytes, less than the ${size ?? 512} of its disk`, remedy);
-    }
-    const id = file.isBlockDevice() ? `device ${file.rdev}` : `${file.dev} ${file.ino}`;
-    const other = this.#images.get(id);
-    if (other === undefined) this.#images.set(id, { by: label, alone: !readOnly });
-    else if (other.alone || !readOnly) {
-      this.#complain('IMAGE_BUSY', keys, `${path} is the same file as the image of ${other.by}`, 'Give each its own, or make both `read_only`.');
+    if (file === undefined) {
+      this.#missingImage(path, size, readOnly, keys);
+    } else if (!file.isFile() && !file.isBlockDevice()) {
+      this.#complain('IMAGE_INVALID', keys, `${path} is neither a file nor a block device`, 'Name an image.');
+    } else {
+      this.#presentImage(path, file, size ?? SECTOR_BYTES, readOnly, keys);
+      this.#sharedImage(path, file, readOnly, keys, label);
     }
   }
 
   #missingImage(path: string, size: number | undefined, readOnly: boolean, keys: KeyPath): void {
     const folder = dirname(path);
-    if (accessFault(path, constants.F_OK) === 'EACCES') {
-      return this.#complain('IMAGE_PERMISSION', keys, `${path} cannot be reached (EACCES)`, 'Change the mode of the folders above it.');
-    }
-    if (size === undefined || readOnly || stat(folder) === undefined) {
-      const remedy = readOnly ? 'Check the path.' : 'Check the path and its folder, or give the disk a `size` to have it made.';
-      return this.#complain('IMAGE_MISSING', keys, `${path} does not exist`, remedy);
-    }
     const fault = folderFault(folder);
-    if (fault !== undefined) this.#complain('IMAGE_PERMISSION', keys, `${path} is to be made, but ${folder} ${fault}`, 'Choose another folder.');
+    if (accessFault(path, constants.F_OK) === 'EACCES') {
+      const remedy = 'Change the mode of the folders above it.';
+      this.#complain('IMAGE_PERMISSION', keys, `${path} cannot be reached (EACCES)`, remedy);
+    } else if (size === undefined || readOnly || stat(folder) === undefined) {
+      const remedy = readOnly ? '' : ' and its folder, or give the disk a `size` to have it made';
+      this.#complain('IMAGE_MISSING', keys, `${path} does not exist`, `Check the path${remedy}.`);
+    } else if (fault !== undefined) {
+      const text = `${path} is to be made, but ${folder} ${fault}`;
+      this.#complain('IMAGE_PERMISSION', keys, text, 'Choose another folder.');
+    }
+  }
+
+  #presentImage(path: string, file: Stats, bytesMin: number, readOnly: boolean, keys: KeyPath): void {
+    const fault = accessFault(path, readOnly ? constants.R_OK : constants.R_OK | constants.W_OK);
+    if (fault !== undefined) {
+      const text = `${path} may not be ${readOnly ? 'read' : 'read and written'} (${fault})`;
+      const remedy = readOnly ? '' : ', or make the disk `read_only`';
+      this.#complain('IMAGE_PERMISSION', keys, text, `Change its owner or mode${remedy}.`);
+    }
+    if (file.isFile() && file.size < bytesMin) {
+      const text = `${path} has ${file.size} bytes, less than the ${bytesMin} of its disk`;
+      this.#complain('IMAGE_INVALID', keys, text, 'Is it the right file? If so, grow it (truncate -s).');
+    }
+  }
+
+  #sharedImage(path: string, file: Stats, readOnly: boolean, keys: KeyPath, label: string): void {
+    const id = file.isBlockDevice() ? `device ${file.rdev}` : `${file.dev} ${file.ino}`;
+    const other = this.#images.get(id);
+    if (other === undefined) {
+      this.#images.set(id, { by: label, alone: !readOnly });
+    } else if (other.alone || !readOnly) {
+      const text = `${path} is the same file as the image of ${other.by}`;
+      this.#complain('IMAGE_BUSY', keys, text, 'Give each its own, or make both `read_only`.');
+    }
   }
 }
 
@@ -210,7 +258,13 @@ function summaryText(path: string, config: Config): string {
     String(queues),
     `${socket}${role === 'client' ? ' (client)' : ''}`,
   ]);
-  const columns = [{ head: 'DISK' }, { head: 'BACK END' }, { head: 'SIZE', right: true }, { head: 'QUEUES', right: true }, { head: 'SOCKET' }];
+  const columns = [
+    { head: 'DISK' },
+    { head: 'BACK END' },
+    { head: 'SIZE', right: true },
+    { head: 'QUEUES', right: true },
+    { head: 'SOCKET' },
+  ];
   const head = `${path} is good: ${count(vms.length, 'VM')}, ${count(disks.length, 'disk')}, mode ${mode}, CPU ${cores.join(', ')}, run directory ${run_dir}\n`;
   return disks.length === 0 ? head : `${head}\n${table(columns, rows, terminalWidth())}`;
 }

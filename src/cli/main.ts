@@ -2,12 +2,13 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../daemon/version.js';
 import { SidecoreError } from '../errors.js';
+import { benchCommand } from './bench.js';
 import { checkCommand } from './check.js';
+import { demoCommand } from './demo.js';
+import { resizeCommand } from './resize.js';
 import { serveCommand } from './serve.js';
 import { statusCommand } from './status.js';
-import { resizeCommand } from './resize.js';
 import { vmArgsCommand } from './vm-args.js';
-import { benchCommand } from './bench.js';
 
 const program = new Command('sidecore')
   .description('Serves virtual disks to virtual machines over vhost-user, from a few dedicated cores.')
@@ -18,7 +19,11 @@ const program = new Command('sidecore')
   .addCommand(statusCommand)
   .addCommand(resizeCommand)
   .addCommand(benchCommand)
-  .addHelpText('afterAll', '\nExit codes: 0 good, 1 a problem (said on stderr; `check` says it on stdout), 2 wrong usage.')
+  .addCommand(demoCommand)
+  .addHelpText(
+    'afterAll',
+    '\nExit codes: 0 good, 1 a problem (said on stderr; `check` says it on stdout), 2 wrong usage.',
+  )
   .showHelpAfterError('(--help lists the options)')
   .exitOverride();
 

@@ -19,7 +19,9 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
   const { status } = now;
   const { version, pid, mode, uptime_s, cores, vms } = status;
   const seconds = before === undefined ? uptime_s : now.at - before.at;
-  const disks = Object.entries(vms).flatMap(([vm, disks]) => Object.entries(disks).map(([name, disk]) => ({ label: `${vm}/${name}`, vm, name, disk })));
+  const disks = Object.entries(vms).flatMap(([vm, disks]) =>
+    Object.entries(disks).map(([name, disk]) => ({ label: `${vm}/${name}`, vm, name, disk })),
+  );
   const coreRows = cores.map((core) => coreRow(core, before?.status.cores[core.index], seconds, mode));
   const queueRows = disks.flatMap(({ label, vm, name, disk }) => {
     const earlier = before?.status.vms[vm]?.[name];
@@ -29,9 +31,16 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
   const parts = [
     `sidecore ${version}, process ${pid}, up ${durationText(uptime_s)}${before === undefined ? '' : `; rates over ${seconds.toFixed(1)} s`}\n`,
     table(CORE_COLUMNS, coreRows, width),
-    disks.length === 0 ? 'no disks\n' : table(DISK_COLUMNS, disks.map(({ label, disk }) => diskRow(label, disk)), width),
+    disks.length === 0
+      ? 'no disks\n'
+      : table(
+          DISK_COLUMNS,
+          disks.map(({ label, disk }) => diskRow(label, disk)),
+          width,
+        ),
   ];
-  if (queueRows.length > 0) parts.push(table(before === undefined ? QUEUE_COLUMNS : QUEUE_RATE_COLUMNS, queueRows, width));
+  if (queueRows.length > 0)
+    parts.push(table(before === undefined ? QUEUE_COLUMNS : QUEUE_RATE_COLUMNS, queueRows, width));
   return parts.join('\n');
 }
 
@@ -121,7 +130,11 @@ const QUEUE_COLUMNS = queueColumns('');
 const QUEUE_RATE_COLUMNS = queueColumns('/s');
 
 /** @param since - what the rates are of; its queue is missing if the front end was not yet there */
-function queueRow(label: string, queue: QueueStatus, since: { queue: QueueStatus | undefined; seconds: number } | undefined): string[] {
+function queueRow(
+  label: string,
+  queue: QueueStatus,
+  since: { queue: QueueStatus | undefined; seconds: number } | undefined,
+): string[] {
   type Count = 'requests' | 'bytes_read' | 'bytes_written' | 'errors' | 'kicks' | 'calls';
   const grown = (count: Count) => Math.max(0, queue[count] - (since?.queue?.[count] ?? 0));
   const number = (value: number) => (since === undefined ? String(value) : rateText(value / since.seconds));

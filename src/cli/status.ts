@@ -26,7 +26,8 @@ export const statusCommand = new Command('status')
       // Another daemon counts from zero.
       if (before?.status.pid !== now.status.pid) before = undefined;
       if (json) process.stdout.write(`${JSON.stringify(now.status, null, watch === undefined ? 2 : 0)}\n`);
-      else process.stdout.write((watch === undefined ? '' : clearScreen()) + renderStatus(now, before, terminalWidth()));
+      else
+        process.stdout.write((watch === undefined ? '' : clearScreen()) + renderStatus(now, before, terminalWidth()));
       if (watch === undefined) return;
       before = now;
       await sleep(1000 * (watch === true ? WATCH_SECONDS : watch));

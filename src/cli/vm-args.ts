@@ -16,7 +16,11 @@ export const vmArgsCommand = new Command('vm-args')
   .argument('<vm>', 'which VM')
   .requiredOption('-c, --config <file>', 'configuration, YAML')
   .addOption(new Option('--vmm <name>', 'which VMM').choices(Object.keys(VMMS)).makeOptionMandatory())
-  .addOption(new Option('--memory <size>', 'memory of the guest, where it has to be said').default(1024, '1GiB').argParser(memorySize))
+  .addOption(
+    new Option('--memory <size>', 'memory of the guest, where it has to be said')
+      .default(1024, '1GiB')
+      .argParser(memorySize),
+  )
   .option('--json', 'in JSON: the arguments one by one, and the notes')
   .action((name: string, { config, vmm: vmmName, memory, json }: VmArgsOptions) => {
     const vmm = VMMS[vmmName]!;
@@ -37,16 +41,27 @@ function memorySize(text: string): number {
 function findVm({ vms, socket }: Config, name: string, memoryMib: number): VmmVm {
   const vm = vms[name];
   if (vm === undefined) {
-    throw new SidecoreError('CONFIG_INVALID', `there is no VM ${name}`, `VMs are: ${Object.keys(vms).join(', ') || 'none'}.`);
+    throw new SidecoreError(
+      'CONFIG_INVALID',
+      `there is no VM ${name}`,
+      `VMs are: ${Object.keys(vms).join(', ') || 'none'}.`,
+    );
   }
   const disks = Object.entries(vm.disks);
-  if (disks.length === 0) throw new SidecoreError('CONFIG_INVALID', `VM ${name} has no disk`, `Give it one under vms.${name}.disks.`);
+  if (disks.length === 0)
+    throw new SidecoreError('CONFIG_INVALID', `VM ${name} has no disk`, `Give it one under vms.${name}.disks.`);
   return {
     name,
     memoryMib,
     unsealedMemory: vm.unsealed_memory,
     socketsShared: Object.values(socket).some((value) => value !== undefined),
-    disks: disks.map(([disk, { socket: path, role, queues, cache }]) => ({ name: disk, socket: path!, role, queues, cache })),
+    disks: disks.map(([disk, { socket: path, role, queues, cache }]) => ({
+      name: disk,
+      socket: path!,
+      role,
+      queues,
+      cache,
+    })),
   };
 }
 

@@ -2,7 +2,17 @@ import { z } from 'zod';
 import { SECTOR_BYTES, SERIAL_BYTES } from '../block/features.js';
 import { DISK_BYTES_MAX, QUEUES_MAX } from '../limits.js';
 
-const UNITS: Record<string, number> = { '': 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
+const UNITS: Record<string, number> = {
+  '': 1,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+};
 
 /** Reads "512MiB", "1.5 GiB", "1073741824" or a number as bytes; undefined if it is none of these. */
 export function parseSize(text: string | number): number | undefined {
@@ -32,11 +42,17 @@ const size = z.union([z.string(), z.number()]).transform((text, context) => {
 
 const name = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/, 'a name has letters, digits, - and _, begins with a letter or digit, and has at most 63')
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/,
+    'a name has letters, digits, - and _, begins with a letter or digit, and has at most 63',
+  )
   // `constructor` and the like: names become keys of objects, here and in programs that read `status`.
   .refine((text) => !(text in {}), 'this name is taken: choose another');
 
-const path = z.string().min(1, 'is empty').refine((text) => !text.includes('\0'), 'no path has a NUL in it');
+const path = z
+  .string()
+  .min(1, 'is empty')
+  .refine((text) => !text.includes('\0'), 'no path has a NUL in it');
 
 /** YAML reads a bare `type: null` as no value at all, where the back end is meant. */
 function nameNull(backend: unknown): unknown {
@@ -66,7 +82,10 @@ const disk = z.strictObject({
   queues: z.int().min(1).max(QUEUES_MAX).default(1),
   serial: z
     .string()
-    .regex(new RegExp(`^[ -~]{1,${SERIAL_BYTES}}$`), `a serial number has 1 to ${SERIAL_BYTES} printable ASCII characters`)
+    .regex(
+      new RegExp(`^[ -~]{1,${SERIAL_BYTES}}$`),
+      `a serial number has 1 to ${SERIAL_BYTES} printable ASCII characters`,
+    )
     .optional(),
   cache: z.enum(['writeback', 'writethrough']).default('writeback'),
   socket: path.optional(),
@@ -79,7 +98,16 @@ const vm = z.strictObject({
 });
 
 /** A user or group: its name, or its number (-1 is the kernel's "leave it"). */
-const account = z.union([z.string().min(1), z.int().min(0).max(2 ** 32 - 2)], 'expects a name or a number');
+const account = z.union(
+  [
+    z.string().min(1),
+    z
+      .int()
+      .min(0)
+      .max(2 ** 32 - 2),
+  ],
+  'expects a name or a number',
+);
 
 const socket = z
   .strictObject({

@@ -1,5 +1,15 @@
 import { closeSync, openSync, readSync } from 'node:fs';
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  type YAMLMap,
+  type YAMLSeq,
+} from 'yaml';
 import { type ErrorCode, SidecoreError } from '../errors.js';
 
 /** Bytes of a configuration file: twenty thousand disks, and two or three seconds of parsing. */
@@ -89,16 +99,21 @@ export class ConfigText {
 
   #value(node: unknown, keys: KeyPath): unknown {
     if (++this.#values > VALUES_MAX) {
-      if (this.#values === VALUES_MAX + 1) this.#complain(keys, `here the file exceeds ${VALUES_MAX} values, those behind aliases counted each time`);
+      if (this.#values === VALUES_MAX + 1)
+        this.#complain(keys, `here the file exceeds ${VALUES_MAX} values, those behind aliases counted each time`);
       return undefined;
     }
     if (isAlias(node)) {
       const target = this.#anchors.get(node.source);
       if (target !== undefined && !this.#inside.has(target)) return this.#value(target, keys);
-      this.#complain(keys, target === undefined ? `*${node.source} has no &${node.source} before it` : `*${node.source} is inside itself`);
+      this.#complain(
+        keys,
+        target === undefined ? `*${node.source} has no &${node.source} before it` : `*${node.source} is inside itself`,
+      );
       return undefined;
     }
-    if ((isMap(node) || isSeq(node) || isScalar(node)) && node.anchor !== undefined) this.#anchors.set(node.anchor, node);
+    if ((isMap(node) || isSeq(node) || isScalar(node)) && node.anchor !== undefined)
+      this.#anchors.set(node.anchor, node);
     // A key of a map in braces may have no value at all.
     if (node === null || isScalar(node)) return node?.value ?? null;
     this.#inside.add(node);
@@ -176,7 +191,11 @@ export function readConfigFile(path: string): string {
     throw new SidecoreError('CONFIG_UNREADABLE', `cannot read ${path}: ${READ_ERRORS[code ?? ''] ?? code}`, remedy);
   }
   if (bytes.length > FILE_BYTES_MAX) {
-    throw new SidecoreError('CONFIG_UNREADABLE', `cannot read ${path}: it has more than ${FILE_BYTES_MAX} bytes`, 'Is it the right file?');
+    throw new SidecoreError(
+      'CONFIG_UNREADABLE',
+      `cannot read ${path}: it has more than ${FILE_BYTES_MAX} bytes`,
+      'Is it the right file?',
+    );
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);

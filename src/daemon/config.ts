@@ -24,7 +24,11 @@ export function loadConfig(path: string): Config {
 export function parseConfig(text: string, path: string): Config {
   const { config, problems } = readConfig(text, path);
   if (config !== undefined) return config;
-  throw new SidecoreError('CONFIG_INVALID', problems.map(problemLine).join('\n'), 'docs/configuration.md lists every key.');
+  throw new SidecoreError(
+    'CONFIG_INVALID',
+    problems.map(problemLine).join('\n'),
+    'docs/configuration.md lists every key.',
+  );
 }
 
 /** The same, without throwing: for `check`, which knows of more that can be wrong. */
@@ -32,13 +36,18 @@ export function readConfig(text: string, path: string): ReadConfig {
   const source = new ConfigText(text, path);
   if (source.problems.length > 0) return { config: undefined, text: source, problems: source.problems };
   const result = configSchema.safeParse(source.value, { error: explain });
-  const problems = result.success ? complete(result.data, source) : result.error.issues.flatMap((issue) => fromIssue(issue, source));
+  const problems = result.success
+    ? complete(result.data, source)
+    : result.error.issues.flatMap((issue) => fromIssue(issue, source));
   problems.sort((one, other) => one.line - other.line);
   return { config: problems.length === 0 ? result.data : undefined, text: source, problems };
 }
 
 /** An issue of the schema; unknown keys are one problem each. */
-function fromIssue(issue: { code: string; path: PropertyKey[]; message: string; keys?: string[] }, source: ConfigText): ConfigProblem[] {
+function fromIssue(
+  issue: { code: string; path: PropertyKey[]; message: string; keys?: string[] },
+  source: ConfigText,
+): ConfigProblem[] {
   const keys = issue.path as (string | number)[];
   if (issue.keys === undefined) return [source.problem(keys, issue.message)];
   return issue.keys.map((key) => source.problem([...keys, key], issue.message));
@@ -69,7 +78,8 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       requireShortPath(disk.socket, DISK_SOCKET_BYTES_MAX[disk.role], [...keys, 'socket'], complain);
       claims.take(disk.socket, [...keys, 'socket'], label, true);
       completeBackend(disk, keys, base, complain);
-      if (disk.backend.type === 'file') claims.take(disk.backend.path, [...keys, 'backend', 'path'], label, !disk.read_only);
+      if (disk.backend.type === 'file')
+        claims.take(disk.backend.path, [...keys, 'backend', 'path'], label, !disk.read_only);
     }
   }
   return problems;
@@ -79,7 +89,10 @@ function completeBackend(disk: DiskConfig, keys: KeyPath, base: string, complain
   const { backend, block_size } = disk;
   if (backend.type === 'file') backend.path = resolve(base, backend.path);
   if (backend.size === undefined || backend.size % block_size === 0) return;
-  complain([...keys, 'backend', 'size'], `${backend.size} bytes are no multiple of the disk's block_size, ${block_size}`);
+  complain(
+    [...keys, 'backend', 'size'],
+    `${backend.size} bytes are no multiple of the disk's block_size, ${block_size}`,
+  );
 }
 
 /** Paths that are spoken for, and by whom. Several may read one, but a writer has it alone. */

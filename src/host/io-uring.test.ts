@@ -7,10 +7,11 @@ import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from './epoll.js';
 import { createEventFd, signal } from './eventfd.js';
-import { IoUring, type IoUringHandles, type IoUringOptions, retireIoUring, UringOp } from './io-uring.js';
+import { IoUring, type IoUringHandles, type IoUringOptions, Operation, retireIoUring, UringOp } from './io-uring.js';
 import { close } from './libc.js';
 import { mapAnonymous, PAGE_BYTES, unmap, viewMemory } from './memory-map.js';
 
+const operation = new Operation();
 const refused = IoUring.create(1);
 const skip = refused === undefined ? 'the kernel refuses io_uring' : false;
 refused?.close();
@@ -41,8 +42,8 @@ for (const [name, options] of [
   describe(`IoUring, ${name}`, { skip }, () => {
     it('gives user data and results back', () => {
       withRing(8, options, (ring) => {
-        ring.prepare(UringOp.NOP, -1, 0, 0, 0, 0, 0xffff_ffff);
-        ring.prepare(UringOp.READ, 9999, 0, 1, 0, 0, 7);
+        ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), 0xffff_ffff);
+        ring.prepare(9999, operation.set(UringOp.READ, 0, 1, 0, 0), 7);
         assert.equal(ring.inFlight, 2);
         const results = new Map<number, number>();
         finish(ring, 2, (data, result) => results.set(data, result));
@@ -68,7 +69,7 @@ for (const [name, options] of [
         ftruncateSync(fd, offset + 5);
         writeSync(fd, 'hello', offset);
         withRing(4, options, (ring) => {
-          ring.prepare(UringOp.READ, fd, memory.address, 100, offset, 0, 1);
+          ring.prepare(fd, operation.set(UringOp.READ, memory.address, 100, offset, 0), 1);
           finish(ring, 1, (_, result) => assert.equal(result, 5));
         });
         assert.equal(Buffer.from(viewMemory(memory.address, 5)).toString(), 'hello');
@@ -84,7 +85,7 @@ for (const [name, options] of [
         const seen = new Uint32Array(64);
         for (let round = 0; round < 200; round++) {
           let prepared = 0;
-          while (prepared < 64 && ring.prepare(UringOp.NOP, -1, 0, 0, 0, 0, prepared)) prepared++;
+          while (prepared < 64 && ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), prepared)) prepared++;
           // Only a polling thread may be late.
           assert.ok(prepared === 64 || (prepared > 3 && 'sqpollCpu' in options));
           finish(ring, prepared, (data) => seen[data]!++);
@@ -95,10 +96,10 @@ for (const [name, options] of [
 
     it('takes no more than the completion ring holds', () => {
       withRing(8, { ...options, inFlightMax: 8 }, (ring) => {
-        for (let i = 0; i < ring.inFlightMax; i++) assert.ok(ring.prepare(UringOp.NOP, -1, 0, 0, 0, 0, i));
-        assert.equal(ring.prepare(UringOp.NOP, -1, 0, 0, 0, 0, 99), false);
+        for (let i = 0; i < ring.inFlightMax; i++) assert.ok(ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), i));
+        assert.equal(ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), 99), false);
         finish(ring, ring.inFlightMax, (data) => assert.notEqual(data, 99));
-        assert.ok(ring.prepare(UringOp.NOP, -1, 0, 0, 0, 0, 100));
+        assert.ok(ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), 100));
         finish(ring, 1);
       });
     });
@@ -109,7 +110,7 @@ for (const [name, options] of [
       const epoll = new Epoll();
       withRing(4, options, (ring) => {
         epoll.add(ring.fd, EPOLLIN, 1);
-        ring.prepare(UringOp.READ, counter, memory.address, 8, 0, 0, 1);
+        ring.prepare(counter, operation.set(UringOp.READ, memory.address, 8, 0, 0), 1);
         assert.ok(ring.hasCompletions, 'what is prepared has to be submitted before one sleeps');
         ring.submit();
         assert.equal(epoll.wait(20), 0);
@@ -135,7 +136,7 @@ describe('IoUring.create', () => {
     const fd = openSync(path, 'w+');
     withRing(4, { workerCpus: [0] }, (ring) => {
       // What may block, such as FALLOCATE, is always given to a worker.
-      ring.prepare(UringOp.FALLOCATE, fd, PAGE_BYTES, 0, 0, 0, 1);
+      ring.prepare(fd, operation.set(UringOp.FALLOCATE, PAGE_BYTES, 0, 0, 0), 1);
       finish(ring, 1, (_, result) => assert.equal(result, 0));
       assert.deepEqual(workersCpus(), ['0']);
     });
@@ -154,11 +155,12 @@ function workersCpus(): string[] {
 /** A thread that makes a ring, submits one read of an event counter, prepares another, says so, and ends. */
 const DYING = `
   const { parentPort, workerData } = require('node:worker_threads');
-  import(workerData.module).then(({ IoUring, UringOp }) => {
+  import(workerData.module).then(({ IoUring, Operation, UringOp }) => {
+    const operation = new Operation();
     const ring = IoUring.create(8, workerData.options);
-    ring.prepare(UringOp.READ, workerData.fd, workerData.address, 8, 0, 0, 1);
+    ring.prepare(workerData.fd, operation.set(UringOp.READ, workerData.address, 8, 0, 0), 1);
     ring.submit();
-    ring.prepare(UringOp.READ, workerData.fd, workerData.address + 8, 8, 0, 0, 2);
+    ring.prepare(workerData.fd, operation.set(UringOp.READ, workerData.address + 8, 8, 0, 0), 2);
     parentPort.postMessage(ring.handles);
     if (workerData.hang) for (;;) ring.reap();
   });`;
@@ -166,13 +168,14 @@ const DYING = `
 /** A thread that reads and syncs a file as fast as it can, until it is terminated. */
 const BUSY = `
   const { parentPort, workerData } = require('node:worker_threads');
-  import(workerData.module).then(({ IoUring, UringOp }) => {
+  import(workerData.module).then(({ IoUring, Operation, UringOp }) => {
+    const operation = new Operation();
     const { fd, address, pieces, pieceBytes } = workerData;
     const ring = IoUring.create(16, workerData.options);
     parentPort.postMessage(ring.handles);
     for (let at = 0; ; at = (at + 1) % pieces) {
-      while (!ring.prepare(UringOp.READ, fd, address + at * pieceBytes, pieceBytes, at * pieceBytes, 0, at)) ring.reap();
-      if (at === 0) while (!ring.prepare(UringOp.FSYNC, fd, 0, 0, 0, 0, at)) ring.reap();
+      while (!ring.prepare(fd, operation.set(UringOp.READ, address + at * pieceBytes, pieceBytes, at * pieceBytes, 0), at)) ring.reap();
+      if (at === 0) while (!ring.prepare(fd, operation.set(UringOp.FSYNC, 0, 0, 0, 0), at)) ring.reap();
       ring.submit();
       ring.reap();
     }

@@ -44,6 +44,32 @@ export interface IoUringHandles {
 }
 
 /**
+ * What `prepare` is to write. Made once and filled anew for each operation: as arguments, numbers of more than 32 bits would
+ * be put on the heap each time.
+ */
+export class Operation {
+  /** One of `UringOp`. */
+  opcode = 0;
+  /** Of the data or of the iovecs; for FALLOCATE the length, bytes. The kernel's `addr`. */
+  address = 0.5;
+  /** Bytes or iovecs; for FALLOCATE its mode. The kernel's `len`. */
+  length = 0;
+  /** In the file, bytes. */
+  offset = 0.5;
+  /** RWF_* or IORING_FSYNC_*, as the operation has them. */
+  flags = 0;
+
+  set(opcode: number, address: number, length: number, offset: number, flags: number): this {
+    this.opcode = opcode;
+    this.address = address;
+    this.length = length;
+    this.offset = offset;
+    this.flags = flags;
+    return this;
+  }
+}
+
+/**
  * One io_uring, driven through its mapped rings. Belongs to the thread that made it: no other may submit.
  *
  * Each turn of that thread: `prepare` any number of operations, `submit`, `reap`. Nothing of that allocates or waits.
@@ -126,35 +152,24 @@ export class IoUring {
    * Writes one operation, to be started by the next `submit`; a full ring is submitted first. False if it cannot be
    * taken now: completions have to be reaped first, or the kernel does not keep up.
    *
-   * @param address - of the data, of the iovecs, or what else the operation has in `addr`
-   * @param length - bytes, iovecs, or what else the operation has in `len`
-   * @param offset - bytes
-   * @param opFlags - the operation's own flags (RWF_*, IORING_FSYNC_*)
    * @param userData - comes back with the completion; 32 bits
    */
-  prepare(
-    opcode: number,
-    fd: number,
-    address: number,
-    length: number,
-    offset: number,
-    opFlags: number,
-    userData: number,
-  ): boolean {
+  prepare(fd: number, operation: Operation, userData: number): boolean {
     if (this.inFlight === this.inFlightMax) return false;
-    const tail = this.#sqTail;
     if (this.#isFull && !this.#makeRoom()) return false;
     const sqes = this.#sqes;
+    const tail = this.#sqTail;
     const at = (tail & (this.#sqEntries - 1)) * Sqe.WORDS;
+    const { address, offset } = operation;
     // Storing a number in 32 bits takes its lower half.
-    sqes[at + Sqe.OPCODE] = opcode;
+    sqes[at + Sqe.OPCODE] = operation.opcode;
     sqes[at + Sqe.FD] = fd;
     sqes[at + Sqe.OFFSET] = offset;
     sqes[at + Sqe.OFFSET + 1] = offset * HIGH;
     sqes[at + Sqe.ADDRESS] = address;
     sqes[at + Sqe.ADDRESS + 1] = address * HIGH;
-    sqes[at + Sqe.LENGTH] = length;
-    sqes[at + Sqe.OP_FLAGS] = opFlags;
+    sqes[at + Sqe.LENGTH] = operation.length;
+    sqes[at + Sqe.OP_FLAGS] = operation.flags;
     sqes[at + Sqe.USER_DATA] = userData;
     this.#sqTail = (tail + 1) | 0;
     this.inFlight++;

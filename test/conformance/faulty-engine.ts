@@ -1,5 +1,5 @@
 import { type FileEngine, SyncEngine } from '../../src/block/backends/file/engine.js';
-import { UringOp } from '../../src/host/io-uring.js';
+import { Operation, UringOp } from '../../src/host/io-uring.js';
 import { Errno } from '../../src/host/libc.js';
 import { viewMemory } from '../../src/host/memory-map.js';
 
@@ -18,32 +18,22 @@ export class FaultyEngine implements FileEngine {
     this.#good = new SyncEngine(fd);
   }
 
-  start(
-    slot: number,
-    opcode: number,
-    address: number,
-    length: number,
-    offset: number,
-    flags: number,
-    byteCount: number,
-  ): number {
+  start(slot: number, operation: Operation, byteCount: number): number {
     const fault = this.#fault();
     if (fault !== 0) return fault;
-    switch (opcode) {
-      case UringOp.READ:
-      case UringOp.WRITE:
-        return this.#good.start(slot, opcode, address, this.#shorter(length), offset, flags, byteCount);
-      case UringOp.READV:
-      case UringOp.WRITEV: {
-        if (length > 1) return this.#good.start(slot, opcode, address, 1 + (this.#next() % length), offset, flags, byteCount);
+    const { opcode, address, length, offset, flags } = operation;
+    const shorter = new Operation().set(opcode, address, length, offset, flags);
+    if (opcode === UringOp.READ || opcode === UringOp.WRITE) {
+      shorter.length = this.#shorter(length);
+    } else if (opcode === UringOp.READV || opcode === UringOp.WRITEV) {
+      if (length > 1) shorter.length = 1 + (this.#next() % length);
+      else if (flags === 0) {
         const [low, high, bytes] = new Uint32Array(viewMemory(address, 12)) as unknown as [number, number, number];
-        if (flags !== 0) return this.#good.start(slot, opcode, address, length, offset, flags, byteCount);
         const plain = opcode === UringOp.READV ? UringOp.READ : UringOp.WRITE;
-        return this.#good.start(slot, plain, high * 2 ** 32 + low, this.#shorter(bytes), offset, 0, byteCount);
+        shorter.set(plain, high * 2 ** 32 + low, this.#shorter(bytes), offset, 0);
       }
-      default:
-        return this.#good.start(slot, opcode, address, length, offset, flags, byteCount);
     }
+    return this.#good.start(slot, shorter, byteCount);
   }
 
   sync(slot: number): number {

@@ -48,7 +48,7 @@ describe('vhost-user connections', { timeout: 120_000 }, () => {
   it('a guest loses its connection again and again, under load, and loses nothing else', async (test) => {
     const healthy = await HealthyGuest.start(test, served.socket('other'));
     const guest = newGuest(test, 2);
-    const before = served.held;
+    const before = await served.heldAtRest();
     for (let round = 0; round < 60; round++) {
       await guest.connect(served.socket('vm'));
       await bringUp(guest);
@@ -127,7 +127,7 @@ describe('vhost-user connections', { timeout: 120_000 }, () => {
 
   it('a connection that ends at once, or in the middle of a message, leaves nothing behind', async () => {
     await served.untilDisk('vm', (disk) => !disk.connected, 'nobody is there');
-    const before = served.held;
+    const before = await served.heldAtRest();
     for (let round = 0; round < 50; round++) {
       const { connection } = await RawFrontEnd.connect(served.socket('vm'));
       if (round % 2 === 1) await connection.send(5, 0, Buffer.alloc(round), [0, 1]);

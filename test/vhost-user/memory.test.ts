@@ -186,7 +186,7 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
   it('a descriptor that comes with REM_MEM_REG is closed', async (test) => {
     const guest = track(test, await TestGuest.start(served.socket('vm')));
     await guest.queue.writeAndRead();
-    const before = served.held;
+    const before = await served.heldAtRest();
     const more = { guestAddress: 2n ** 32n, size: BigInt(PAGE_BYTES), userAddress: 2n ** 40n, mmapOffset: 0n };
     for (let round = 0; round < 5; round++) {
       assert.ok(await guest.front.acknowledged('ADD_MEM_REG', encode.memoryRegion(more), [guest.ram.fd]));

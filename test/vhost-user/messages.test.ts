@@ -84,7 +84,7 @@ describe('vhost-user messages', { timeout: 120_000 }, () => {
 
   it('what is wrong ends the connection, and concerns no other', async (test) => {
     const healthy = await HealthyGuest.start(test, served.socket('other'));
-    const before = served.held;
+    const before = await served.heldAtRest();
     for (const [what, doWrong] of WRONG) {
       const guest = await connected(test);
       await guest.negotiate();

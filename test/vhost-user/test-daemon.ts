@@ -1,6 +1,9 @@
 /** A daemon with small memory disks for the tests here, and looks at it from outside. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { Agent, globalAgent } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { askDaemon } from '../../src/daemon/control-server.js';
 import { controlSocketPath, type DaemonStatus } from '../../src/daemon/daemon.js';
 import { BlockDriver, Load } from '../../src/guest/index.js';
@@ -11,6 +14,9 @@ import { until } from './raw-front-end.js';
 export type Mode = 'sidecore' | 'adaptive' | 'baseline';
 export type DiskOptions = Record<string, unknown>;
 export type DiskStatus = DaemonStatus['vms'][string][string];
+
+// A connection to the control socket that is kept for later would count among what the daemon holds.
+(globalAgent as Agent & { keepAlive: boolean }).keepAlive = false;
 
 const DISK = { backend: { type: 'memory', size: '16MiB' } };
 
@@ -101,10 +107,21 @@ export class TestDaemon {
     return counts;
   }
 
+  /** What it holds once it has come to rest. */
+  async heldAtRest(): Promise<Record<string, number>> {
+    let before = {};
+    let now = this.held;
+    while (!isDeepStrictEqual(before, now)) {
+      before = now;
+      await sleep(100);
+      now = this.held;
+    }
+    return now;
+  }
+
   /** Waits until the daemon holds neither more nor less than before. */
   async expectHeld(before: Record<string, number>, what: string): Promise<void> {
-    const same = () => JSON.stringify(Object.entries(this.held).sort()) === JSON.stringify(Object.entries(before).sort());
-    await until(same, what).catch(() => assert.deepEqual(this.held, before, what));
+    await until(() => isDeepStrictEqual(this.held, before), what).catch(() => assert.deepEqual(this.held, before, what));
   }
 }
 

@@ -28,7 +28,8 @@ function notes({ name, unsealedMemory, disks }: VmmVm): string[] {
     );
   }
   const queues = Math.max(...disks.map((disk) => disk.queues));
-  if (queues > 1) list.push(`needs --cpus boot=${queues} or more: Cloud Hypervisor gives a disk no more queues than CPUs`);
+  if (queues > 1)
+    list.push(`needs --cpus boot=${queues} or more: Cloud Hypervisor gives a disk no more queues than CPUs`);
   return list;
 }
 

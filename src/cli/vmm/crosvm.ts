@@ -9,7 +9,10 @@ export const crosvm: Vmm = {
   canListen: false,
   comment: shellComment,
   arguments(vm) {
-    const options = vm.disks.map(({ socket }) => ['--vhost-user', `type=block,socket=${quoted(socket)},max-queue-size=${QUEUE_ENTRIES}`]);
+    const options = vm.disks.map(({ socket }) => [
+      '--vhost-user',
+      `type=block,socket=${quoted(socket)},max-queue-size=${QUEUE_ENTRIES}`,
+    ]);
     const notes = [
       'guest memory is shared by itself; queues are as many as `queues:` says',
       'crosvm ends when its disk goes: after a restart of sidecore the VM has to be restarted too',

@@ -32,11 +32,16 @@ function driveId({ name }: VmmDisk, disks: readonly VmmDisk[]): string {
 }
 
 function notes({ disks }: VmmVm): string[] {
-  const list = ['guest memory is shared by itself; set "is_root_device" to true for the disk from which the guest boots'];
+  const list = [
+    'guest memory is shared by itself; set "is_root_device" to true for the disk from which the guest boots',
+  ];
   const many = disks.filter(({ queues }) => queues > 1).map(({ name }) => name);
-  if (many.length > 0) list.push(`Firecracker uses one queue of a disk, whatever \`queues:\` says (${many.join(', ')})`);
+  if (many.length > 0)
+    list.push(`Firecracker uses one queue of a disk, whatever \`queues:\` says (${many.join(', ')})`);
   if (disks.some(({ cache }) => cache === 'writethrough')) {
-    list.push('"Unsafe" hides FLUSH from the guest; with `cache: writethrough` sidecore makes every write durable instead');
+    list.push(
+      '"Unsafe" hides FLUSH from the guest; with `cache: writethrough` sidecore makes every write durable instead',
+    );
   }
   list.push('Firecracker does not connect again: after a restart of sidecore the VM has to be restarted too');
   return list;

@@ -36,7 +36,9 @@ function disk({ socket, queues }: VmmDisk, index: number): string {
 function notes({ socketsShared }: VmmVm): string[] {
   const list = ['parts of a domain, for `virsh edit`; choose other targets (vda, ...) where these are taken'];
   if (!socketsShared) {
-    list.push('QEMU runs as a user of its own under libvirt: give it the sockets, as in `socket: {group: kvm, mode: "0660"}`');
+    list.push(
+      'QEMU runs as a user of its own under libvirt: give it the sockets, as in `socket: {group: kvm, mode: "0660"}`',
+    );
   }
   list.push('snapshots and block jobs of libvirt do not work on such disks');
   return list;
@@ -45,7 +47,8 @@ function notes({ socketsShared }: VmmVm): string[] {
 /** vda to vdz, then vdaa and so on. */
 function targetName(index: number): string {
   let letters = '';
-  for (let rest = index; rest >= 0; rest = Math.floor(rest / 26) - 1) letters = String.fromCharCode(97 + (rest % 26)) + letters;
+  for (let rest = index; rest >= 0; rest = Math.floor(rest / 26) - 1)
+    letters = String.fromCharCode(97 + (rest % 26)) + letters;
   return `vd${letters}`;
 }
 

@@ -1,5 +1,5 @@
-import { assert, SidecoreError } from '../../../errors.js';
-import { type IoUring, UringOp } from '../../../host/io-uring.js';
+import { SidecoreError } from '../../../errors.js';
+import { type IoUring, Operation, UringOp } from '../../../host/io-uring.js';
 import { declare, errno } from '../../../host/libc.js';
 
 /** What `start` gives for an operation that completes later. No error number is that large. */
@@ -11,29 +11,17 @@ export const RWF_DSYNC = 2;
 const FSYNC_DATASYNC = 1;
 
 /**
- * Starts operations on one file. The arguments are those of an entry of io_uring, which the other engines translate into
- * system calls.
+ * Starts operations on one file. They are described as io_uring has them; the other engines translate them into system
+ * calls.
  */
 export interface FileEngine {
   /**
    * Starts the one operation that the request in `slot` has in flight.
    *
-   * @param address - of the data or the iovecs; for FALLOCATE the length in bytes
-   * @param length - bytes or iovecs; for FALLOCATE its mode
-   * @param offset - in the file, bytes
-   * @param flags - RWF_*
    * @param byteCount - of the file that the operation concerns
    * @returns a count, a negative error number, or `IN_FLIGHT`
    */
-  start(
-    slot: number,
-    opcode: number,
-    address: number,
-    length: number,
-    offset: number,
-    flags: number,
-    byteCount: number,
-  ): number;
+  start(slot: number, operation: Operation, byteCount: number): number;
   /** Starts fdatasync; result as above. */
   sync(slot: number): number;
 }
@@ -43,6 +31,7 @@ export class UringEngine implements FileEngine {
   readonly #fd: number;
   readonly #ring: IoUring;
   readonly #otherwise: FileEngine;
+  readonly #fdatasync = new Operation().set(UringOp.FSYNC, 0, 0, 0, FSYNC_DATASYNC);
 
   constructor(fd: number, ring: IoUring) {
     this.#fd = fd;
@@ -50,21 +39,13 @@ export class UringEngine implements FileEngine {
     this.#otherwise = new SyncEngine(fd);
   }
 
-  start(
-    slot: number,
-    opcode: number,
-    address: number,
-    length: number,
-    offset: number,
-    flags: number,
-    byteCount: number,
-  ): number {
-    if (this.#ring.prepare(opcode, this.#fd, address, length, offset, flags, slot)) return IN_FLIGHT;
-    return this.#otherwise.start(slot, opcode, address, length, offset, flags, byteCount);
+  start(slot: number, operation: Operation, byteCount: number): number {
+    if (this.#ring.prepare(this.#fd, operation, slot)) return IN_FLIGHT;
+    return this.#otherwise.start(slot, operation, byteCount);
   }
 
   sync(slot: number): number {
-    if (this.#ring.prepare(UringOp.FSYNC, this.#fd, 0, 0, 0, FSYNC_DATASYNC, slot)) return IN_FLIGHT;
+    if (this.#ring.prepare(this.#fd, this.#fdatasync, slot)) return IN_FLIGHT;
     return this.#otherwise.sync(slot);
   }
 }
@@ -72,7 +53,6 @@ export class UringEngine implements FileEngine {
 const pread = declare('intptr_t pread(int fd, intptr_t data, size_t length, int64_t offset)');
 const pwrite = declare('intptr_t pwrite(int fd, intptr_t data, size_t length, int64_t offset)');
 const preadv = declare('intptr_t preadv(int fd, intptr_t iovecs, int count, int64_t offset)');
-const pwritev = declare('intptr_t pwritev(int fd, intptr_t iovecs, int count, int64_t offset)');
 const pwritev2 = declare('intptr_t pwritev2(int fd, intptr_t iovecs, int count, int64_t offset, int flags)');
 const fdatasync = declare('int fdatasync(int fd)');
 const fallocate = declare('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
@@ -85,8 +65,8 @@ export class SyncEngine implements FileEngine {
     this.#fd = fd;
   }
 
-  start(_slot: number, opcode: number, address: number, length: number, offset: number, flags: number): number {
-    const result = this.#call(opcode, address, length, offset, flags);
+  start(_slot: number, operation: Operation): number {
+    const result = this.#call(operation);
     return result < 0 ? -errno() : result;
   }
 
@@ -94,24 +74,21 @@ export class SyncEngine implements FileEngine {
     return fdatasync(this.#fd) < 0 ? -errno() : 0;
   }
 
-  #call(opcode: number, address: number, length: number, offset: number, flags: number): number {
+  #call({ opcode, address, length, offset, flags }: Operation): number {
     const fd = this.#fd;
     switch (opcode) {
       case UringOp.READ:
         return pread(fd, address, length, offset);
       case UringOp.WRITE:
-        assert(flags === 0, 'a durable write has iovecs');
         return pwrite(fd, address, length, offset);
       case UringOp.READV:
         return preadv(fd, address, length, offset);
       case UringOp.WRITEV:
-        return flags === 0
-          ? pwritev(fd, address, length, offset)
-          : pwritev2(fd, address, length, offset, flags);
+        return pwritev2(fd, address, length, offset, flags);
       case UringOp.FALLOCATE:
         return fallocate(fd, length, offset, address);
       default:
-        assert(false, `no operation ${opcode}`);
+        throw new Error(`no operation ${opcode}`);
     }
   }
 }
@@ -132,19 +109,9 @@ export class MemoryFileEngine implements FileEngine {
     this.#large = new UringEngine(fd, ring);
   }
 
-  start(
-    slot: number,
-    opcode: number,
-    address: number,
-    length: number,
-    offset: number,
-    flags: number,
-    byteCount: number,
-  ): number {
-    if (byteCount > MEMORY_BYTES_MAX) {
-      return this.#large.start(slot, opcode, address, length, offset, flags, byteCount);
-    }
-    return this.#small.start(slot, opcode, address, length, offset, flags, byteCount);
+  start(slot: number, operation: Operation, byteCount: number): number {
+    const engine = byteCount > MEMORY_BYTES_MAX ? this.#large : this.#small;
+    return engine.start(slot, operation, byteCount);
   }
 
   sync(slot: number): number {

@@ -1,4 +1,4 @@
-import { UringOp } from '../../../host/io-uring.js';
+import { Operation, UringOp } from '../../../host/io-uring.js';
 import { Errno } from '../../../host/libc.js';
 import { SECTOR_BYTES, Status } from '../../features.js';
 import type { BlockRequest } from '../../request.js';
@@ -19,6 +19,7 @@ export class Ranges {
   readonly #engine: FileEngine;
   readonly #arena: Arena;
   readonly #canPunch: boolean;
+  readonly #operation = new Operation();
   /** Whether the file system knows ZERO_RANGE: assumed until it says no, for asking it would reserve room. */
   #canZero = true;
 
@@ -117,10 +118,10 @@ export class Ranges {
   }
 
   #allocate(slot: number, mode: number, offset: number, length: number): number {
-    return this.#engine.start(slot, UringOp.FALLOCATE, length, mode | KEEP_SIZE, offset, 0, length);
+    return this.#engine.start(slot, this.#operation.set(UringOp.FALLOCATE, length, mode | KEEP_SIZE, offset, 0), length);
   }
 
   #write(slot: number, offset: number, length: number): number {
-    return this.#engine.start(slot, UringOp.WRITE, this.#arena.zeros, length, offset, 0, length);
+    return this.#engine.start(slot, this.#operation.set(UringOp.WRITE, this.#arena.zeros, length, offset, 0), length);
   }
 }

@@ -1,4 +1,4 @@
-import { UringOp } from '../../../host/io-uring.js';
+import { Operation, UringOp } from '../../../host/io-uring.js';
 import { SECTOR_BYTES } from '../../features.js';
 import type { BlockRequest } from '../../request.js';
 import { type Arena, BOUNCE_BYTES, BOUNCE_SYNC, NO_BOUNCE } from './arena.js';
@@ -14,6 +14,7 @@ export class Transfer {
   readonly #arena: Arena;
   readonly #addressMask: number;
   readonly #lengthMask: number;
+  readonly #operation = new Operation();
   /** Set by `#gather`: where it ended. */
   #iovecCount = 0;
   #suitable = true;
@@ -38,7 +39,8 @@ export class Transfer {
     if (end - first === 1 && !request.durable) {
       const address = request.memory!.hostAddress[segments.window[first]!]! + segments.offset[first]! + progress;
       if (((address | 0) & this.#addressMask) === 0 && (left & this.#lengthMask) === 0) {
-        return this.#engine.start(slot, isRead ? UringOp.READ : UringOp.WRITE, address, left, offset, 0, left);
+        const operation = this.#operation.set(isRead ? UringOp.READ : UringOp.WRITE, address, left, offset, 0);
+        return this.#engine.start(slot, operation, left);
       }
       return this.#startBounced(request, isRead, offset, left);
     }
@@ -64,7 +66,7 @@ export class Transfer {
     const iovecs = this.#arena.iovecs(slot);
     const opcode = isRead ? UringOp.READV : UringOp.WRITEV;
     const flags = !isRead && request.durable ? RWF_DSYNC : 0;
-    return engine.start(slot, opcode, iovecs, this.#iovecCount, offset, flags, byteCount);
+    return engine.start(slot, this.#operation.set(opcode, iovecs, this.#iovecCount, offset, flags), byteCount);
   }
 
   /** Puts the pieces of what is left into the slot's iovecs, and finds out whether O_DIRECT can take them. */

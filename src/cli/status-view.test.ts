@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import type { DaemonStatus } from '../daemon/daemon.js';
+import { renderStatus } from './status-view.js';
+
+type Disk = DaemonStatus['vms'][string][string];
+
+const QUEUE: Disk['queues'][number] = {
+  index: 0,
+  size: 128,
+  phase: 'polled',
+  fault: null,
+  enabled: true,
+  kicks: 2,
+  requests: 1000,
+  bytes_read: 4_096_000,
+  bytes_written: 1_000_000,
+  errors: 1,
+  calls: 250,
+  batches: 100,
+  retaken: 0,
+  flushes: 3,
+};
+
+const DISK: Disk = {
+  socket: '/run/sidecore/web1.root.sock',
+  role: 'server',
+  backend: 'file',
+  size_bytes: 10 * 2 ** 30,
+  core: 0,
+  connected: true,
+  sessions: 1,
+  features: '0x0',
+  protocol_features: '0x0',
+  memory_regions: 2,
+  faults: {},
+  last_fault: null,
+  queues: [QUEUE],
+};
+
+const CORE: DaemonStatus['cores'][number] = {
+  index: 0,
+  cpus: [2],
+  thread: 4711,
+  deaths: 1,
+  queues: 1,
+  queues_polled: 1,
+  queues_watched: 0,
+  turns: 5,
+  busy_ns: 30e9,
+  empty_ns: 10e9,
+  asleep_ns: 0,
+  sleeps: 0,
+};
+
+const STATUS: DaemonStatus = {
+  version: '1.2.3',
+  pid: 77,
+  node: 'v20.0.0',
+  mode: 'sidecore',
+  uptime_s: 3725,
+  cores: [CORE],
+  vms: { web1: { root: DISK } },
+};
+
+const WIDE = Number.POSITIVE_INFINITY;
+
+it('shows cores, disks and queues since the start', () => {
+  const last = {
+    code: 'ADDRESS_INVALID',
+    text: 'web1/data: queue 1 was stopped',
+    at: '2026-01-02T03:04:05.678Z',
+  } as const;
+  const data: Disk = {
+    ...DISK,
+    backend: 'memory',
+    size_bytes: 1.5 * 2 ** 20,
+    faults: { ADDRESS_INVALID: 2, MESSAGE_FDS: 1 },
+    last_fault: last,
+    queues: [
+      { ...QUEUE, requests: 0, bytes_read: 0, bytes_written: 0, errors: 0, kicks: 1, calls: 0 },
+      { ...QUEUE, index: 1, phase: 'faulted', fault: 'ADDRESS_INVALID' },
+    ],
+  };
+  const status: DaemonStatus = {
+    ...STATUS,
+    vms: { web1: { root: DISK, data, spare: { ...DISK, connected: false, queues: [] } } },
+  };
+  assert.equal(
+    renderStatus({ status, at: 5 }, undefined, WIDE),
+    `sidecore 1.2.3, process 77, up 1 h 2 min
+
+CORE  CPU  MODE      BUSY  EMPTY  ASLEEP  POLLED  WATCHED  DEATHS
+   0    2  sidecore   75%    25%      0%       1        0       1
+
+DISK        BACK END     SIZE  CORE  FRONT END  PHASE                FAULTS
+web1/root   file       10 GiB     0  connected  polled               0
+web1/data   memory    1.5 MiB     0  connected  1 polled, 1 faulted  3, last ADDRESS_INVALID at 2026-01-02T03:04:05.678Z
+web1/spare  file       10 GiB     0  none       -                    0
+
+QUEUE        REQUESTS  MB READ  MB WRITTEN  ERRORS  KICKS  CALLS  KICKS/REQ  CALLS/REQ  FAULT
+web1/root 0      1000      4.1         1.0       1      2    250      0.002      0.250
+web1/data 0         0      0.0         0.0       0      1      0          -          -
+web1/data 1      1000      4.1         1.0       1      2    250      0.002      0.250  ADDRESS_INVALID
+`,
+  );
+});
+
+it('shows rates between two samples, and what a sleeping core has not yet counted', () => {
+  const core = { ...CORE, cpus: [2, 3], busy_ns: 30.1e9, empty_ns: 10.1e9, queues_polled: 0, queues_watched: 1 };
+  const queue = { ...QUEUE, requests: 3000, bytes_read: 8_096_000, kicks: 3, calls: 1250 };
+  const status = {
+    ...STATUS,
+    mode: 'adaptive' as const,
+    cores: [core],
+    vms: { web1: { root: { ...DISK, queues: [queue] } } },
+  };
+  assert.equal(
+    renderStatus({ status, at: 102 }, { status: STATUS, at: 100 }, WIDE),
+    `sidecore 1.2.3, process 77, up 1 h 2 min; rates over 2.0 s
+
+CORE  CPU  MODE      BUSY  EMPTY  ASLEEP  POLLED  WATCHED  DEATHS
+   0  2,3  adaptive    5%     5%     90%       0        1       1
+
+DISK       BACK END    SIZE  CORE  FRONT END  PHASE   FAULTS
+web1/root  file      10 GiB     0  connected  polled  0
+
+QUEUE        REQUESTS/s  MB READ/s  MB WRITTEN/s  ERRORS/s  KICKS/s  CALLS/s  KICKS/REQ  CALLS/REQ  FAULT
+web1/root 0        1000        2.0           0.0         0      0.5      500      0.001      0.500
+`,
+  );
+});
+
+it('counts a new session from zero, and a queue that was set up again never backwards', () => {
+  const rates = (sessions: number, requests: number) => {
+    const root = { ...DISK, sessions, queues: [{ ...QUEUE, requests }] };
+    const text = renderStatus(
+      { status: { ...STATUS, vms: { web1: { root } } }, at: 1 },
+      { status: STATUS, at: 0 },
+      WIDE,
+    );
+    return /web1\/root 0 +(\S+)/.exec(text)?.[1];
+  };
+  assert.equal(rates(1, 1500), '500');
+  assert.equal(rates(2, 1500), '1500');
+  assert.equal(rates(1, 10), '0');
+});
+
+it('fits a terminal', () => {
+  for (const width of [120, 80, 60, 40, 20, 1]) {
+    const lines = renderStatus({ status: STATUS, at: 0 }, undefined, width).split('\n').slice(1);
+    for (const line of lines) assert.ok(line.length <= width, `${width}: ${line}`);
+  }
+  const narrow = renderStatus({ status: STATUS, at: 0 }, undefined, 60);
+  assert.match(narrow, /^QUEUE +REQUESTS +MB READ +MB WRITTEN +ERRORS +FAULT$/m);
+});
+
+it('says so if there are no disks', () => {
+  const text = renderStatus({ status: { ...STATUS, uptime_s: 61, vms: {} }, at: 0 }, undefined, WIDE);
+  assert.match(text, /up 1 min 1 s\n/);
+  assert.match(text, /\n\nno disks\n$/);
+});

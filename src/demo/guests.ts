@@ -1,0 +1,57 @@
+import { Worker } from 'node:worker_threads';
+import { SidecoreError } from '../errors.js';
+import { LoadCounters } from '../guest/load-counters.js';
+import { type Counts, countsOf } from './figures.js';
+import type { LoadMessage, LoadSetup } from './load-thread.js';
+
+type Message<E extends LoadMessage['event']> = Extract<LoadMessage, { event: E }>;
+
+/** The built-in guests under load, all driven by one thread; this side watches. */
+export class Guests {
+  readonly #counters: readonly LoadCounters[];
+  readonly #worker: Worker;
+  readonly #ended: Promise<never>;
+  readonly #heard = new Map<LoadMessage['event'], LoadMessage>();
+  #onMessage = (): void => {};
+
+  constructor(setup: Omit<LoadSetup, 'counters'>) {
+    const counters = setup.sockets.map(() => new SharedArrayBuffer(LoadCounters.BYTES));
+    this.#counters = counters.map((memory) => new LoadCounters(memory));
+    this.#worker = new Worker(new URL('./load-thread.js', import.meta.url), {
+      name: 'guests',
+      workerData: { ...setup, counters } satisfies LoadSetup,
+    });
+    this.#worker.on('message', (message: LoadMessage) => {
+      this.#heard.set(message.event, message);
+      this.#onMessage();
+    });
+    this.#ended = new Promise((_, reject) => {
+      this.#worker.once('error', reject);
+      this.#worker.once('exit', () => reject(new Error('the thread of the guests ended too early')));
+    });
+    this.#ended.catch(() => {});
+  }
+
+  /** Waits until the thread has said this. Throws what it failed of. One waiter at a time. */
+  said<E extends LoadMessage['event']>(event: E): Promise<Message<E>> {
+    const answer = new Promise<Message<E>>((resolve, reject) => {
+      this.#onMessage = () => {
+        const failed = this.#heard.get('failed') as Message<'failed'> | undefined;
+        if (failed !== undefined) reject(new SidecoreError(failed.code, failed.message, failed.remedy));
+        const message = this.#heard.get(event) as Message<E> | undefined;
+        if (message !== undefined) resolve(message);
+      };
+      this.#onMessage();
+    });
+    return Promise.race([answer, this.#ended]);
+  }
+
+  /** What each guest has counted so far. */
+  counts(): Counts[] {
+    return this.#counters.map(countsOf);
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}

@@ -1,0 +1,189 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DaemonStatus } from '../daemon/daemon.js';
+import { CpuWaitMeter, type CpuWaits } from './cpu-wait.js';
+import { DaemonProcess } from './daemon-process.js';
+import {
+  type Counts,
+  callsPerRequest,
+  countsBetween,
+  countsOfAll,
+  type Figures,
+  figuresOf,
+  problemsOf,
+  workShare,
+} from './figures.js';
+import { Guests } from './guests.js';
+import { orAborted } from './interruption.js';
+import type { Placement } from './placement.js';
+import { LOAD, type RunPlan } from './plan.js';
+import type { Scratch } from './scratch.js';
+
+/** Pause between two looks at the guests' counters, ms. */
+const LOOK_MS = 250;
+/** Looks at the guests between two at the daemon, which costs it some work. */
+const LOOKS_PER_STATUS = 4;
+
+/** What a run gives, over all of it so far or over its last moment. */
+export interface RunFigures {
+  readonly guests: readonly Figures[];
+  readonly all: Figures;
+  /** Share of the sidecore's CPU spent in turns with work; null while it is not known. */
+  readonly work_share: number | null;
+}
+
+/** A run that is going on. */
+export interface RunProgress extends RunFigures {
+  readonly plan: RunPlan;
+  readonly elapsedSeconds: number;
+  /** IOPS of all guests, look by look. */
+  readonly history: readonly number[];
+}
+
+/** A run that is over. */
+export interface RunResult extends RunFigures {
+  readonly plan: RunPlan;
+  readonly seconds: number;
+  readonly history: readonly number[];
+  /** Only where both sides poll. */
+  readonly cpu_waits: CpuWaits | undefined;
+  readonly problems: readonly string[];
+}
+
+export interface RunOptions {
+  readonly scratch: Scratch;
+  readonly placement: Placement;
+  readonly vms: readonly string[];
+  readonly depth: number;
+  readonly seconds: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: RunProgress) => void;
+}
+
+/** Runs one load against a daemon of its own, on images of its own. */
+export async function runLoad(plan: RunPlan, options: RunOptions): Promise<RunResult> {
+  const { scratch, placement, vms, signal } = options;
+  scratch.writeImages(vms, LOAD.diskBytes);
+  scratch.configure(vms, plan.mode, placement.coreCpu);
+  const daemon = await DaemonProcess.start(scratch, placement, signal);
+  try {
+    const guests = new Guests({
+      cpu: placement.loadCpu,
+      sockets: vms.map((vm) => scratch.socket(vm)),
+      pattern: {
+        depth: options.depth,
+        requestBytes: LOAD.requestBytes,
+        readShare: LOAD.readShare,
+        workingSetBytes: LOAD.diskBytes,
+        verify: true,
+        blank: true,
+      },
+      sleeping: plan.sleeping,
+      warmUpMs: LOAD.warmUpMs,
+      measureMs: options.seconds * 1000,
+    });
+    try {
+      return await new Run(plan, options, daemon, guests).watch();
+    } finally {
+      await guests.stop();
+    }
+  } finally {
+    await daemon.stop();
+  }
+}
+
+/** A moment of a run. */
+interface Look {
+  readonly at: number;
+  readonly counts: readonly Counts[];
+}
+
+/** Watches one run. */
+class Run {
+  readonly #plan: RunPlan;
+  readonly #options: RunOptions;
+  readonly #daemon: DaemonProcess;
+  readonly #guests: Guests;
+  readonly #history: number[] = [];
+  /** The daemon's answers while the load is measured. */
+  readonly #statuses: DaemonStatus[] = [];
+
+  constructor(plan: RunPlan, options: RunOptions, daemon: DaemonProcess, guests: Guests) {
+    this.#plan = plan;
+    this.#options = options;
+    this.#daemon = daemon;
+    this.#guests = guests;
+  }
+
+  async watch(): Promise<RunResult> {
+    const { errors, mismatches, thread } = await this.#orEnd(this.#guests.said('measuring'));
+    const first = await this.#status();
+    const waits = new CpuWaitMeter(thread, this.#daemon.pid, first.cores[0]!.thread);
+    let over = false;
+    const measured = this.#orEnd(this.#guests.said('measured')).finally(() => {
+      over = true;
+    });
+    measured.catch(() => {});
+    const start = performance.now();
+    for (let look = this.#look(), count = 1; ; count++) {
+      await Promise.race([sleep(LOOK_MS), measured]);
+      if (over) break;
+      if (count % LOOKS_PER_STATUS === 0) await this.#status();
+      if (over) break;
+      const next = this.#look();
+      this.#report(look, next, (next.at - start) / 1000);
+      look = next;
+    }
+    const cpuWaits = waits.read();
+    const { seconds } = await measured;
+    const { complete } = await this.#orEnd(this.#guests.said('finished'));
+    const counts = this.#guests.counts();
+    const last = await this.#daemon.status();
+    const figures = this.#figures(counts, seconds, this.#statuses[0]!, this.#statuses.length > 1 ? this.#statuses.at(-1)! : last);
+    const problems = problemsOf(figures.guests, last);
+    if (errors + mismatches > 0) problems.push(`while warming up, ${errors} requests failed and ${mismatches} reads were wrong`);
+    if (!complete) problems.push('requests are in flight that never complete');
+    if (figures.all.requests === 0) problems.push('not one request was completed');
+    return {
+      plan: this.#plan,
+      seconds,
+      ...figures,
+      history: this.#history,
+      cpu_waits: this.#plan.sleeping ? undefined : cpuWaits,
+      problems,
+    };
+  }
+
+  #report(before: Look, now: Look, elapsedSeconds: number): void {
+    const seconds = (now.at - before.at) / 1000;
+    const counts = now.counts.map((later, index) => countsBetween(before.counts[index]!, later));
+    const [earlier, later] = this.#statuses.slice(-2);
+    const figures = this.#figures(counts, seconds, earlier!, later ?? earlier!);
+    this.#history.push(figures.all.iops);
+    this.#options.onProgress({ plan: this.#plan, elapsedSeconds, ...figures, history: this.#history });
+  }
+
+  #figures(counts: readonly Counts[], seconds: number, earlier: DaemonStatus, later: DaemonStatus): RunFigures {
+    const figures = (name: string, one: Counts, vm?: string) =>
+      figuresOf(name, one, seconds, LOAD.requestBytes, callsPerRequest(earlier, later, vm));
+    return {
+      guests: this.#options.vms.map((vm, index) => figures(vm, counts[index]!, vm)),
+      all: figures('all', countsOfAll(counts)),
+      work_share: workShare(earlier, later),
+    };
+  }
+
+  #look(): Look {
+    return { at: performance.now(), counts: this.#guests.counts() };
+  }
+
+  async #status(): Promise<DaemonStatus> {
+    const status = await this.#orEnd(this.#daemon.status());
+    this.#statuses.push(status);
+    return status;
+  }
+
+  /** The promise, unless the daemon ends or somebody interrupts. */
+  #orEnd<T>(promise: Promise<T>): Promise<T> {
+    return orAborted(this.#daemon.whileRunning(promise), this.#options.signal);
+  }
+}
