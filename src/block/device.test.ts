@@ -9,6 +9,7 @@ import {
   SEGMENT_BYTES_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from '../limits.js';
+import { BLOCK_FEATURES } from './features.js';
 import { BlockDevice, type BlockDeviceOptions, BlockDeviceState, CONFIG_BYTES, ConfigOffset } from './device.js';
 
 const SIZE = 10_000 * 512;
@@ -155,6 +156,7 @@ describe('configuration space', () => {
 
   it('is written nowhere but in the cache mode', () => {
     const device = make();
+    device.negotiate(BLOCK_FEATURES.CONFIG_WCE);
     const before = all(device);
     for (let offset = 0; offset < CONFIG_SPACE_BYTES_MAX; offset++) {
       for (const bytes of [[], [0], [1], [2], [255], [0, 0], [0, 0, 0, 0]]) {

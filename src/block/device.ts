@@ -131,6 +131,7 @@ export class BlockDevice {
    */
   writeConfig(offset: number, bytes: Uint8Array): boolean {
     if (offset !== ConfigOffset.WRITEBACK || bytes.length !== 1 || bytes[0]! > 1) return false;
+    if ((this.#state.features & Number(BLOCK_FEATURES.CONFIG_WCE)) === 0) return false;
     this.#config.setUint8(ConfigOffset.WRITEBACK, bytes[0]!);
     this.#state.updateWriteThrough(this.#config.getUint8(ConfigOffset.WRITEBACK) === 1);
     return true;
@@ -211,7 +212,7 @@ export class BlockDeviceState {
     this.#serial.set(Buffer.from(serial).subarray(0, SERIAL_BYTES));
   }
 
-  /** With CONFIG_WCE the driver's choice counts; without it, a driver that does not know FLUSH gets write-through. */
+  /** With CONFIG_WCE the driver's choice counts, else the configuration's; a driver that knows neither gets write-through. */
   negotiate(features: bigint, writeback: boolean): void {
     this.#words[1] = Number(BigInt.asIntN(32, features));
     this.updateWriteThrough(writeback);
@@ -219,7 +220,7 @@ export class BlockDeviceState {
 
   updateWriteThrough(writeback: boolean): void {
     const negotiated = (feature: bigint) => (this.features & Number(feature)) !== 0;
-    const volatile = negotiated(BLOCK_FEATURES.CONFIG_WCE) ? writeback : negotiated(BLOCK_FEATURES.FLUSH);
+    const volatile = writeback && (negotiated(BLOCK_FEATURES.CONFIG_WCE) || negotiated(BLOCK_FEATURES.FLUSH));
     this.#words[0] = volatile ? 0 : 1;
   }
 }

@@ -16,7 +16,7 @@ const COMMANDS = [
 ] as const;
 
 function on(options: BlockRigOptions, test: (rig: BlockRig) => void): void {
-  const rig = new BlockRig({ sectors: SECTORS, poolSize: 8, ...options });
+  const rig = new BlockRig({ sectors: SECTORS, pool: 8, ...options });
   try {
     test(rig);
     assert.equal(rig.queues[0]!.state.fault, 0);

@@ -13,7 +13,7 @@ const STALE = 0xee;
 const bytes = (length: number, seed = 1) => Buffer.from(Array.from({ length }, (_, i) => (i * 7 + seed) & 0xff));
 
 function on(options: BlockRigOptions, test: (rig: BlockRig) => void): void {
-  const rig = new BlockRig({ sectors: SECTORS, poolSize: 8, ...options });
+  const rig = new BlockRig({ sectors: SECTORS, pool: 8, ...options });
   try {
     test(rig);
     assert.equal(rig.free, 8, 'requests are not given back');

@@ -71,7 +71,7 @@ describe('bad YAML is told file and line', () => {
     'an alias without anchor': ['log: info\nvms: *all\n', '/etc/s.yaml:2: vms: *all has no &all before it'],
     'an alias of itself': ['vms: &all\n  web1: *all\n', '/etc/s.yaml:2: vms.web1: *all is inside itself'],
     'a merge of no map': ['vms: {<<: [1]}\n', '/etc/s.yaml:1: vms: << takes the alias of a map'],
-    'deep nesting': ['['.repeat(50_000), '/etc/s.yaml:1: YAML: is nested too deeply'],
+    'deep nesting': ['['.repeat(50_000), '/etc/s.yaml:1: configuration: is nested too deeply'],
   };
   for (const [what, [text, ...expected]] of Object.entries(cases)) {
     it(what, () => assert.deepEqual(problems(text), expected));

@@ -53,6 +53,10 @@ export class ConfigText {
 
   constructor(text: string, file: string) {
     this.file = file;
+    if (bracketDepth(text) > BRACKETS_MAX) {
+      this.#complain([], 'is nested too deeply');
+      return;
+    }
     try {
       this.value = this.#read(text);
     } catch (error) {
@@ -171,6 +175,21 @@ export class ConfigText {
     const path = keys.join('\0');
     if (!this.#lines.has(path)) this.#lines.set(path, this.#counter.linePos(node.range![0]).line);
   }
+}
+
+/** Brackets inside brackets. The parser's recursion would end on the stack's last page, where V8 may not survive it. */
+const BRACKETS_MAX = 100;
+
+/** Most brackets open at once, those in texts counted too. */
+function bracketDepth(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === '[' || character === '{') deepest = Math.max(deepest, ++depth);
+    else if (character === ']' || character === '}') depth = Math.max(0, depth - 1);
+  }
+  return deepest;
 }
 
 /** What the parser says less plainly. */

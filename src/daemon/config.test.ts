@@ -82,7 +82,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'an unknown key': [
       'cpus: [1]\n',
-      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, log, socket, vms',
+      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, vms',
     ],
     'unknown keys below': [
       oneDisk(MEMORY, 'readonly: true', 'queue: 1'),
@@ -212,7 +212,7 @@ describe('a bad configuration is told file, line and key', () => {
       name: 'SidecoreError',
       code: 'CONFIG_INVALID',
       message:
-        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, log, socket, vms',
+        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, vms',
       remedy: 'docs/configuration.md lists every key.',
     });
   });

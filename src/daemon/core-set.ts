@@ -18,6 +18,17 @@ export const IDLE_AFTER_NS: Record<Mode, number> = {
   baseline: 0,
 };
 
+/** Where sidecores run. */
+export interface CoreSetOptions {
+  readonly mode: Mode;
+  /** Theirs alone; in the modes that share cores, one sidecore for each. */
+  readonly cpus: readonly number[];
+  /** For everything else. */
+  readonly helperCpus: readonly number[];
+  /** For a kernel thread that polls for submissions to files. */
+  readonly sqpollCpu: number | undefined;
+}
+
 /**
  * All sidecores of a daemon, and which device is served by which: a device goes to the core that has the fewest. Its state
  * is in shared memory, so that later its queues may go to different ones.
@@ -29,15 +40,14 @@ export class CoreSet {
   readonly #supervision: NodeJS.Timeout;
 
   /**
-   * @param cpus - in the modes that share cores, one sidecore for each
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
-  constructor(mode: Mode, cpus: readonly number[], devices: number, listener: CoreListener) {
+  constructor({ mode, cpus, helperCpus, sqpollCpu }: CoreSetOptions, devices: number, listener: CoreListener) {
     const epoll = new Epoll(1);
     epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
-    const idleAfterNs = IDLE_AFTER_NS[mode];
+    const common = { helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };
     const places = mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
-    this.cores = places.map((cpus, index) => new Core({ index, cpus, idleAfterNs, watcherFd: epoll.fd }, listener));
+    this.cores = places.map((cpus, index) => new Core({ ...common, index, cpus }, listener));
     this.#devices = places.map(() => 0);
     const setup: WatcherSetup = {
       epollFd: epoll.fd,

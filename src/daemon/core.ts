@@ -18,6 +18,8 @@ const RETIRE_MS_MAX = 10_000;
 export interface CoreListener {
   /** The thread died and another has taken its queues over. */
   died(core: Core, reason: string): void;
+  /** The thread has made no progress for about a second: something of the operating system holds it up. */
+  stalled(core: Core): void;
 }
 
 interface Pending {
@@ -38,12 +40,16 @@ interface Attached {
 export interface CoreOptions {
   readonly index: number;
   readonly cpus: readonly number[];
+  readonly helperCpus: readonly number[];
+  readonly sqpollCpu: number | undefined;
   readonly idleAfterNs: number;
   readonly watcherFd: number;
 }
 
 /** Looks without progress after which a core counts as stuck: one may fall into a time slice that the host took. */
 const STUCK_LOOKS = 2;
+/** Looks without progress after which it is reported. */
+const STALLED_LOOKS = 20;
 /** The most that an event counter holds; a write to it blocks then, if the front end has made it blocking. */
 const EVENT_COUNTER_MAX = 0xfffffffffffffffen;
 
@@ -80,10 +86,12 @@ export class Core {
 
   start(): void {
     const { port1, port2 } = new MessageChannel();
-    const { index, cpus, idleAfterNs, watcherFd } = this.options;
+    const { index, cpus, helperCpus, sqpollCpu, idleAfterNs, watcherFd } = this.options;
     const doorwayFd = new Epoll(1).fd;
     const setup: CoreSetup = {
       cpus,
+      helperCpus,
+      sqpollCpu,
       idleAfterNs,
       state: this.state.buffer,
       bellFd: this.bellFd,
@@ -156,6 +164,7 @@ export class Core {
     this.#turnsSeen = turns;
     this.#looksWithoutProgress = getsOn ? 0 : this.#looksWithoutProgress + 1;
     if (this.#looksWithoutProgress < STUCK_LOOKS) return;
+    if (this.#looksWithoutProgress === STALLED_LOOKS) this.#listener.stalled(this);
     for (const { spec, onFault } of this.#attached.values()) {
       if (spec.callFd < 0 || eventCount(spec.callFd) < EVENT_COUNTER_MAX) continue;
       onFault(CoreFault.CALL_BLOCKED);

@@ -42,7 +42,7 @@ export class Daemon {
     this.#config = config;
     this.#log = log;
     const allowed = allowedCpus();
-    requireCpus(config.cores, allowed);
+    requireCpus(config.sqpoll_cpu === undefined ? config.cores : [...config.cores, config.sqpoll_cpu], allowed);
     makeRunDirectory(config.run_dir);
     const others = allowed.filter((cpu) => !config.cores.includes(cpu));
     if (others.length > 0) pinAllThreads(others);
@@ -52,7 +52,16 @@ export class Daemon {
       Object.entries(disks).map(([name, disk]) => ({ vm, name, disk, unsealedMemory: unsealed_memory === 'allow' })),
     );
     const owner = resolveOwner(config.socket);
-    this.cores = new CoreSet(config.mode, config.cores, disks.length, { died: (core, reason) => this.#coreDied(core, reason) });
+    const places = {
+      mode: config.mode,
+      cpus: config.cores,
+      helperCpus: others.length > 0 ? others : allowed,
+      sqpollCpu: config.sqpoll_cpu,
+    };
+    this.cores = new CoreSet(places, disks.length, {
+      died: (core, reason) => this.#coreDied(core, reason),
+      stalled: (core) => this.#coreStalled(core),
+    });
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => this.#resize(disk, sizeBytes),
@@ -97,6 +106,12 @@ export class Daemon {
     const disk = this.#disks.find((candidate) => candidate.label === label);
     if (disk === undefined) throw unknownDisk(label, this.#disks.map((other) => other.label));
     return disk.resize(sizeBytes);
+  }
+
+  #coreStalled(core: Core): void {
+    const serving = this.#disks.map((disk) => disk.label).join(', ');
+    const where = `thread ${core.state.threadId}, CPU ${core.options.cpus.join(', ')}`;
+    this.#log.error({ code: 'CORE_STALLED' }, `sidecore ${core.options.index} (${where}) makes no progress; disks: ${serving} [CORE_STALLED]`);
   }
 
   #coreDied(core: Core, reason: string): void {

@@ -20,6 +20,10 @@ export type CoreMessage =
 /** How a sidecore's thread is set up. */
 export interface CoreSetup {
   readonly cpus: readonly number[];
+  /** CPUs of the kernel threads that do for it what would block. */
+  readonly helperCpus: readonly number[];
+  /** CPU of a kernel thread that polls for its submissions, so that it makes no system call for files either. */
+  readonly sqpollCpu: number | undefined;
   /**
    * When it stops polling a queue and waits for its kick, ns without work: never (`Infinity`), after a while, or at once
    * (zero: paravirtual I/O as it is without a sidecore).

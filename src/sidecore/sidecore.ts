@@ -8,7 +8,7 @@ import { RequestPool } from '../block/request.js';
 import { assert } from '../errors.js';
 import { GuestMemory } from '../guest-memory/guest-memory.js';
 import { nowNs } from '../host/clock.js';
-import { IoUring } from '../host/io-uring.js';
+import { IoUring, type IoUringOptions } from '../host/io-uring.js';
 import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { SplitRing } from '../virtio/split-ring.js';
@@ -33,6 +33,7 @@ export class Sidecore implements QueueHost, BackendHost {
   readonly #state: CoreState;
   readonly #mailbox: MessagePort;
   readonly #idleAfterNs: number;
+  readonly #uringOptions: IoUringOptions;
   readonly #doorway: Doorway;
   readonly #queues = new Map<number, ServedQueue>();
   readonly #memories = new Map<number, GuestMemory>();
@@ -52,6 +53,8 @@ export class Sidecore implements QueueHost, BackendHost {
     this.#state = new CoreState(setup.state);
     this.#mailbox = setup.mailbox;
     this.#idleAfterNs = setup.idleAfterNs;
+    const { helperCpus: workerCpus, sqpollCpu } = setup;
+    this.#uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
     this.#doorway = new Doorway(setup);
   }
 
@@ -82,7 +85,7 @@ export class Sidecore implements QueueHost, BackendHost {
   uring(): IoUring | undefined {
     if (!this.#uringTried) {
       this.#uringTried = true;
-      this.#uring = IoUring.create(IO_URING_ENTRIES);
+      this.#uring = IoUring.create(IO_URING_ENTRIES, this.#uringOptions);
       if (this.#uring !== undefined) this.#tell({ event: 'uring', handles: this.#uring.handles });
     }
     return this.#uring;

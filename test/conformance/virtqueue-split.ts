@@ -201,23 +201,32 @@ export function finish<T>(steps: Generator<void, T>): T {
   }
 }
 
-/** A split ring between this driver and the code under test, in memory that is no guest memory. */
-export function createSplitRing(setup: RingSetup): RingUnderTest & { readonly driver: SplitDriverSide } {
+/** Bytes of a ring of that size with what lies between its parts. */
+export const splitRingRoom = (size: number) => 32 * size + 4096;
+
+/**
+ * A split ring between this driver and the code under test: at the address given, or in memory of its own, which is no
+ * guest memory.
+ */
+export function createSplitRing(setup: RingSetup, at?: number): RingUnderTest & { readonly driver: SplitDriverSide } {
   const { size, eventIdx, indirect, start } = setup;
-  const map = mapAnonymous(32 * size + 4096);
-  const driver = new SplitDriverSide(new DataView(viewMemory(map.address, map.length)), setup);
+  const map = at === undefined ? mapAnonymous(splitRingRoom(size)) : undefined;
+  const address = at ?? map!.address;
+  const driver = new SplitDriverSide(new DataView(viewMemory(address, splitRingRoom(size))), setup);
   const layout = {
     size,
-    descriptors: map.address,
-    available: map.address + driver.available,
-    used: map.address + driver.used,
+    descriptors: address,
+    available: address + driver.available,
+    used: address + driver.used,
     eventIdx,
     indirect,
   };
   return {
     driver,
     device: (memory, log, resume) => new SplitRing(layout, memory, log, resume, u16(start)),
-    release: () => unmap(map),
+    release: () => {
+      if (map !== undefined) unmap(map);
+    },
   };
 }
 

@@ -15,8 +15,8 @@ import { createSplitRing } from '../conformance/virtqueue-split.js';
 import { CANARY, TestMemory } from './guest-memory.js';
 
 /** Guest physical addresses of two regions that touch, and what a window is: small, so that requests cross them. */
-export const RAM = { guestAddress: 0x4_0000, size: 2 ** 18 };
-export const MORE_RAM = { guestAddress: 0x8_0000, size: 2 ** 18 };
+export const RAM = { guestAddress: 0x4_0000, size: 2 ** 17 };
+export const MORE_RAM = { guestAddress: 0x6_0000, size: 2 ** 17 };
 export const RAM_END = MORE_RAM.guestAddress + MORE_RAM.size;
 const WINDOW_BYTES = 2 ** 15;
 
@@ -28,10 +28,12 @@ export interface BlockRigOptions {
   readonly queues?: number;
   readonly ringSize?: number;
   readonly eventIdx?: boolean;
+  /** Where the first queue's ring lies in guest memory; all others are elsewhere. */
+  readonly ringAt?: number;
   /** Event counter for calls. */
   readonly callFd?: number;
-  /** Requests that all queues share. */
-  readonly poolSize?: number;
+  /** Requests that all queues share: how many, or those of another rig. */
+  readonly pool?: number | RequestPool;
   /** In place of a disk in memory. */
   readonly backend?: BlockBackend;
 }
@@ -56,10 +58,11 @@ export class BlockRig implements QueueHost {
   readonly dirty: BlockQueue[] = [];
   readonly #diskMap: MemoryMap;
   readonly #around: readonly Buffer[];
+  readonly #canary: Buffer;
   readonly #releases: (() => void)[] = [];
 
   constructor(options: BlockRigOptions = {}) {
-    const { sectors = 256, readOnly = false, queues = 1, ringSize = 256, eventIdx = false, callFd = -1, poolSize = 1024 } = options;
+    const { sectors = 256, readOnly = false, queues = 1, ringSize = 256, eventIdx = false, callFd = -1, pool = 8, ringAt } = options;
     const diskBytes = sectors * SECTOR_BYTES;
     const pages = Math.ceil(diskBytes / PAGE_BYTES) * PAGE_BYTES;
     this.#diskMap = mapAnonymous(pages + 2 * PAGE_BYTES);
@@ -70,6 +73,7 @@ export class BlockRig implements QueueHost {
       Buffer.from(viewMemory(address + diskBytes, pages - diskBytes + PAGE_BYTES)),
     ];
     for (const canary of this.#around) canary.fill(CANARY);
+    this.#canary = Buffer.concat(this.#around);
     const abilities: BackendAbilities = {
       sizeBytes: diskBytes,
       readOnly,
@@ -81,10 +85,11 @@ export class BlockRig implements QueueHost {
     this.device = new BlockDevice({ abilities, readOnly, blockBytes: 512, queues, serial: 'a serial number', writeback: true });
     const features = options.features ?? this.device.offeredFeatures;
     this.device.negotiate(features);
-    this.pool = new RequestPool(poolSize);
-    this.queues = Array.from({ length: queues }, () => {
+    this.pool = typeof pool === 'number' ? new RequestPool(pool) : pool;
+    this.queues = Array.from({ length: queues }, (_, index) => {
       const setup = { size: ringSize, eventIdx, indirect: true, start: 65_530 };
-      const { driver, device, release } = createSplitRing(setup);
+      const at = index === 0 && ringAt !== undefined ? this.memory.pieces(ringAt, 1)![0]!.host : undefined;
+      const { driver, device, release } = createSplitRing(setup, at);
       this.#releases.push(release);
       const state = QueueState.create(ringSize);
       const open = (ring: Virtqueue) =>
@@ -139,7 +144,8 @@ export class BlockRig implements QueueHost {
   /** Fails if memory was written that belongs to no guest and no disk. */
   checkCanaries(): void {
     this.memory.checkCanaries();
-    for (const page of this.#around) assert.ok(page.every((byte) => byte === CANARY), 'memory around the disk was written');
+    const around = Buffer.concat(this.#around);
+    assert.equal(around.compare(this.#canary), 0, 'memory around the disk was written');
   }
 
   release(): void {

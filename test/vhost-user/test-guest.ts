@@ -21,7 +21,8 @@ export const FEATURES = RING_FEATURES.VERSION_1 | RING_FEATURES.EVENT_IDX | RING
 
 export interface TestGuestOptions {
   readonly queues?: number;
-  readonly eventIdx?: boolean;
+  /** Acknowledged. */
+  readonly features?: bigint;
 }
 
 /** One queue and its place on the disk. */
@@ -122,16 +123,24 @@ export class TestGuest {
   readonly queues: readonly TestQueue[];
   front!: RawFrontEnd;
 
-  constructor({ queues = 1, eventIdx = true }: TestGuestOptions = {}) {
+  readonly #features: bigint;
+
+  constructor({ queues = 1, features = FEATURES }: TestGuestOptions = {}) {
     this.ram = new GuestRam(2 ** 20 * queues);
-    this.queues = Array.from({ length: queues }, (_, index) => new TestQueue(index, this.ram, eventIdx));
+    this.#features = features;
+    this.queues = Array.from({ length: queues }, (_, index) => this.newQueue(index));
+  }
+
+  /** Another, empty ring for a queue, in fresh memory. */
+  newQueue(index: number): TestQueue {
+    return new TestQueue(index, this.ram, (this.#features & RING_FEATURES.EVENT_IDX) !== 0n);
   }
 
   /** Connects and brings everything up, unless a test wants to do that itself. */
   static async start(socket: string, options: TestGuestOptions = {}): Promise<TestGuest> {
     const guest = new TestGuest(options);
     await guest.connect(socket);
-    await guest.negotiate(options);
+    await guest.negotiate();
     await guest.shareMemory();
     for (const queue of guest.queues) await guest.startQueue(queue);
     return guest;
@@ -145,8 +154,8 @@ export class TestGuest {
     this.front = await RawFrontEnd.connect(socket);
   }
 
-  async negotiate({ eventIdx = true }: TestGuestOptions = {}): Promise<void> {
-    await this.front.negotiate(eventIdx ? FEATURES : FEATURES & ~RING_FEATURES.EVENT_IDX, ALL_PROTOCOL_FEATURES);
+  async negotiate(): Promise<void> {
+    await this.front.negotiate(this.#features, ALL_PROTOCOL_FEATURES);
   }
 
   /** All memory, from guest physical address 0. */

@@ -1,0 +1,137 @@
+/**
+ * A guest whose front end behaves and whose rings do not: it loses the queue that it breaks, and nothing else; the operator is
+ * told, once; and the queue works again when it is set up anew.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it, type TestContext } from 'node:test';
+import { POP_FAULTS } from '../../src/virtio/virtqueue.js';
+import { drain, signal } from '../../src/host/eventfd.js';
+import { RING_FEATURES } from '../../src/virtio/features.js';
+import { Random } from '../support/seed.js';
+import { HostileRing, RING_FAULTS } from './hostile-ring.js';
+import { until } from './raw-front-end.js';
+import { HealthyGuest, type Mode, SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { FEATURES, TestGuest, type TestQueue } from './test-guest.js';
+
+const SEED = Number(process.env.SEED ?? 20_261_122);
+const QUEUES = { queues: 2 };
+
+describe('a ring for every fault', () => {
+  it('is there', () => {
+    const made = new Set(RING_FAULTS.map(({ code }) => code));
+    for (const code of [...Object.values(POP_FAULTS), 'REQUEST_MALFORMED' as const]) assert.ok(made.has(code), code);
+  });
+});
+
+for (const mode of ['sidecore', 'adaptive', 'baseline'] satisfies Mode[]) {
+  describe(`a hostile guest, mode ${mode}`, { timeout: 120_000 }, () => {
+    let served: TestDaemon;
+    let healthy: HealthyGuest;
+    const cleanup = new SuiteCleanup();
+    before(async () => {
+      // A disk for each fault: its log line must not be kept back because another one was written just before.
+      const disks = Object.fromEntries(RING_FAULTS.map((_, index) => [`d${index}`, QUEUES]));
+      served = await TestDaemon.start(cleanup, { hostile: { disks: { ...disks, any: QUEUES } }, other: { disks: { d: {} } } }, mode);
+      healthy = await HealthyGuest.start(cleanup, served.socket('other'));
+    });
+    after(async () => {
+      healthy.finish();
+      const { cores } = await served.status();
+      assert.ok(cores.every(({ deaths }) => deaths === 0), 'no sidecore died');
+      await cleanup.run();
+      assert.equal(await served.daemon.stop(), 0, served.daemon.log);
+    });
+
+    async function newGuest(test: TestContext, disk: string, features = FEATURES | RING_FEATURES.INDIRECT_DESC): Promise<TestGuest> {
+      const guest = await TestGuest.start(served.socket('hostile', disk), { ...QUEUES, features });
+      test.after(() => guest.close());
+      return guest;
+    }
+
+    /** Sets a ring up anew, as a driver that has reset its device. */
+    async function setUpAnew(test: TestContext, guest: TestGuest): Promise<TestQueue> {
+      const queue = guest.newQueue(0);
+      test.after(() => queue.close());
+      await guest.stopQueue(queue);
+      await guest.startQueue(queue);
+      return queue;
+    }
+
+    for (const [number, { what, code, make }] of RING_FAULTS.entries()) {
+      it(`${what}: ${code}`, async (test) => {
+        const disk = `d${number}`;
+        const guest = await newGuest(test, disk);
+        const neighbour = guest.queues[1]!;
+        let { queue } = guest;
+        for (let time = 1; time <= 2; time++) {
+          make(new HostileRing(guest, queue));
+          await until(() => (healthy.run(1), drain(queue.errFd) > 0), 'the err descriptor is signalled');
+          const status = await served.untilDisk('hostile', ({ queues }) => queues[0]?.phase === 'faulted', 'the queue is stopped', disk);
+          assert.equal(status.queues[0]?.fault, code);
+          assert.equal(status.queues[1]?.fault, null);
+          assert.deepEqual(status.faults, { [code]: time });
+          assert.equal(status.last_fault?.code, code);
+          // It is not looked at any more, kicked or not.
+          signal(queue.driver.kickFd);
+          await neighbour.writeAndRead();
+          healthy.run(1);
+          assert.equal(drain(queue.errFd), 0, 'it is told once');
+          queue = await setUpAnew(test, guest);
+          await queue.writeAndRead();
+          await neighbour.writeAndRead();
+          assert.equal((await served.disk('hostile', disk)).queues[0]?.fault, null);
+        }
+        const lines = served.daemon.log.split('\n').filter((line) => line.includes(`hostile/${disk}:`) && line.includes(code));
+        assert.equal(lines.length, 1, 'the second time it is counted, not logged');
+      });
+    }
+
+    it('an indirect table that was not negotiated', async (test) => {
+      const guest = await newGuest(test, 'any', FEATURES);
+      const ring = new HostileRing(guest, guest.queue);
+      ring.put(0, ring.room, 16, 4);
+      ring.show(0);
+      await until(() => drain(guest.queue.errFd) > 0, 'the err descriptor is signalled');
+      assert.equal((await served.disk('hostile', 'any')).queues[0]?.fault, 'INDIRECT_INVALID');
+    });
+
+    it(`garbage in a ring (SEED=${SEED})`, async (test) => {
+      const random = new Random(SEED);
+      const guest = await newGuest(test, 'any');
+      let { queue } = guest;
+      for (let round = 0; round < 15; round++) {
+        const { ring, kickFd } = queue.driver;
+        const { bytes } = guest.ram;
+        for (let at = ring.descriptors; at < ring.descriptors + 16 * ring.size; at++) {
+          // Small addresses and lengths, and few flags, get further.
+          const byte = (at & 15) === 12 ? random.below(8) : (at & 3) > 1 && random.chance(0.9) ? 0 : random.below(256);
+          bytes[at] = byte;
+        }
+        for (let i = 0; i < ring.size; i++) bytes.writeUInt16LE(random.below(ring.size), ring.available + 4 + 2 * i);
+        bytes.writeUInt16LE(random.below(ring.size + 1), ring.available + 2);
+        signal(kickFd);
+        await guest.queues[1]!.writeAndRead();
+        healthy.run(1);
+        queue = await setUpAnew(test, guest);
+        await queue.writeAndRead();
+      }
+    });
+
+    it(`a guest that changes its rings while they are served (SEED=${SEED})`, async (test) => {
+      const random = new Random(SEED);
+      const guest = await newGuest(test, 'any');
+      let { queue } = guest;
+      for (let round = 0; round < 10; round++) {
+        const { ring } = queue.driver;
+        const table = new Uint32Array(guest.ram.memory, ring.descriptors, 4 * ring.size);
+        for (let turn = 0; turn < 50; turn++) {
+          queue.submitWrites();
+          for (let change = 0; change < 200; change++) table[random.below(table.length)]! ^= 1 << random.below(32);
+        }
+        healthy.run(1);
+        queue = await setUpAnew(test, guest);
+        await queue.writeAndRead();
+      }
+    });
+  });
+}
