@@ -19,9 +19,22 @@ const LAYERS: Record<string, readonly string[]> = {
   // They stand beside: they use everything below the daemon, and only what is above the daemon uses them.
   guest: ['vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
   sim: ['vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
-  // The command line, and the demonstration that is one of its commands.
+  // The command line, with the demonstration and the benchmarks, which are commands of it; `bench/` is beside `src`.
   demo: ['cli', 'guest', 'sim', 'daemon', 'vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
-  cli: ['demo', 'guest', 'sim', 'daemon', 'vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
+  cli: [
+    'bench',
+    'demo',
+    'guest',
+    'sim',
+    'daemon',
+    'vhost-user',
+    'sidecore',
+    'block',
+    'net',
+    'virtio',
+    'guest-memory',
+    'host',
+  ],
 };
 
 /** Files that are below all layers, and import nothing of ours. */
@@ -39,8 +52,9 @@ export interface Reference {
  */
 export function references(source: string): Reference[] {
   // A comment, or a string that is kept: whichever begins first. Comments leave their line breaks behind.
-  const code = source.replace(/\/\*[\s\S]*?\*\/|\/\/[^\n]*|(['"`])(?:\\[\s\S]|(?!\1)[^\\])*\1/g, (match, quote?: string) =>
-    quote === undefined ? match.replace(/[^\n]/g, ' ') : match,
+  const code = source.replace(
+    /\/\*[\s\S]*?\*\/|\/\/[^\n]*|(['"`])(?:\\[\s\S]|(?!\1)[^\\])*\1/g,
+    (match, quote?: string) => (quote === undefined ? match.replace(/[^\n]/g, ' ') : match),
   );
   const patterns = [
     /\b(?:import|export)\b(?:[^'"`;]*?\bfrom)?\s*(['"])(?<target>[^'"\n]+)\1/g,
@@ -58,7 +72,12 @@ export function references(source: string): Reference[] {
     .sort((a, b) => a.line - b.line);
 }
 
-const layerOf = (path: string) => (path.startsWith('src/') && path.split('/').length > 2 ? path.split('/')[1]! : path);
+/** The folder of `src`, or beside it, that a file is in; the file itself if it is in none. */
+function layerOf(path: string): string {
+  const [top, folder, ...rest] = path.split('/') as [string, ...string[]];
+  if (top !== 'src') return top;
+  return rest.length > 0 ? folder! : path;
+}
 
 /** What is wrong with one reference of `path`; undefined if nothing is. */
 export function complaint(path: string, { line, target }: Reference): string | undefined {
@@ -100,7 +119,11 @@ describe('the sources', () => {
 
   it('are all there', () => {
     assert.ok(product.length > 60, `${product.length} files in ${root}`);
-    for (const path of BASE) assert.ok(product.some((source) => source.path === path), path);
+    for (const path of BASE)
+      assert.ok(
+        product.some((source) => source.path === path),
+        path,
+      );
     assert.ok(product.flatMap(({ text }) => references(text)).length > 200);
   });
 
@@ -121,13 +144,21 @@ describe('the sources', () => {
   });
 
   it('belong to a layer each', () => {
-    const strangers = sources.map(({ path }) => path).filter((path) => !(layerOf(path) in LAYERS) && !BASE.includes(path));
-    assert.deepEqual(strangers.filter((path) => !/^src\/[^/]+\.test\.ts$/.test(path)), []);
+    const strangers = sources
+      .map(({ path }) => path)
+      .filter((path) => !(layerOf(path) in LAYERS) && !BASE.includes(path));
+    assert.deepEqual(
+      strangers.filter((path) => !/^src\/[^/]+\.test\.ts$/.test(path)),
+      [],
+    );
   });
 
   it(`have at most ${FILE_LINES_MAX} lines a file`, () => {
     const long = product.filter(({ text }) => lines(text).length > FILE_LINES_MAX);
-    assert.deepEqual(long.map(({ path, text }) => `${path} has ${lines(text).length} lines`), []);
+    assert.deepEqual(
+      long.map(({ path, text }) => `${path} has ${lines(text).length} lines`),
+      [],
+    );
   });
 
   it('leave nothing to do', () => {
@@ -158,7 +189,17 @@ describe('the check of imports', () => {
     ].join('\n');
     assert.deepEqual(
       references(source).map(({ line, target }) => `${line} ${target}`),
-      ['1 ./a.js', '2 ./b.js', '5 ../c.js', '6 ./d.js', '6 ./e.js', '11 ./j.js', '11 ./i.js', '12 ../k.js', '14 ./n.js'],
+      [
+        '1 ./a.js',
+        '2 ./b.js',
+        '5 ../c.js',
+        '6 ./d.js',
+        '6 ./e.js',
+        '11 ./j.js',
+        '11 ./i.js',
+        '12 ../k.js',
+        '14 ./n.js',
+      ],
     );
   });
 
@@ -174,7 +215,8 @@ describe('the check of imports', () => {
     assert.match(says('src/guest/index.ts', '../daemon/daemon.js')!, /guest may not use daemon/);
     assert.match(says('src/limits.ts', './errors.js')!, /src\/limits.ts:7 is below all/);
     assert.match(says('src/host/libc.ts', '../guest-memory/windows.js')!, /host may not use guest-memory/);
-    assert.match(says('src/cli/bench.ts', '../../bench/block.js')!, /cli may not use bench/);
+    assert.match(says('src/guest/load.ts', '../../bench/block.js')!, /guest may not use bench/);
+    assert.match(says('src/cli/bench.ts', '../../test/support/daemon.js')!, /cli may not use test/);
     assert.match(says('src/new/thing.ts', '../host/libc.js')!, /src\/new\/thing.ts is in no layer/);
     assert.match(says('src/cli/demo.ts', 'sidecore/guest')!, /by its name/);
     for (const [path, target] of [
@@ -183,6 +225,7 @@ describe('the check of imports', () => {
       ['src/host/libc.ts', 'koffi'],
       ['src/daemon/version.ts', '../../../package.json'],
       ['src/cli/bench.ts', '../guest/index.js'],
+      ['src/cli/bench.ts', '../../bench/block.js'],
       ['src/guest/front-end.ts', '../vhost-user/codec.js'],
     ] as const) {
       assert.equal(says(path, target), undefined, `${path} ${target}`);

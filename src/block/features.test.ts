@@ -20,7 +20,18 @@ const MQ = 12;
 const DISCARD = 13;
 const WRITE_ZEROES = 14;
 const SECURE_ERASE = 16;
-const ALWAYS = [SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, INDIRECT_DESC, EVENT_IDX, PROTOCOL_FEATURES, VERSION_1];
+const ALWAYS = [
+  SIZE_MAX,
+  SEG_MAX,
+  BLK_SIZE,
+  FLUSH,
+  TOPOLOGY,
+  CONFIG_WCE,
+  INDIRECT_DESC,
+  EVENT_IDX,
+  PROTOCOL_FEATURES,
+  VERSION_1,
+];
 
 function make(readOnly: boolean, queues: number, commands = 0, writeback = true): BlockDevice {
   const abilities: BlockDeviceOptions['abilities'] = {
@@ -49,7 +60,15 @@ describe('block features', () => {
       WRITE_ZEROES: bits(14),
       SECURE_ERASE: bits(16),
     });
-    assert.deepEqual(RequestType, { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13, SECURE_ERASE: 14 });
+    assert.deepEqual(RequestType, {
+      IN: 0,
+      OUT: 1,
+      FLUSH: 4,
+      GET_ID: 8,
+      DISCARD: 11,
+      WRITE_ZEROES: 13,
+      SECURE_ERASE: 14,
+    });
     assert.deepEqual(Status, { OK: 0, IOERR: 1, UNSUPP: 2 });
     assert.equal(SECTOR_BYTES, 512);
     assert.equal(SERIAL_BYTES, 20);

@@ -9,7 +9,8 @@ import { RequestType, SECTOR_BYTES, Status } from './features.js';
 
 const SECTORS = 64;
 
-const fill = (bytes: number, seed: number) => Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 31 + seed * 17) & 0xff));
+const fill = (bytes: number, seed: number) =>
+  Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 31 + seed * 17) & 0xff));
 
 /** Readable bytes and the room for data of a request, good ones for the most part. */
 const requests = fc.oneof(
@@ -24,9 +25,12 @@ const requests = fc.oneof(
   fc
     .record({
       type: fc.constantFrom(RequestType.DISCARD, RequestType.WRITE_ZEROES, RequestType.SECURE_ERASE),
-      list: fc.array(fc.record({ sector: fc.nat(SECTORS), sectors: fc.nat(8), flags: fc.constantFrom(0, 0, 0, 1, 2) }), {
-        maxLength: 17,
-      }),
+      list: fc.array(
+        fc.record({ sector: fc.nat(SECTORS), sectors: fc.nat(8), flags: fc.constantFrom(0, 0, 0, 1, 2) }),
+        {
+          maxLength: 17,
+        },
+      ),
     })
     .map(({ type, list }) => ({ readable: Buffer.concat([header(type, 0), ranges(list)]), dataBytes: 0 })),
   fc
@@ -74,7 +78,11 @@ describe('the framing of requests', () => {
             assert.equal(rig.disk.compare(model.disk), 0, 'the disk differs');
             const { data } = expected;
             if (data) assert.deepEqual(answer.data.subarray(0, data.length), data);
-            else assert.ok(answer.data.every((byte) => byte === 0xee), 'data were written that nobody asked for');
+            else
+              assert.ok(
+                answer.data.every((byte) => byte === 0xee),
+                'data were written that nobody asked for',
+              );
             const isRead = readable.readUInt32LE(0) === RequestType.IN && answer.status === Status.OK;
             if (isRead) assert.equal(answer.written, dataBytes + 1);
             else assert.ok(answer.written <= dataBytes + 1);
@@ -95,7 +103,10 @@ describe('the framing of requests', () => {
     const serial = send(rig, header(RequestType.GET_ID, 0), 20, { readable: ones(16), writable: ones(21), gaps: [3] })!;
     assert.equal(serial.status, Status.OK);
     assert.equal(serial.data.toString('latin1'), 'a serial number'.padEnd(20, '\0'));
-    const list = ranges([{ sector: 0, sectors: 3 }, { sector: 5, sectors: 1 }]);
+    const list = ranges([
+      { sector: 0, sectors: 3 },
+      { sector: 5, sectors: 1 },
+    ]);
     rig.disk.fill(7);
     const readable = Buffer.concat([header(RequestType.WRITE_ZEROES, 0), list]);
     assert.equal(send(rig, readable, 0, { readable: ones(48), writable: [], gaps: [1] })!.status, Status.OK);

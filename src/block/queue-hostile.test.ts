@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Element } from '../../test/conformance/virtqueue-layout.js';
+import { SplitDriverSide, splitRingRoom } from '../../test/conformance/virtqueue-split.js';
 import { BlockRig, header, MORE_RAM, RAM, RAM_END } from '../../test/support/block-rig.js';
 import { CANARY } from '../../test/support/guest-memory.js';
 import { type Random, seeded } from '../../test/support/seed.js';
-import type { Element } from '../../test/conformance/virtqueue-layout.js';
-import { SplitDriverSide, splitRingRoom } from '../../test/conformance/virtqueue-split.js';
 import { faultCode } from './faults.js';
 import { RequestType, Status } from './features.js';
 import { RequestPool } from './request.js';
@@ -42,7 +42,24 @@ function randomAddress(random: Random): number | bigint {
 }
 
 function randomLength(random: Random): number {
-  return random.pick([0, 1, 15, 16, 17, 20, 32, 511, 512, 513, 1024, 4096, 33_000, 2 ** 32 - 1, random.below(3000), random.word()]);
+  return random.pick([
+    0,
+    1,
+    15,
+    16,
+    17,
+    20,
+    32,
+    511,
+    512,
+    513,
+    1024,
+    4096,
+    33_000,
+    2 ** 32 - 1,
+    random.below(3000),
+    random.word(),
+  ]);
 }
 
 /** A good header with, for the most part, a sector that exists. */
@@ -98,7 +115,12 @@ function fillRing(rig: BlockRig, { driver, writable }: Hostile, random: Random):
     // A descriptor as no driver writes it: any flags, any next.
     const element = { address: randomAddress(random), length: randomLength(random) };
     writable.push(element);
-    driver.put(random.below(RING_SIZE), element, random.word() & 0xffff, random.chance(0.7) ? random.below(20) : random.word() & 0xffff);
+    driver.put(
+      random.below(RING_SIZE),
+      element,
+      random.word() & 0xffff,
+      random.chance(0.7) ? random.below(20) : random.word() & 0xffff,
+    );
   }
   if (random.chance(0.1)) {
     lawful = false;
@@ -216,12 +238,15 @@ describe('hostile guests', () => {
           for (let shots = random.below(3); driver.free > 3 && shots > 0; shots--) {
             const at = ringAt + random.below(splitRingRoom(RING_SIZE) / 4);
             const length = random.pick([1, 20, 512, 1024]);
-            driver.add([layHeader(rig, random), { address: at, length, writable: true }, { address: DATA, length: 1, writable: true }]);
+            driver.add([
+              layHeader(rig, random),
+              { address: at, length, writable: true },
+              { address: DATA, length: 1, writable: true },
+            ]);
             driver.publish();
           }
           rig.turn();
-          if (random.chance(0.3)) ring.suppressKicks();
-          else if (random.chance(0.3)) ring.requestKicks();
+          random.pick([() => ring.suppressKicks(), () => ring.requestKicks(), () => {}])();
           rig.checkCanaries();
           assert.ok(!rig.disk.includes(stolen), 'the guest has read what is not its own');
           assert.equal(queue.inFlight, 0);

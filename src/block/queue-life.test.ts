@@ -1,8 +1,8 @@
 /** How a queue takes, holds and gives back requests: in batches, out of order, over the death of its thread. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { BlockRig, type BlockRigOptions, header, RAM, type RigQueue } from '../../test/support/block-rig.js';
 import { dyingAt } from '../../test/conformance/virtqueue-moments.js';
+import { BlockRig, type BlockRigOptions, header, RAM, type RigQueue } from '../../test/support/block-rig.js';
 import { PENDING, StubBackend } from '../../test/support/stub-backend.js';
 import { createEventFd, drain } from '../host/eventfd.js';
 import { close } from '../host/libc.js';
@@ -52,7 +52,10 @@ describe('a queue', () => {
       assert.equal(queue.serve(10), 0, 'what is not published is taken');
       driver.publish();
       assert.equal(queue.serve(0), 0);
-      assert.deepEqual([queue.serve(10), queue.serve(1), queue.serve(64), queue.serve(64), queue.serve(64)], [10, 1, 64, 25, 0]);
+      assert.deepEqual(
+        [queue.serve(10), queue.serve(1), queue.serve(64), queue.serve(64), queue.serve(64)],
+        [10, 1, 64, 25, 0],
+      );
       assert.equal(state.counters[QueueCounter.REQUESTS], 100);
       assert.equal(state.counters[QueueCounter.BATCHES], 4);
     }));
@@ -85,7 +88,10 @@ describe('a queue', () => {
         assert.equal(statusOf(rig, slot), i % 3);
       }
       rig.publish();
-      assert.deepEqual(collect(served), order.map((slot) => heads[slot]!));
+      assert.deepEqual(
+        collect(served),
+        order.map((slot) => heads[slot]!),
+      );
       assert.equal(served.queue.inFlight, 0);
       assert.equal(rig.free, 600);
       const { counters } = served.state;
@@ -110,14 +116,23 @@ describe('a queue', () => {
       for (let slot = 0; slot < 8; slot++) offer(rig, slot, slot % 2);
       for (const { driver } of rig.queues) driver.publish();
       rig.turn();
-      assert.deepEqual(rig.queues.map(({ queue }) => queue.inFlight), [3, 0]);
-      assert.deepEqual(rig.queues.map(({ state }) => state.fault), [0, 0]);
+      assert.deepEqual(
+        rig.queues.map(({ queue }) => queue.inFlight),
+        [3, 0],
+      );
+      assert.deepEqual(
+        rig.queues.map(({ state }) => state.fault),
+        [0, 0],
+      );
       for (let done = 0; done < 8; done++) {
         const { request } = backend.asked.shift()!;
         request.queue!.complete(request, Status.OK);
         rig.turn();
       }
-      assert.deepEqual(rig.queues.map((served) => collect(served).length), [4, 4]);
+      assert.deepEqual(
+        rig.queues.map((served) => collect(served).length),
+        [4, 4],
+      );
     }));
 
   it('takes nothing more once it is closed, and completes what it has', () =>
@@ -146,8 +161,14 @@ describe('a queue', () => {
       offer(rig, 1, 1);
       for (const { driver } of rig.queues) driver.publish();
       rig.turn();
-      assert.deepEqual(rig.queues.map(({ state }) => state.fault), [0, Pop.ADDRESS_INVALID, 0]);
-      assert.deepEqual(rig.queues.map(({ queue }) => queue.closed), [false, true, false]);
+      assert.deepEqual(
+        rig.queues.map(({ state }) => state.fault),
+        [0, Pop.ADDRESS_INVALID, 0],
+      );
+      assert.deepEqual(
+        rig.queues.map(({ queue }) => queue.closed),
+        [false, true, false],
+      );
       const heads = [offer(rig, 2, 0), offer(rig, 3, 2)];
       for (const { driver } of rig.queues) driver.publish();
       rig.turn();
@@ -162,7 +183,12 @@ describe('calls', () => {
   it('are sent once for a batch, if the driver wants them', () => {
     const callFd = createEventFd();
     on({ callFd }, (rig, _backend, served) => {
-      for (const [wants, count] of [[true, 7], [false, 7], [true, 1], [true, 0]] as const) {
+      for (const [wants, count] of [
+        [true, 7],
+        [false, 7],
+        [true, 1],
+        [true, 0],
+      ] as const) {
         if (wants) served.driver.requestCalls();
         else served.driver.suppressCalls();
         for (let slot = 0; slot < count; slot++) offer(rig, slot);
@@ -201,10 +227,19 @@ describe('a queue whose thread has died', () => {
       served.queue = served.takeOver();
       served.queue.retakeUnfinished();
       assert.equal(served.state.counters[QueueCounter.RETAKEN], 4);
-      assert.deepEqual(backend.take().map(({ sector }) => sector), [0, 2, 4, 5]);
+      assert.deepEqual(
+        backend.take().map(({ sector }) => sector),
+        [0, 2, 4, 5],
+      );
       rig.turn();
-      assert.deepEqual(backend.take().map(({ sector }) => sector), [6, 7]);
-      assert.deepEqual(collect(served), [3, 1, 0, 2, 4, 5, 6, 7].map((slot) => heads[slot]!));
+      assert.deepEqual(
+        backend.take().map(({ sector }) => sector),
+        [6, 7],
+      );
+      assert.deepEqual(
+        collect(served),
+        [3, 1, 0, 2, 4, 5, 6, 7].map((slot) => heads[slot]!),
+      );
       assert.equal(served.queue.inFlight, 0);
     }));
 
@@ -240,7 +275,10 @@ describe('a queue whose thread has died', () => {
       const dead = rig.free;
       const taken = served.takeOver();
       // The driver has broken the chain since: header, data and status are now one loop.
-      served.driver.corruptions({ address: HEADER, length: 0 }).find(({ name }) => name.includes('4096 empty'))!.apply();
+      served.driver
+        .corruptions({ address: HEADER, length: 0 })
+        .find(({ name }) => name.includes('4096 empty'))!
+        .apply();
       taken.retakeUnfinished();
       assert.equal(served.state.fault, Pop.CHAIN_TOO_LONG);
       assert.equal(taken.closed, true);

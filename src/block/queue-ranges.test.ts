@@ -28,7 +28,8 @@ function on(options: BlockRigOptions, test: (rig: BlockRig) => void): void {
 
 for (const { name, what, sectorsMax, unmap } of COMMANDS) {
   const type = RequestType[name];
-  const ask = (rig: BlockRig, data: Buffer, room = 0) => send(rig, Buffer.concat([header(type, 0), data]), room)!.status;
+  const ask = (rig: BlockRig, data: Buffer, room = 0) =>
+    send(rig, Buffer.concat([header(type, 0), data]), room)!.status;
   const askRanges = (rig: BlockRig, list: readonly RangeField[]) => ask(rig, ranges(list));
 
   describe(name, () => {
@@ -37,8 +38,15 @@ for (const { name, what, sectorsMax, unmap } of COMMANDS) {
         const lists = [
           [{ sector: 0, sectors: SECTORS }],
           [{ sector: 3, sectors: 20 }],
-          [{ sector: SECTORS - 1, sectors: 1 }, { sector: 0, sectors: 9 }, { sector: 30, sectors: 0 }],
-          [{ sector: 4, sectors: 4 }, { sector: 6, sectors: 10 }],
+          [
+            { sector: SECTORS - 1, sectors: 1 },
+            { sector: 0, sectors: 9 },
+            { sector: 30, sectors: 0 },
+          ],
+          [
+            { sector: 4, sectors: 4 },
+            { sector: 6, sectors: 10 },
+          ],
           [{ sector: SECTORS, sectors: 0 }],
           Array.from({ length: RANGES_MAX }, (_, i) => ({ sector: i * 4, sectors: i % 4 })),
         ];
@@ -48,7 +56,10 @@ for (const { name, what, sectorsMax, unmap } of COMMANDS) {
           for (let sector = 0; sector < SECTORS; sector++) {
             const isGone = list.some((range) => sector >= range.sector && sector < range.sector + range.sectors);
             const found = rig.disk.subarray(sector * 512, sector * 512 + 512);
-            assert.ok(found.every((byte) => byte === (isGone ? 0 : 7)), `sector ${sector}`);
+            assert.ok(
+              found.every((byte) => byte === (isGone ? 0 : 7)),
+              `sector ${sector}`,
+            );
           }
         }
       }));
@@ -113,7 +124,10 @@ for (const { name, what, sectorsMax, unmap } of COMMANDS) {
           assert.equal(askRanges(rig, [good, good, { ...good, flags }]), expected, `flag ${bit}`);
           if (bit === 0) continue;
           assert.equal(askRanges(rig, [{ ...good, flags: flags + UNMAP }]), Status.UNSUPP);
-          for (const bad of [{ sector: SECTORS, sectors: 1 }, { sector: 0, sectors: 2 ** 32 - 1 }]) {
+          for (const bad of [
+            { sector: SECTORS, sectors: 1 },
+            { sector: 0, sectors: 2 ** 32 - 1 },
+          ]) {
             assert.equal(askRanges(rig, [bad, { ...good, flags }]), Status.UNSUPP);
             assert.equal(askRanges(rig, [{ ...good, flags }, bad]), Status.UNSUPP);
           }
@@ -135,8 +149,20 @@ for (const { name, what, sectorsMax, unmap } of COMMANDS) {
           [2n ** 64n - 1n, 2],
         ] as const) {
           assert.equal(askRanges(rig, [{ sector, sectors }]), Status.IOERR, `${sectors} from ${sector}`);
-          assert.equal(askRanges(rig, [{ sector: 0, sectors: 1 }, { sector, sectors }]), Status.IOERR);
-          assert.equal(askRanges(rig, [{ sector, sectors }, { sector: 0, sectors: 1 }]), Status.IOERR);
+          assert.equal(
+            askRanges(rig, [
+              { sector: 0, sectors: 1 },
+              { sector, sectors },
+            ]),
+            Status.IOERR,
+          );
+          assert.equal(
+            askRanges(rig, [
+              { sector, sectors },
+              { sector: 0, sectors: 1 },
+            ]),
+            Status.IOERR,
+          );
         }
         assert.equal(backend.asked.length, 0);
       });

@@ -1,7 +1,16 @@
 /** Each request type, and each status that the standard asks for. VIRTIO 1.3, 5.2.6 */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Answer, BlockRig, type BlockRigOptions, header, RAM, RAM_END, ranges, send } from '../../test/support/block-rig.js';
+import {
+  type Answer,
+  BlockRig,
+  type BlockRigOptions,
+  header,
+  RAM,
+  RAM_END,
+  ranges,
+  send,
+} from '../../test/support/block-rig.js';
 import { StubBackend } from '../../test/support/stub-backend.js';
 import { BLOCK_FEATURES, RequestType, Status } from './features.js';
 import { REQUEST_MALFORMED } from './queue.js';
@@ -36,7 +45,12 @@ describe('IN', () => {
   it('reads sectors, and counts the status as written', () =>
     on({}, (rig) => {
       bytes(rig.disk.length).copy(rig.disk);
-      for (const [sector, sectors] of [[0, 1], [5, 3], [0, SECTORS], [SECTORS - 1, 1]] as const) {
+      for (const [sector, sectors] of [
+        [0, 1],
+        [5, 3],
+        [0, SECTORS],
+        [SECTORS - 1, 1],
+      ] as const) {
         const { status, written, data } = ask(rig, IN, sector, sectors * 512);
         assert.equal(status, Status.OK);
         assert.equal(written, sectors * 512 + 1);
@@ -52,7 +66,16 @@ describe('IN', () => {
 
   it('fails beyond the end, at any distance, and writes nothing', () =>
     on({}, (rig) => {
-      for (const sector of [SECTORS - 1, SECTORS, 2 ** 32, 2n ** 53n, 2n ** 55n, 2n ** 63n, 2n ** 64n - 2n, 2n ** 64n - 1n]) {
+      for (const sector of [
+        SECTORS - 1,
+        SECTORS,
+        2 ** 32,
+        2n ** 53n,
+        2n ** 55n,
+        2n ** 63n,
+        2n ** 64n - 2n,
+        2n ** 64n - 1n,
+      ]) {
         const { status, data, written } = ask(rig, IN, sector, 1024);
         assert.equal(status, Status.IOERR, `sector ${sector}`);
         assert.ok(untouched(data));
@@ -75,7 +98,12 @@ describe('IN', () => {
 describe('OUT', () => {
   it('writes sectors, and those only', () =>
     on({}, (rig) => {
-      for (const [sector, sectors] of [[0, 1], [5, 3], [SECTORS - 1, 1], [0, SECTORS]] as const) {
+      for (const [sector, sectors] of [
+        [0, 1],
+        [5, 3],
+        [SECTORS - 1, 1],
+        [0, SECTORS],
+      ] as const) {
         rig.disk.fill(9);
         const data = bytes(sectors * 512, sector);
         assert.deepEqual(ask(rig, OUT, sector, data), { status: Status.OK, written: 1, data: Buffer.alloc(0) });
@@ -112,7 +140,13 @@ describe('OUT', () => {
     }));
 
   it('is durable in write-through mode, and only there; so are zeroes', () => {
-    const { FLUSH: flush, CONFIG_WCE: wce, WRITE_ZEROES: zeroes, DISCARD: discard, SECURE_ERASE: erase } = BLOCK_FEATURES;
+    const {
+      FLUSH: flush,
+      CONFIG_WCE: wce,
+      WRITE_ZEROES: zeroes,
+      DISCARD: discard,
+      SECURE_ERASE: erase,
+    } = BLOCK_FEATURES;
     const ranged = zeroes | discard | erase;
     const backend = new StubBackend();
     on({ backend }, (rig) => {
@@ -133,7 +167,10 @@ describe('OUT', () => {
         for (const type of [OUT, WRITE_ZEROES, OUT, DISCARD, SECURE_ERASE]) {
           assert.equal(ask(rig, type, 0, type === OUT ? bytes(512) : list).status, Status.OK);
         }
-        assert.deepEqual(backend.take().map((asked) => asked.durable), [durable, durable, durable, durable, durable]);
+        assert.deepEqual(
+          backend.take().map((asked) => asked.durable),
+          [durable, durable, durable, durable, durable],
+        );
       }
     });
   });
@@ -149,7 +186,10 @@ describe('FLUSH', () => {
       const { status, written, data } = ask(rig, FLUSH, 0, 100);
       assert.equal(status, Status.OK);
       assert.ok(untouched(data) && written <= 1);
-      assert.deepEqual(backend.asked.map(({ what }) => what), ['flush', 'flush', 'flush', 'flush']);
+      assert.deepEqual(
+        backend.asked.map(({ what }) => what),
+        ['flush', 'flush', 'flush', 'flush'],
+      );
     });
   });
 
@@ -195,7 +235,9 @@ describe('other types', () => {
   it('are not supported', () =>
     on({}, (rig) => {
       const known: number[] = Object.values(RequestType);
-      const types = [...Array(40).keys(), 0x100, 0x8000_0000, 0x8000_0001, 2 ** 32 - 1].filter((type) => !known.includes(type));
+      const types = [...Array(40).keys(), 0x100, 0x8000_0000, 0x8000_0001, 2 ** 32 - 1].filter(
+        (type) => !known.includes(type),
+      );
       for (const type of types) {
         for (const data of [0, 512, bytes(512)]) {
           const { status, data: found, written } = ask(rig, type, 0, data);
@@ -219,7 +261,10 @@ describe('what is no request', () => {
       assert.equal(state.fault, REQUEST_MALFORMED);
       assert.equal(queue.closed, true);
       assert.equal(queue.inFlight, 0);
-      driver.add([{ address: RAM.guestAddress, length: 16 }, { address: RAM_END - 1, length: 1, writable: true }]);
+      driver.add([
+        { address: RAM.guestAddress, length: 16 },
+        { address: RAM_END - 1, length: 1, writable: true },
+      ]);
       driver.publish();
       rig.turn();
       assert.equal(driver.take(), undefined, 'a queue is served that has a fault');
@@ -246,7 +291,12 @@ describe('what the back end says', () => {
     on({ backend }, (rig) => {
       for (const status of Object.values(Status)) {
         backend.answer = status;
-        for (const [type, data] of [[IN, 512], [OUT, bytes(512)], [FLUSH, 0], [DISCARD, ranges([{ sector: 0, sectors: 1 }])]] as const) {
+        for (const [type, data] of [
+          [IN, 512],
+          [OUT, bytes(512)],
+          [FLUSH, 0],
+          [DISCARD, ranges([{ sector: 0, sectors: 1 }])],
+        ] as const) {
           const answer = ask(rig, type, 0, data);
           assert.equal(answer.status, status);
           assert.ok(answer.written <= (status === Status.OK && type === IN ? 513 : 1));

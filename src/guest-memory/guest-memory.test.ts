@@ -29,11 +29,14 @@ function pieces(memory: GuestMemory, address: bigint, length: number): { host: n
 
 /** Regions of any size and any distance, and places to look at near their edges. */
 const layouts = fc.record({
-  regions: fc.array(fc.record({ gap: fc.constantFrom(0, 0, 1, 4096, 70_000), size: fc.integer({ min: 1, max: 20_000 }) }), {
-    minLength: 1,
-    maxLength: MEMORY_REGIONS_MAX,
-    size: 'max',
-  }),
+  regions: fc.array(
+    fc.record({ gap: fc.constantFrom(0, 0, 1, 4096, 70_000), size: fc.integer({ min: 1, max: 20_000 }) }),
+    {
+      minLength: 1,
+      maxLength: MEMORY_REGIONS_MAX,
+      size: 'max',
+    },
+  ),
   base: fc.constantFrom(0, 4096, 2 ** 32 - 50_000, 2 ** 40 + 1, 2 ** 52 - 2 ** 26),
   windowBytes: fc.constantFrom(1024, 4096, 12_288, WINDOW_BYTES),
   looks: fc.array(
@@ -97,7 +100,13 @@ describe('translation', () => {
   it('knows nothing at 2^52 and above, whose lower bits mean a region or not', () => {
     const size = 2 ** 16;
     const top = 2 ** 52 - size;
-    const memory = new TestMemory([{ guestAddress: 0, size }, { guestAddress: top, size }], 4096);
+    const memory = new TestMemory(
+      [
+        { guestAddress: 0, size },
+        { guestAddress: top, size },
+      ],
+      4096,
+    );
     assert.ok(pieces(memory.guest, BigInt(top), size));
     assert.equal(pieces(memory.guest, BigInt(top), size + 1), undefined);
     assert.equal(pieces(memory.guest, BigInt(top), U32_MAX), undefined);
@@ -148,7 +157,12 @@ describe('windows', () => {
     const map = mapAnonymous(100_000);
     const windows = windowsOver(map.address, 99_999, 32_768);
     assert.deepEqual(
-      windows.map(({ address, byteLength, bytes, words }) => [address - map.address, byteLength, bytes.length, words.length]),
+      windows.map(({ address, byteLength, bytes, words }) => [
+        address - map.address,
+        byteLength,
+        bytes.length,
+        words.length,
+      ]),
       [0, 1, 2, 3].map((i) => {
         const length = i < 3 ? 32_768 : 99_999 - 3 * 32_768;
         return [i * 32_768, length, length, length >>> 2];

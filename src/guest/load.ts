@@ -67,6 +67,11 @@ export class LoadedQueue {
     this.#random = (pattern.seed ?? 1) >>> 0;
   }
 
+  /** Requests completed in this window. */
+  get requests(): number {
+    return this.counters.requests;
+  }
+
   start(now: number): void {
     for (let slot = 0; slot < this.#pattern.depth; slot++) this.#submit(slot, now);
     this.inFlight = this.#pattern.depth;

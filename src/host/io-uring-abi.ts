@@ -57,6 +57,41 @@ export const OFF_SQ_RING = 0;
 export const OFF_SQES = 0x1000_0000;
 
 /** struct io_uring_sqe, 64 bytes, in 32-bit words; what is not named stays zero. linux/io_uring.h */
-export const Sqe = { OPCODE: 0, FD: 1, OFFSET: 2, ADDRESS: 4, LENGTH: 6, OP_FLAGS: 7, USER_DATA: 8, WORDS: 16 } as const;
+export const Sqe = {
+  OPCODE: 0,
+  FD: 1,
+  OFFSET: 2,
+  ADDRESS: 4,
+  LENGTH: 6,
+  OP_FLAGS: 7,
+  USER_DATA: 8,
+  WORDS: 16,
+} as const;
 /** struct io_uring_cqe, 16 bytes, in 32-bit words. linux/io_uring.h */
 export const Cqe = { USER_DATA: 0, RESULT: 2, WORDS: 4 } as const;
+
+/**
+ * What `IoUring.prepare` is to write. Made once and filled anew for each operation: as arguments, numbers of more than 32 bits would
+ * be put on the heap each time.
+ */
+export class Operation {
+  /** One of `UringOp`. */
+  opcode = 0;
+  /** Of the data or of the iovecs; for FALLOCATE the length, bytes. The kernel's `addr`. */
+  address = 0.5;
+  /** Bytes or iovecs; for FALLOCATE its mode. The kernel's `len`. */
+  length = 0;
+  /** In the file, bytes. */
+  offset = 0.5;
+  /** RWF_* or IORING_FSYNC_*, as the operation has them. */
+  flags = 0;
+
+  set(opcode: number, address: number, length: number, offset: number, flags: number): this {
+    this.opcode = opcode;
+    this.address = address;
+    this.length = length;
+    this.offset = offset;
+    this.flags = flags;
+    return this;
+  }
+}

@@ -6,8 +6,8 @@ import {
   SETUP_COOP_TASKRUN,
   SETUP_CQSIZE,
   SETUP_SINGLE_ISSUER,
-  SETUP_SQPOLL,
   SETUP_SQ_AFF,
+  SETUP_SQPOLL,
   SETUP_SUBMIT_ALL,
   SETUP_TASKRUN_FLAG,
   SYS_IO_URING_REGISTER,
@@ -16,7 +16,9 @@ import {
 import { declare, Errno, errno } from './libc.js';
 
 const setupCall = declare('long syscall(long number, unsigned int entries, void *params)');
-const registerCall = declare('long syscall(long number, int fd, unsigned int opcode, void *argument, unsigned int count)');
+const registerCall = declare(
+  'long syscall(long number, int fd, unsigned int opcode, void *argument, unsigned int count)',
+);
 
 /** A polling kernel thread without work goes to sleep after this time, ms. */
 const SQPOLL_IDLE_MS = 100;

@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { closeSync, constants, ftruncateSync, openSync, readdirSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -47,7 +56,13 @@ for (const [name, options] of [
         assert.equal(ring.inFlight, 2);
         const results = new Map<number, number>();
         finish(ring, 2, (data, result) => results.set(data, result));
-        assert.deepEqual([...results].sort(), [[0xffff_ffff, 0], [7, -9]].sort());
+        assert.deepEqual(
+          [...results].sort(),
+          [
+            [0xffff_ffff, 0],
+            [7, -9],
+          ].sort(),
+        );
         assert.equal(ring.inFlight, 0);
       });
     });
@@ -96,7 +111,8 @@ for (const [name, options] of [
 
     it('takes no more than the completion ring holds', () => {
       withRing(8, { ...options, inFlightMax: 8 }, (ring) => {
-        for (let i = 0; i < ring.inFlightMax; i++) assert.ok(ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), i));
+        for (let i = 0; i < ring.inFlightMax; i++)
+          assert.ok(ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), i));
         assert.equal(ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), 99), false);
         finish(ring, ring.inFlightMax, (data) => assert.notEqual(data, 99));
         assert.ok(ring.prepare(-1, operation.set(UringOp.NOP, 0, 0, 0, 0), 100));
@@ -205,7 +221,11 @@ describe('retireIoUring', { skip }, () => {
         const fd = createEventFd();
         const memory = mapAnonymous(PAGE_BYTES);
         const words = new Uint32Array(viewMemory(memory.address, 16));
-        const handles = await handlesOfDead(DYING, { fd, address: memory.address, options, hang: terminate }, terminate ? 0 : undefined);
+        const handles = await handlesOfDead(
+          DYING,
+          { fd, address: memory.address, options, hang: terminate },
+          terminate ? 0 : undefined,
+        );
         const emptyBefore = retireIoUring(handles, 50);
         if (emptyBefore) {
           // The kernel may cancel at once what waits for data when its thread ends.
@@ -233,11 +253,18 @@ describe('retireIoUring', { skip }, () => {
     ftruncateSync(fd, memory.length);
     for (let round = 0; round < 10; round++) {
       const options = round % 2 === 0 ? {} : { sqpollCpu: 0 };
-      const handles = await handlesOfDead(BUSY, { fd, address: memory.address, pieces, pieceBytes, options }, round * 3);
+      const handles = await handlesOfDead(
+        BUSY,
+        { fd, address: memory.address, pieces, pieceBytes, options },
+        round * 3,
+      );
       assert.ok(retireIoUring(handles, 5000), `round ${round}`);
       bytes.fill(0xaa);
       await setTimeout(10);
-      assert.ok(bytes.every((byte) => byte === 0xaa), `round ${round}`);
+      assert.ok(
+        bytes.every((byte) => byte === 0xaa),
+        `round ${round}`,
+      );
     }
     closeSync(fd);
     unlinkSync(path);

@@ -5,21 +5,22 @@ import {
   ENTER_SQ_WAIT,
   ENTER_SQ_WAKEUP,
   FEATURES_NEEDED,
-  OFF_SQES,
   OFF_SQ_RING,
+  OFF_SQES,
+  type Operation,
   Params,
   SETUP_SQPOLL,
   SQ_CQ_OVERFLOW,
   SQ_NEED_WAKEUP,
   SQ_TASKRUN,
-  SYS_IO_URING_ENTER,
   Sqe,
+  SYS_IO_URING_ENTER,
 } from './io-uring-abi.js';
 import { type IoUringOptions, keepWorkersOn, setup } from './io-uring-setup.js';
 import { close, Errno, errno, errorText, syscall } from './libc.js';
 import { type MemoryMap, mapFile, unmap, viewMemory } from './memory-map.js';
 
-export { UringOp } from './io-uring-abi.js';
+export { Operation, UringOp } from './io-uring-abi.js';
 export type { IoUringOptions } from './io-uring-setup.js';
 
 /** Attempts of one `submit` to hand over entries that the kernel left. */
@@ -41,32 +42,6 @@ export interface IoUringHandles {
   readonly sqTail: number;
   readonly sqFlags: number;
   readonly cqTail: number;
-}
-
-/**
- * What `prepare` is to write. Made once and filled anew for each operation: as arguments, numbers of more than 32 bits would
- * be put on the heap each time.
- */
-export class Operation {
-  /** One of `UringOp`. */
-  opcode = 0;
-  /** Of the data or of the iovecs; for FALLOCATE the length, bytes. The kernel's `addr`. */
-  address = 0.5;
-  /** Bytes or iovecs; for FALLOCATE its mode. The kernel's `len`. */
-  length = 0;
-  /** In the file, bytes. */
-  offset = 0.5;
-  /** RWF_* or IORING_FSYNC_*, as the operation has them. */
-  flags = 0;
-
-  set(opcode: number, address: number, length: number, offset: number, flags: number): this {
-    this.opcode = opcode;
-    this.address = address;
-    this.length = length;
-    this.offset = offset;
-    this.flags = flags;
-    return this;
-  }
 }
 
 /**

@@ -44,7 +44,10 @@ describe('QueueState', () => {
 
   it('has a slot for each counter', () => {
     const slots = Object.values(QueueCounter);
-    assert.deepEqual(slots.toSorted((a, b) => a - b), Array.from(slots.keys()));
+    assert.deepEqual(
+      slots.toSorted((a, b) => a - b),
+      Array.from(slots.keys()),
+    );
     assert.equal(QueueState.create(1).counters.length, slots.length);
   });
 });

@@ -42,7 +42,7 @@ describe('split ring, its bytes', () => {
       const before = Buffer.from(view.buffer).toString('latin1');
       device.suppressKicks();
       const heads = [device.pop(chain), device.pop(chain), device.pop(chain)];
-      heads.forEach((head, i) => device.push(head, 0x01020304 + i));
+      for (const [i, head] of heads.entries()) device.push(head, 0x01020304 + i);
       device.publish();
       device.requestKicks();
       const expected = Buffer.from(before, 'latin1');

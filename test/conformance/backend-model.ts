@@ -17,7 +17,11 @@ export type Step =
       readonly fill: number;
     }
   | { readonly kind: 'flush' }
-  | { readonly kind: 'discard' | 'writeZeroes' | 'secureErase'; readonly ranges: readonly Required<Range>[]; readonly durable: boolean }
+  | {
+      readonly kind: 'discard' | 'writeZeroes' | 'secureErase';
+      readonly ranges: readonly Required<Range>[];
+      readonly durable: boolean;
+    }
   | { readonly kind: 'resize'; readonly sectors: number };
 
 /** Random histories of a disk. */
@@ -43,7 +47,8 @@ export function histories(abilities: BackendAbilities, grows: boolean): fc.Arbit
     const ranges = fc.array(range, { minLength: 1, maxLength: 4 });
     steps.push({ weight: 4, arbitrary: fc.record({ kind: fc.constantFrom(...kinds), ranges, durable: fc.boolean() }) });
   }
-  if (grows) steps.push({ weight: 1, arbitrary: fc.record({ kind: fc.constant('resize' as const), sectors: fc.nat(300) }) });
+  if (grows)
+    steps.push({ weight: 1, arbitrary: fc.record({ kind: fc.constant('resize' as const), sectors: fc.nat(300) }) });
   return fc.array(fc.oneof(...steps), { maxLength: 40 });
 }
 
@@ -95,7 +100,10 @@ export class DiskModel {
   /** Waits for what is in flight; all of it must be good, and the guest's memory must be exactly what it should be. */
   async settle(): Promise<void> {
     const statuses = await this.#rig.finish();
-    assert.ok(statuses.every((status) => status === Status.OK), `statuses ${statuses}`);
+    assert.ok(
+      statuses.every((status) => status === Status.OK),
+      `statuses ${statuses}`,
+    );
     this.#inFlight = [];
     this.#freeAt = 0;
     if (!this.#guest.equals(this.#rig.guest)) {

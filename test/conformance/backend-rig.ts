@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import { type BackendHost, type BlockBackend, PENDING } from '../../src/block/backends/backend.js';
-import { type BackendSpec, createBackend } from '../../src/block/backends/index.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../src/block/features.js';
 import type { BlockQueue } from '../../src/block/queue.js';
 import { type BlockRequest, RequestPool } from '../../src/block/request.js';
@@ -23,7 +22,12 @@ export interface Range {
 
 /** What is asked of a back end. */
 export type Operation =
-  | { readonly kind: 'read' | 'write'; readonly sector: number; readonly pieces: readonly Piece[]; readonly durable?: boolean }
+  | {
+      readonly kind: 'read' | 'write';
+      readonly sector: number;
+      readonly pieces: readonly Piece[];
+      readonly durable?: boolean;
+    }
   | { readonly kind: 'flush' }
   | {
       readonly kind: 'discard' | 'writeZeroes' | 'secureErase';
@@ -70,7 +74,7 @@ export class BackendRig {
   readonly #queue: BlockQueue;
   #starting: BlockRequest | undefined;
 
-  constructor(spec: BackendSpec, make: (spec: BackendSpec, host: BackendHost) => BlockBackend = createBackend) {
+  constructor(make: (host: BackendHost) => BlockBackend) {
     this.#map = mapAnonymous(GUEST_BYTES);
     this.guest = Buffer.from(viewMemory(this.#map.address, GUEST_BYTES));
     const half = GUEST_BYTES / 2;
@@ -83,7 +87,7 @@ export class BackendRig {
     this.#memory = new GuestMemory([region(0), region(half)], WINDOW_BYTES);
     this.#ring = IoUring.create(RING_ENTRIES);
     const host: BackendHost = { pool: this.#pool, uring: () => this.#ring };
-    this.backend = make(spec, host);
+    this.backend = make(host);
     const queue: Pick<BlockQueue, 'complete' | 'backend'> = {
       backend: this.backend,
       complete: (request, status) => this.#complete(request, status),

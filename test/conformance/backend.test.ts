@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { BackendHost } from '../../src/block/backends/backend.js';
-import { type BackendSpec, openDisk } from '../../src/block/backends/index.js';
 import { FileBackend } from '../../src/block/backends/file/backend.js';
 import type { FileOptions, FileSpec } from '../../src/block/backends/file/open.js';
+import { type BackendSpec, createBackend, openDisk } from '../../src/block/backends/index.js';
 import { SECTOR_BYTES, Status } from '../../src/block/features.js';
 import { IoUring } from '../../src/host/io-uring.js';
-import { FaultyEngine } from './faulty-engine.js';
 import { backendConformance, type Variant } from './backend.js';
 import { BackendRig, sectorsAt } from './backend-rig.js';
+import { FaultyEngine } from './faulty-engine.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'sidecore-conformance-'));
 const inMemory = existsSync('/dev/shm') ? mkdtempSync('/dev/shm/sidecore-conformance-') : undefined;
@@ -91,7 +91,11 @@ function noDirect(): string | false {
   }
 }
 
-const plain = { skip: false as const, grows: false, make: (size: number) => ({ options: { type: 'memory', size } as const, release() {} }) };
+const plain = {
+  skip: false as const,
+  grows: false,
+  make: (size: number) => ({ options: { type: 'memory', size } as const, release() {} }),
+};
 
 const VARIANTS: readonly Variant[] = [
   { ...plain, name: 'null', keepsData: false, make: (size) => ({ options: { type: 'null', size }, release() {} }) },
@@ -111,7 +115,10 @@ for (const variant of VARIANTS) backendConformance(variant);
 
 describe('a file back end without room', () => {
   const mountPoint = join(directory, 'tiny');
-  const mounted = noRoot === false && works('mkdir', mountPoint) && works('mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mountPoint);
+  const mounted =
+    noRoot === false &&
+    works('mkdir', mountPoint) &&
+    works('mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mountPoint);
   after(() => {
     if (mounted) execFileSync('umount', ['--lazy', mountPoint]);
   });
@@ -120,15 +127,22 @@ describe('a file back end without room', () => {
   const bytes = chunk * SECTOR_BYTES;
 
   for (const engine of ['auto', 'io_uring', 'sync'] as const) {
-    it(`fails writes, and keeps what it has acknowledged (${engine})`, { skip: skip || (engine === 'sync' ? false : noRing) }, async () => {
+    it(`fails writes, and keeps what it has acknowledged (${engine})`, {
+      skip: skip || (engine === 'sync' ? false : noRing),
+    }, async () => {
       const path = join(mountPoint, 'disk.img');
       const disk = openDisk({ type: 'file', path, size: 8 * 2 ** 20, engine });
-      const rig = new BackendRig(disk.spec);
+      const rig = new BackendRig((host) => createBackend(disk.spec, host));
       const acknowledged: number[] = [];
       let failed = 0;
       for (let i = 0; i < 40; i++) {
         rig.guest.fill(i + 1, 0, bytes);
-        const status = await rig.run({ kind: 'write', sector: i * chunk, pieces: sectorsAt(0, chunk), durable: i % 3 === 0 });
+        const status = await rig.run({
+          kind: 'write',
+          sector: i * chunk,
+          pieces: sectorsAt(0, chunk),
+          durable: i % 3 === 0,
+        });
         if (status === Status.OK) acknowledged.push(i);
         else {
           assert.equal(status, Status.IOERR);
@@ -139,7 +153,10 @@ describe('a file back end without room', () => {
       assert.equal(await rig.run({ kind: 'writeZeroes', ranges: [{ sector: 8192, sectors: 4096 }] }), Status.IOERR);
       for (const i of acknowledged) {
         assert.equal(await rig.run({ kind: 'read', sector: i * chunk, pieces: sectorsAt(0, chunk) }), Status.OK);
-        assert.ok(rig.guest.subarray(0, bytes).every((byte) => byte === i + 1), `chunk ${i}`);
+        assert.ok(
+          rig.guest.subarray(0, bytes).every((byte) => byte === i + 1),
+          `chunk ${i}`,
+        );
       }
       // Room that is given back can be used again.
       assert.equal(await rig.run({ kind: 'discard', ranges: [{ sector: 0, sectors: 16384 }] }), Status.OK);
@@ -157,7 +174,7 @@ describe('a file that is cut short under its back end', () => {
     it(`fails reads beyond the end (${engine})`, { skip: engine === 'sync' ? false : noRing }, async () => {
       const path = newImage();
       const disk = openDisk({ type: 'file', path, size: 2 ** 20, engine });
-      const rig = new BackendRig(disk.spec);
+      const rig = new BackendRig((host) => createBackend(disk.spec, host));
       truncateSync(path, 10_000);
       assert.equal(await rig.run({ kind: 'read', sector: 0, pieces: sectorsAt(0, 8) }), Status.OK);
       assert.equal(await rig.run({ kind: 'read', sector: 16, pieces: sectorsAt(0, 8) }), Status.IOERR);

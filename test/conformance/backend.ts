@@ -9,7 +9,7 @@ import { DiskModel, histories } from './backend-model.js';
 import { BackendRig, REQUESTS, sectorsAt } from './backend-rig.js';
 
 /** One back end in one of its ways to work. */
-export interface Variant {
+export interface Variant<Options = BackendOptions, Spec = BackendSpec> {
   readonly name: string;
   /** Why it cannot be tested here, or false. */
   readonly skip: string | false;
@@ -18,9 +18,11 @@ export interface Variant {
   /** Whether `resize` can grow it. */
   readonly grows: boolean;
   /** How to open a fresh disk, all zeros, of this size; called in each test, and its release at the test's end. */
-  make(sizeBytes: number): { readonly options: BackendOptions; release(): void };
+  make(sizeBytes: number): { readonly options: Options; release(): void };
   /** Where not the usual way: makes the sidecore's side. */
-  readonly create?: (spec: BackendSpec, host: BackendHost) => BlockBackend;
+  readonly create?: (spec: Spec, host: BackendHost) => BlockBackend;
+  /** For a back end that is not in the registry: opens it. */
+  readonly open?: (options: Options) => OpenDisk<Spec>;
 }
 
 const DISK_BYTES = 2 ** 20 + 3 * SECTOR_BYTES;
@@ -31,19 +33,21 @@ const RUNS = Number(process.env.SIDECORE_RUNS ?? 25);
 const SEED = Number(process.env.SIDECORE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** Everything that every back end must do. */
-export function backendConformance(variant: Variant): void {
-  const { name, skip, keepsData, create = createBackend } = variant;
+export function backendConformance<Options = BackendOptions, Spec = BackendSpec>(variant: Variant<Options, Spec>): void {
+  const { name, skip, keepsData } = variant;
+  const create = variant.create ?? (createBackend as (spec: never, host: BackendHost) => BlockBackend);
+  const open = variant.open ?? (openDisk as (options: never) => OpenDisk<unknown> as (options: Options) => OpenDisk<Spec>);
 
   /** Runs `test` on a fresh disk. */
   async function onDisk(
     sizeBytes: number,
-    test: (rig: BackendRig, disk: OpenDisk<BackendSpec>, model: DiskModel) => Promise<void>,
+    test: (rig: BackendRig, disk: OpenDisk<Spec>, model: DiskModel) => Promise<void>,
   ): Promise<void> {
     const { options, release } = variant.make(sizeBytes);
     try {
-      const disk = openDisk(options);
+      const disk = open(options);
       assert.equal(disk.abilities.sizeBytes, sizeBytes);
-      const rig = new BackendRig(disk.spec, create);
+      const rig = new BackendRig((host) => create(disk.spec as never, host));
       const model = new DiskModel(rig, sizeBytes, keepsData, (bytes) => disk.resize(bytes));
       await test(rig, disk, model);
       rig.close();
@@ -61,7 +65,7 @@ export function backendConformance(variant: Variant): void {
     it('does what a model of it does, whatever the history', async (t: TestContext) => {
       t.diagnostic(`SIDECORE_SEED=${SEED}`);
       const first = variant.make(DISK_BYTES);
-      const opened = openDisk(first.options);
+      const opened = open(first.options);
       const { abilities } = opened;
       opened.close();
       first.release();
@@ -86,7 +90,15 @@ export function backendConformance(variant: Variant): void {
     it('takes as many segments as a request may have, of any length', () =>
       onDisk(LARGE_DISK_BYTES, async (_rig, _disk, model) => {
         const cuts = Array.from({ length: DATA_SEGMENTS_MAX - 1 }, (_, i) => (i + 1) * 1021 + (i % 7));
-        const many = { sector: 5, sectors: 512, cuts, gaps: [0, 1, 511, 4096], aligned: false, durable: false, fill: 3 };
+        const many = {
+          sector: 5,
+          sectors: 512,
+          cuts,
+          gaps: [0, 1, 511, 4096],
+          aligned: false,
+          durable: false,
+          fill: 3,
+        };
         await model.step({ kind: 'write', ...many });
         await model.step({ kind: 'read', ...many });
         await model.check();
@@ -96,8 +108,18 @@ export function backendConformance(variant: Variant): void {
       onDisk(DISK_BYTES, async (rig, _disk, model) => {
         await model.step(data('write', 0, 64, 5));
         await model.settle();
-        for (const [at, length] of [[0, 100], [512, 412], [4096, 4], [8192, 508], [1, 1023], [2048, 1]] as const) {
-          const pieces = [{ at, length }, { at: 16_384 + at, length: 8 * SECTOR_BYTES - length }];
+        for (const [at, length] of [
+          [0, 100],
+          [512, 412],
+          [4096, 4],
+          [8192, 508],
+          [1, 1023],
+          [2048, 1],
+        ] as const) {
+          const pieces = [
+            { at, length },
+            { at: 16_384 + at, length: 8 * SECTOR_BYTES - length },
+          ];
           assert.equal(await rig.run({ kind: 'write', sector: 3, pieces }), Status.OK);
           rig.guest.fill(0xee, 65_536, 2 * 65_536);
           assert.equal(await rig.run({ kind: 'read', sector: 3, pieces: sectorsAt(65_536, 8) }), Status.OK);
@@ -108,7 +130,14 @@ export function backendConformance(variant: Variant): void {
 
     it('takes requests of several MiB', () =>
       onDisk(LARGE_DISK_BYTES, async (_rig, _disk, model) => {
-        const large = { sector: 1, sectors: 7000, cuts: [1_048_576, 2_097_153], gaps: [3], aligned: false, durable: false };
+        const large = {
+          sector: 1,
+          sectors: 7000,
+          cuts: [1_048_576, 2_097_153],
+          gaps: [3],
+          aligned: false,
+          durable: false,
+        };
         await model.step({ kind: 'write', ...large, fill: 9 });
         await model.step({ kind: 'read', ...large, fill: 0 });
         await model.check();
@@ -118,13 +147,15 @@ export function backendConformance(variant: Variant): void {
       onDisk(LARGE_DISK_BYTES, async (_rig, _disk, model) => {
         for (let i = 0; i < REQUESTS; i++) await model.step(data('write', i * 9, 8, i));
         await model.settle();
-        for (let i = 0; i < REQUESTS; i++) await model.step({ ...data('read', ((i * 7) % REQUESTS) * 9, 8), gaps: [i % 3] });
+        for (let i = 0; i < REQUESTS; i++)
+          await model.step({ ...data('read', ((i * 7) % REQUESTS) * 9, 8), gaps: [i % 3] });
         await model.check();
       }));
 
     it('does durable writes and flushes', () =>
       onDisk(DISK_BYTES, async (rig, _disk, model) => {
-        for (let i = 0; i < 8; i++) await model.step({ ...data('write', i * 16, 16, i), cuts: [100], durable: i % 2 === 0 });
+        for (let i = 0; i < 8; i++)
+          await model.step({ ...data('write', i * 16, 16, i), cuts: [100], durable: i % 2 === 0 });
         await model.step({ kind: 'flush' });
         await model.check();
         assert.equal(await rig.run({ kind: 'flush' }), Status.OK);
@@ -161,7 +192,7 @@ export function backendConformance(variant: Variant): void {
 
     it('serves one disk from several sidecores', () =>
       onDisk(DISK_BYTES, async (rig, disk) => {
-        const other = new BackendRig(disk.spec, create);
+        const other = new BackendRig((host) => create(disk.spec as never, host));
         rig.guest.fill(0x77, 0, 4096);
         assert.equal(await rig.run({ kind: 'write', sector: 8, pieces: sectorsAt(0, 8) }), Status.OK);
         assert.equal(await other.run({ kind: 'read', sector: 8, pieces: sectorsAt(512, 8) }), Status.OK);

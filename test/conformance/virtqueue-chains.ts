@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { DATA_SEGMENTS_MAX } from '../../src/limits.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
-import { type Random, seeded } from '../support/seed.js';
 import type { TestMemory } from '../support/guest-memory.js';
+import { type Random, seeded } from '../support/seed.js';
 import type { Element, VirtqueueLayout } from './virtqueue-layout.js';
 import { LOW, NEXT, type RingRig, TOP, WINDOW, withRing } from './virtqueue-rig.js';
 
@@ -90,9 +90,9 @@ export function chainTests(layout: VirtqueueLayout, memory: () => TestMemory): v
         assert.equal(device.waiting(), size);
         for (const head of heads) assert.equal(device.pop(chain), head);
         assert.equal(device.pop(chain), Pop.EMPTY);
-        heads.reverse().forEach((head, i) => device.push(head, i));
+        for (const [i, head] of heads.reverse().entries()) device.push(head, i);
         device.publish();
-        heads.forEach((head, i) => assert.deepEqual(driver.take(), { head, written: i }));
+        for (const [i, head] of heads.entries()) assert.deepEqual(driver.take(), { head, written: i });
         assert.equal(driver.free, size);
       });
     }
@@ -127,7 +127,10 @@ export function chainTests(layout: VirtqueueLayout, memory: () => TestMemory): v
       for (const elements of [
         [empty],
         [empty, one, empty, { ...one, writable: true }, { ...empty, writable: true }],
-        [{ ...empty, writable: true }, { ...one, writable: true }],
+        [
+          { ...empty, writable: true },
+          { ...one, writable: true },
+        ],
       ]) {
         const head = rig.pass(elements);
         assert.ok(head >= 0, `fault ${head}`);

@@ -134,7 +134,12 @@ export function hostileTests(layout: VirtqueueLayout, memory: () => TestMemory):
     const crossing = LOW.guestAddress + WINDOW - 1;
     assert.ok(answer(many(CHAIN_SEGMENTS_MAX / 2, crossing), setup) >= 0);
     assert.equal(answer(many(CHAIN_SEGMENTS_MAX / 2 + 1, crossing), setup), Pop.SEGMENTS_EXCEEDED);
-    assert.ok(answer(many(1000).map((element) => ({ ...element, length: 0 })), setup) >= 0);
+    assert.ok(
+      answer(
+        many(1000).map((element) => ({ ...element, length: 0 })),
+        setup,
+      ) >= 0,
+    );
   });
 
   it('throws nothing and hangs nowhere, whatever was broken before', () => {

@@ -33,7 +33,10 @@ function expectSame(rig: RingRig, before: readonly Element[], reference: Element
 }
 
 export function indirectTests(layout: VirtqueueLayout, memory: () => TestMemory): void {
-  const on = (test: (rig: RingRig) => void, setup = {}) => () => withRing(layout, memory(), setup, test);
+  const on =
+    (test: (rig: RingRig) => void, setup = {}) =>
+    () =>
+      withRing(layout, memory(), setup, test);
   /** What `pop` says of one chain, on a fresh ring. */
   const answer = (elements: (rig: RingRig) => readonly Element[], setup = {}): number => {
     let result = 0;
@@ -95,8 +98,11 @@ export function indirectTests(layout: VirtqueueLayout, memory: () => TestMemory)
 
   it('takes tables with as many descriptors as a chain may have, of as many bytes as they like', () => {
     const elements = (count: number): Element[] =>
-      Array.from({ length: count }, (_, i) => ({ address: LOW.guestAddress + i, length: 1, writable: i % 2 === 0 && i > 200 }))
-        .sort((a, b) => Number(a.writable) - Number(b.writable));
+      Array.from({ length: count }, (_, i) => ({
+        address: LOW.guestAddress + i,
+        length: 1,
+        writable: i % 2 === 0 && i > 200,
+      })).sort((a, b) => Number(a.writable) - Number(b.writable));
     for (const count of [1, 2, CHAIN_SEGMENTS_MAX - 1, CHAIN_SEGMENTS_MAX]) {
       for (const address of [TABLE, TABLE + 7, NEXT.guestAddress - 8 * count]) {
         withRing(layout, memory(), { size: 4 }, (rig) => {
@@ -105,8 +111,14 @@ export function indirectTests(layout: VirtqueueLayout, memory: () => TestMemory)
       }
     }
     const long = CHAIN_SEGMENTS_MAX + 1;
-    assert.equal(answer((rig) => [tableAt(rig, TABLE, elements(long))]), Pop.SEGMENTS_EXCEEDED);
-    assert.equal(answer((rig) => [tableAt(rig, NEXT.guestAddress - 999, elements(4000))]), Pop.SEGMENTS_EXCEEDED);
+    assert.equal(
+      answer((rig) => [tableAt(rig, TABLE, elements(long))]),
+      Pop.SEGMENTS_EXCEEDED,
+    );
+    assert.equal(
+      answer((rig) => [tableAt(rig, NEXT.guestAddress - 999, elements(4000))]),
+      Pop.SEGMENTS_EXCEEDED,
+    );
   });
 
   it(
@@ -118,13 +130,25 @@ export function indirectTests(layout: VirtqueueLayout, memory: () => TestMemory)
   );
 
   it('refuses tables that were not negotiated', () => {
-    assert.equal(answer((rig) => [tableAt(rig, TABLE, usual)], { indirect: false }), Pop.INDIRECT_INVALID);
-    assert.equal(answer((rig) => [readable, tableAt(rig, TABLE, usual)], { indirect: false }), Pop.INDIRECT_INVALID);
+    assert.equal(
+      answer((rig) => [tableAt(rig, TABLE, usual)], { indirect: false }),
+      Pop.INDIRECT_INVALID,
+    );
+    assert.equal(
+      answer((rig) => [readable, tableAt(rig, TABLE, usual)], { indirect: false }),
+      Pop.INDIRECT_INVALID,
+    );
   });
 
   it('refuses a table with a next descriptor', () => {
-    assert.equal(answer((rig) => [tableAt(rig, TABLE, usual), readable]), Pop.INDIRECT_INVALID);
-    assert.equal(answer((rig) => [tableAt(rig, TABLE, usual, { dangling: true })]), Pop.INDIRECT_INVALID);
+    assert.equal(
+      answer((rig) => [tableAt(rig, TABLE, usual), readable]),
+      Pop.INDIRECT_INVALID,
+    );
+    assert.equal(
+      answer((rig) => [tableAt(rig, TABLE, usual, { dangling: true })]),
+      Pop.INDIRECT_INVALID,
+    );
   });
 
   it('refuses a table within a table', () => {
@@ -144,7 +168,11 @@ export function indirectTests(layout: VirtqueueLayout, memory: () => TestMemory)
 
   it('refuses tables of no whole number of descriptors, and empty ones', () => {
     for (const length of [0, 1, 15, 17, 47, 49, 2 ** 32 - 1]) {
-      assert.equal(answer((rig) => [tableAt(rig, TABLE, usual, { length })]), Pop.INDIRECT_INVALID, `${length} bytes`);
+      assert.equal(
+        answer((rig) => [tableAt(rig, TABLE, usual, { length })]),
+        Pop.INDIRECT_INVALID,
+        `${length} bytes`,
+      );
     }
   });
 

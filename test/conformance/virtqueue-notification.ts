@@ -65,11 +65,17 @@ export function notificationTests(layout: VirtqueueLayout, memory: () => TestMem
             assert.equal(rig.driver.publish(), false, 'a kick though the ring is polled');
             assert.equal(rig.device.requestKicks(), true, 'the chain that is there already is overlooked');
             rig.device.suppressKicks();
-            giveBack(rig, Array.from({ length: count }, () => rig.pop()));
+            giveBack(
+              rig,
+              Array.from({ length: count }, () => rig.pop()),
+            );
             assert.equal(rig.device.requestKicks(), false);
             for (let i = 0; i < count; i++) rig.driver.add(one);
             assert.equal(rig.driver.publish(), true, 'no kick though the device sleeps');
-            giveBack(rig, Array.from({ length: count }, () => rig.pop()));
+            giveBack(
+              rig,
+              Array.from({ length: count }, () => rig.pop()),
+            );
           }
         });
       }
@@ -194,7 +200,11 @@ export function notificationTests(layout: VirtqueueLayout, memory: () => TestMem
                 withRing(layout, memory(), { size, eventIdx, start }, (rig) => {
                   prepare(rig);
                   const steps = rig.driver.publishInSteps();
-                  const { device: seen, driver: kicked } = interleave(() => rig.device.requestKicks(), steps, placement);
+                  const { device: seen, driver: kicked } = interleave(
+                    () => rig.device.requestKicks(),
+                    steps,
+                    placement,
+                  );
                   assert.ok(seen || kicked, `the device sleeps on (start ${start}, batch ${batch}, at ${placement})`);
                 });
                 cases++;

@@ -7,7 +7,15 @@ import { mapAnonymous, unmap, viewMemory } from '../../src/host/memory-map.js';
 import { CHAIN_SEGMENTS_MAX } from '../../src/limits.js';
 import { SplitRing } from '../../src/virtio/split-ring.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
-import type { Corruption, DriverSide, Element, RingSetup, RingUnderTest, Used, VirtqueueLayout } from './virtqueue-layout.js';
+import type {
+  Corruption,
+  DriverSide,
+  Element,
+  RingSetup,
+  RingUnderTest,
+  Used,
+  VirtqueueLayout,
+} from './virtqueue-layout.js';
 
 const F_NEXT = 1;
 const F_WRITE = 2;

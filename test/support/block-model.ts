@@ -1,5 +1,10 @@
 /** A block device as the standard describes it, on a plain buffer. VIRTIO 1.3, 5.2.6 */
-import { DISCARD_SECTORS_MAX, RANGES_MAX, SECURE_ERASE_SECTORS_MAX, WRITE_ZEROES_SECTORS_MAX } from '../../src/limits.js';
+import {
+  DISCARD_SECTORS_MAX,
+  RANGES_MAX,
+  SECURE_ERASE_SECTORS_MAX,
+  WRITE_ZEROES_SECTORS_MAX,
+} from '../../src/limits.js';
 
 const OK = 0;
 const IOERR = 1;

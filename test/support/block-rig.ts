@@ -62,7 +62,16 @@ export class BlockRig implements QueueHost {
   readonly #releases: (() => void)[] = [];
 
   constructor(options: BlockRigOptions = {}) {
-    const { sectors = 256, readOnly = false, queues = 1, ringSize = 256, eventIdx = false, callFd = -1, pool = 8, ringAt } = options;
+    const {
+      sectors = 256,
+      readOnly = false,
+      queues = 1,
+      ringSize = 256,
+      eventIdx = false,
+      callFd = -1,
+      pool = 8,
+      ringAt,
+    } = options;
     const diskBytes = sectors * SECTOR_BYTES;
     const pages = Math.ceil(diskBytes / PAGE_BYTES) * PAGE_BYTES;
     this.#diskMap = mapAnonymous(pages + 2 * PAGE_BYTES);
@@ -82,7 +91,14 @@ export class BlockRig implements QueueHost {
       secureErase: true,
       physicalBlockBytes: 4096,
     };
-    this.device = new BlockDevice({ abilities, readOnly, blockBytes: 512, queues, serial: 'a serial number', writeback: true });
+    this.device = new BlockDevice({
+      abilities,
+      readOnly,
+      blockBytes: 512,
+      queues,
+      serial: 'a serial number',
+      writeback: true,
+    });
     const features = options.features ?? this.device.offeredFeatures;
     this.device.negotiate(features);
     this.pool = typeof pool === 'number' ? new RequestPool(pool) : pool;
@@ -208,7 +224,13 @@ export interface Framing {
 const STALE = 0xee;
 
 /** Sends a request: its readable bytes, and room for `dataBytes` and the status. Undefined if it is not answered. */
-export function send(rig: BlockRig, readable: Buffer, dataBytes: number, framing?: Framing, index = 0): Answer | undefined {
+export function send(
+  rig: BlockRig,
+  readable: Buffer,
+  dataBytes: number,
+  framing?: Framing,
+  index = 0,
+): Answer | undefined {
   const { memory } = rig;
   const cuts = framing ?? { readable: [16], writable: [dataBytes], gaps: [64] };
   let at = RAM.guestAddress;
@@ -238,7 +260,10 @@ export function send(rig: BlockRig, readable: Buffer, dataBytes: number, framing
   const used = rig.pass(elements, index);
   const written = Buffer.concat(writables.map(({ address, length }) => memory.read(Number(address), length)));
   if (used === undefined) {
-    assert.ok(written.every((byte) => byte === STALE), 'a request that is not answered was carried out');
+    assert.ok(
+      written.every((byte) => byte === STALE),
+      'a request that is not answered was carried out',
+    );
     return undefined;
   }
   return { status: written.at(-1)!, written: used.written, data: written.subarray(0, -1) };

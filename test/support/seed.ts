@@ -46,6 +46,8 @@ export function seeded(salt: number, run: (random: Random) => void): void {
   try {
     run(new Random(SEED + salt));
   } catch (error) {
-    throw new Error(`failed with SIDECORE_SEED=${SEED}: ${error instanceof Error ? error.message : error}`, { cause: error });
+    throw new Error(`failed with SIDECORE_SEED=${SEED}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
   }
 }

@@ -14,7 +14,7 @@ import { HealthyGuest, TestDaemon } from './test-daemon.js';
 import { TestGuest } from './test-guest.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
-const BURSTS = Number(process.env.BURSTS ?? 400);
+const BURSTS = Number(process.env.BURSTS ?? 600);
 const MESSAGES_MAX = 60;
 /** How long a message may wait for room in the socket, in turns of the event loop. */
 const PATIENCE_TURNS = 20_000;

@@ -22,7 +22,7 @@ export const ZEROS_BYTES = 2 ** 20;
 
 /**
  * What the file back ends of one sidecore keep for the kernel: for each request slot a list of iovecs, a few bounce buffers,
- * and zeros. Mapped, not allocated: if the sidecore dies, the kernel may still use it.
+ * and zeros. Mapped, not allocated: if the sidecore dies, the kernel may still use it, and it stays.
  */
 export class Arena {
   /** Address of zeros, which are only ever read. */

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -93,7 +103,8 @@ describe('openFile', () => {
   it('says that it may not, on a read-only mount', { skip: isRoot ? false : 'only root can mount' }, (t) => {
     const place = join(directory, 'read-only');
     mkdirSync(place);
-    if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', place]).status !== 0) return t.skip('mount is refused');
+    if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', place]).status !== 0)
+      return t.skip('mount is refused');
     try {
       writeFileSync(join(place, 'a'), Buffer.alloc(4096));
       execFileSync('mount', ['-o', 'remount,ro', place]);

@@ -183,7 +183,11 @@ function attempt<T>(path: string, { readOnly = false, direct = false }: Partial<
         );
       case 'EBUSY':
       case 'ETXTBSY':
-        throw new SidecoreError('IMAGE_BUSY', `${path} is in use by this host (${code})`, 'Unmount it, or stop what runs from it.');
+        throw new SidecoreError(
+          'IMAGE_BUSY',
+          `${path} is in use by this host (${code})`,
+          'Unmount it, or stop what runs from it.',
+        );
       case 'EINVAL':
         if (!direct) break;
         throw new SidecoreError(

@@ -4,7 +4,7 @@ import { SECTOR_BYTES, Status } from '../../features.js';
 import type { BlockRequest } from '../../request.js';
 import { type Arena, ZEROS_BYTES } from './arena.js';
 import type { FileEngine } from './engine.js';
-import { CONTINUE, Phase, RANGE_SHIFT, phaseOf } from './phase.js';
+import { CONTINUE, Phase, phaseOf, RANGE_SHIFT } from './phase.js';
 
 /** Modes of fallocate(2) */
 const KEEP_SIZE = 1;
@@ -118,7 +118,11 @@ export class Ranges {
   }
 
   #allocate(slot: number, mode: number, offset: number, length: number): number {
-    return this.#engine.start(slot, this.#operation.set(UringOp.FALLOCATE, length, mode | KEEP_SIZE, offset, 0), length);
+    return this.#engine.start(
+      slot,
+      this.#operation.set(UringOp.FALLOCATE, length, mode | KEEP_SIZE, offset, 0),
+      length,
+    );
   }
 
   #write(slot: number, offset: number, length: number): number {

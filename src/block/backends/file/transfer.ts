@@ -36,7 +36,7 @@ export class Transfer {
     const { segments } = chain;
     const offset = request.sector * SECTOR_BYTES + progress;
     const left = request.dataBytes - progress;
-    if (end - first === 1 && !request.durable) {
+    if (end - first === 1 && (isRead || !request.durable)) {
       const address = request.memory!.hostAddress[segments.window[first]!]! + segments.offset[first]! + progress;
       if (((address | 0) & this.#addressMask) === 0 && (left & this.#lengthMask) === 0) {
         const operation = this.#operation.set(isRead ? UringOp.READ : UringOp.WRITE, address, left, offset, 0);
@@ -61,7 +61,13 @@ export class Transfer {
     return request.progress >= request.dataBytes;
   }
 
-  #startVectored(engine: FileEngine, request: BlockRequest, isRead: boolean, offset: number, byteCount: number): number {
+  #startVectored(
+    engine: FileEngine,
+    request: BlockRequest,
+    isRead: boolean,
+    offset: number,
+    byteCount: number,
+  ): number {
     const { slot } = request;
     const iovecs = this.#arena.iovecs(slot);
     const opcode = isRead ? UringOp.READV : UringOp.WRITEV;

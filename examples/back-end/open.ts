@@ -1,0 +1,33 @@
+import type { OpenDisk } from '../../src/block/backends/backend.js';
+import { SidecoreError } from '../../src/errors.js';
+
+/** What a configuration would say of it. */
+export interface ArrayOptions {
+  readonly type: 'array';
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** What a sidecore is told: plain data, and memory that all threads share. */
+export interface ArraySpec {
+  readonly type: 'array';
+  readonly memory: SharedArrayBuffer;
+}
+
+export function openArray({ size }: ArrayOptions): OpenDisk<ArraySpec> {
+  return {
+    spec: { type: 'array', memory: new SharedArrayBuffer(size) },
+    abilities: {
+      sizeBytes: size,
+      readOnly: false,
+      discard: true,
+      writeZeroes: true,
+      secureErase: true,
+      physicalBlockBytes: 512,
+    },
+    resize() {
+      throw new SidecoreError('IMAGE_INVALID', 'a disk in an array keeps its size');
+    },
+    close: () => {},
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * Sidecores die at any moment of their work, under the load of several guests, and others take their places: nothing is
+ * lost, nothing is answered twice, every byte is right, and the operator knows.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { BlockDriver, type BlockDriverQueue, Load } from '../../src/guest/index.js';
+import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
+import { encode } from '../../src/vhost-user/codec.js';
+import { scratchDirectory } from '../support/daemon.js';
+import { Random } from '../support/seed.js';
+import { until } from '../vhost-user/raw-front-end.js';
+import { type Mode, SIDECORE_CPU } from '../vhost-user/test-daemon.js';
+import { TestGuest } from '../vhost-user/test-guest.js';
+import { KillableDaemon } from './killable-daemon.js';
+
+const SEED = Number(process.env.SEED ?? 20_261_122);
+const KILLS = Number(process.env.KILLS ?? 12);
+const VMS = ['a', 'b', 'c'];
+const DEPTH = 16;
+/** A death comes within this time, in the middle of the guests' work. */
+const KILL_WITHIN_US = 3000;
+/** A slice of the guests' work. */
+const WORK_MS = 10;
+const DISK_BYTES = 16 * 2 ** 20;
+
+type Backend = 'memory' | 'file';
+
+async function start(test: TestContext, mode: Mode, backend: Backend): Promise<KillableDaemon> {
+  const images = scratchDirectory(test);
+  const disk = (vm: string) => ({
+    backend: { type: backend, size: DISK_BYTES, ...(backend === 'file' ? { path: join(images, vm) } : {}) },
+  });
+  const vms = Object.fromEntries(VMS.map((vm) => [vm, { disks: { d: disk(vm) } }]));
+  return KillableDaemon.start(test, { cores: [SIDECORE_CPU], mode, vms });
+}
+
+/** Has a queue served anew, as any message about a live ring does: the deaths that it saw are forgotten then. */
+async function forgive({ frontEnd, queues }: BlockDriver): Promise<void> {
+  await frontEnd.send('SET_VRING_CALL', encode.vringFd({ index: 0, noFd: false }), [queues[0]!.callFd]);
+}
+
+const index = (guest: BlockDriver, part: 'available' | 'used', { ring }: BlockDriverQueue) =>
+  guest.ram.bytes.readUInt16LE(ring[part] + 2);
+
+describe('sidecores that die', { timeout: 240_000 }, () => {
+  for (const backend of ['memory', 'file'] as const) {
+    for (const mode of ['sidecore', 'adaptive', 'baseline'] as const) {
+      it(`${KILLS} times under load are replaced, and nothing is lost: ${backend}, ${mode} (SEED=${SEED})`, (test) =>
+        killUnderLoad(test, mode, backend));
+    }
+  }
+
+  async function killUnderLoad(test: TestContext, mode: Mode, backend: Backend): Promise<void> {
+    const daemon = await start(test, mode, backend);
+    const random = new Random(SEED);
+    const guests: BlockDriver[] = [];
+    for (const vm of VMS) guests.push(await BlockDriver.connect({ socket: daemon.socket(vm), depth: DEPTH, requestBytes: 4096 }));
+    test.after(() => guests.forEach((guest) => guest.close()));
+    const load = new Load(guests, { depth: DEPTH, requestBytes: 4096, readShare: 0.5, workingSetBytes: 2 ** 20, verify: true, seed: SEED });
+    const cores = (await daemon.status()).cores.length;
+    load.start();
+    /** Works until every guest has got something done. */
+    const work = () => {
+      const deadline = Date.now() + 20_000;
+      for (const waiting = new Set(load.queues); waiting.size > 0; ) {
+        const { errors, mismatches } = load.run(WORK_MS);
+        assert.deepEqual({ errors, mismatches }, { errors: 0, mismatches: 0 });
+        for (const queue of waiting) if (queue.requests > 0) waiting.delete(queue);
+        assert.ok(Date.now() < deadline, 'every guest is served');
+      }
+    };
+    for (let kill = 0; kill < KILLS; kill++) {
+      work();
+      const killed = daemon.kill(kill % cores, random.below(KILL_WITHIN_US));
+      load.run(WORK_MS);
+      await killed;
+      work();
+      for (const guest of guests) await forgive(guest);
+    }
+    work();
+    assert.ok(load.finish(), 'every request comes back');
+    const { vms, cores: after } = await daemon.status();
+    assert.equal(after.reduce((sum, { deaths }) => sum + deaths, 0), KILLS);
+    assert.equal(daemon.log.split('\n').filter((line) => line.includes('CORE_DIED')).length, KILLS, daemon.log);
+    for (const [number, guest] of guests.entries()) {
+      const { queues, faults } = vms[VMS[number]!]!.d!;
+      assert.deepEqual([queues[0]?.fault, faults], [null, {}]);
+      const queue = guest.queues[0]!;
+      assert.equal(index(guest, 'used', queue), index(guest, 'available', queue), 'each request was answered once');
+    }
+    const retaken = Object.values(vms).map((disks) => disks.d?.queues[0]?.retaken ?? 0);
+    test.diagnostic(`${retaken.reduce((sum, count) => sum + count, 0)} requests were done again`);
+  }
+
+  for (const mode of ['sidecore', 'adaptive', 'baseline'] as const) {
+    it(`while they have nothing to do are replaced as well, and leave nothing behind: ${mode}`, async (test) => {
+      const daemon = await start(test, mode, 'file');
+      const guests = await Promise.all(VMS.map((vm) => TestGuest.start(daemon.socket(vm))));
+      test.after(() => guests.forEach((guest) => guest.close()));
+      const { cores } = await daemon.status();
+      const open = () => readdirSync(`/proc/${daemon.pid}/fd`).length;
+      let before = 0;
+      for (let round = 0; round < 4; round++) {
+        for (const { queue } of guests) await queue.writeAndRead();
+        for (const { index } of cores) await daemon.kill(index);
+        for (const { queue } of guests) await queue.writeAndRead();
+        // Had a queue been found at work at all of these deaths, it would be left out.
+        for (const guest of guests) await guest.arm(guest.queue);
+        if (round === 0) before = open();
+      }
+      await until(() => open() <= before, 'the dead have left no descriptors');
+      for (const guest of guests) assert.equal(await guest.stopQueue(guest.queue), guest.queue.position);
+    });
+  }
+
+  it(`${QUEUE_CRASHES_MAX} times while they serve one queue go on without it`, async (test) => {
+    const daemon = await start(test, 'adaptive', 'memory');
+    const guests = await Promise.all(VMS.map((vm) => TestGuest.start(daemon.socket(vm))));
+    test.after(() => guests.forEach((guest) => guest.close()));
+    const [guilty, ...others] = guests as [TestGuest, ...TestGuest[]];
+    for (const { queue } of others) await queue.writeAndRead();
+    for (let death = 1; death <= QUEUE_CRASHES_MAX; death++) {
+      await guilty.queue.writeAndRead();
+      await daemon.kill(0);
+    }
+    const status = await daemon.status();
+    assert.equal(status.vms[VMS[0]!]?.d?.queues[0]?.fault, 'QUEUE_CRASHED_CORE');
+    assert.equal(status.cores[0]?.queues, VMS.length - 1);
+    for (const { queue } of others) await queue.writeAndRead();
+    // It takes no harm, and does none, until it is set up anew.
+    guilty.queue.submitWrites();
+    assert.equal(await guilty.stopQueue(guilty.queue), guilty.queue.usedIndex);
+    await guilty.startQueue(guilty.queue);
+    await guilty.queue.complete();
+    await guilty.queue.readBack();
+    for (let death = 1; death <= QUEUE_CRASHES_MAX; death++) {
+      await guilty.queue.writeAndRead();
+      await daemon.kill(0);
+    }
+    // Its front end leaves without a word about it.
+    guilty.disconnect();
+    await until(async () => (await daemon.status()).vms[VMS[0]!]?.d?.connected === false, 'its session ends');
+    await guilty.connect(daemon.socket(VMS[0]!));
+    await guilty.negotiate();
+    await guilty.shareMemory();
+    await guilty.startQueue(guilty.queue);
+    for (const { queue } of guests) await queue.writeAndRead();
+    assert.ok(daemon.running);
+  });
+});
