@@ -114,7 +114,9 @@ export class Core {
       for (let mail = receiveMessageOnPort(port1); mail; mail = receiveMessageOnPort(port1)) this.#hear(mail.message);
       port1.close();
       close(doorwayFd);
-      if (!this.#stopping) this.#replace(reason || `the thread ended with code ${code}`);
+      if (this.#stopping) return;
+      // Later: whoever waited for one of those answers goes on first, so that all agree on what is attached.
+      setImmediate(() => this.#replace(reason || `the thread ended with code ${code}`));
     });
     port1.on('message', (message: CoreMessage) => this.#hear(message));
     this.#worker = worker;

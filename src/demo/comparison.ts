@@ -47,16 +47,22 @@ export function verdicts(runs: readonly RunResult[]): string[] {
   const baseline = runs.at(-1)!;
   return runs.slice(0, -1).map((run) => {
     const { iops, p50 } = ratios(run, baseline);
-    const notices = `kicks for each request ${change(run, baseline, 'kicks')}, calls ${change(run, baseline, 'calls')}`;
     const guests = run.plan.sleeping ? 'With guests that sleep in both cases' : 'With guests that poll as well';
-    const latency = p50 >= 1 ? `${times(p50)} times lower` : `${times(1 / p50)} times higher`;
-    return `${guests}, the sidecore gave ${times(iops)} times the IOPS of a thread per disk; median latency is ${latency} (${micros(baseline.all.p50_us)} us, now ${micros(run.all.p50_us)}); ${notices}.`;
+    const latency = `${micros(run.all.p50_us)} us instead of ${micros(baseline.all.p50_us)} (${comparative(p50)})`;
+    const notices = `kicks for each request ${change(run, baseline, 'kicks')}, calls ${change(run, baseline, 'calls')}`;
+    return `${guests}, the sidecore gave ${times(iops)} times the IOPS of a thread per disk, at a median latency of ${latency}; ${notices}.`;
   });
+}
+
+/** How a latency that is `ratio` times better is called. */
+export function comparative(ratio: number): string {
+  if (ratio < 1.05 && ratio > 0.95) return 'the same';
+  return ratio > 1 ? `${times(ratio)} times lower` : `${times(1 / ratio)} times higher`;
 }
 
 function change(run: RunResult, baseline: RunResult, key: 'kicks' | 'calls'): string {
   const measure = MEASURES.find((one) => one.key === key)!;
-  return `${measureText(measure, baseline)}, now ${measureText(measure, run)}`;
+  return `${measureText(measure, run)} instead of ${measureText(measure, baseline)}`;
 }
 
 /** What was run, for somebody who sees this for the first time. */
@@ -80,17 +86,18 @@ export function whatWasCompared({ guests, depth, seconds, coreCpu, loadCpu }: Se
   ];
 }
 
-/** Share of the time for which a polling thread may wait for its CPU before the figures are called disturbed. */
-const WAIT_SHARE_MAX = 0.03;
+/** Share of a CPU that others may have before the figures are called disturbed. */
+const OTHERS_SHARE_MAX = 0.05;
 
 /** What a reader has to know before believing the figures; nothing if all is well. */
 export function caveats({ coreCpu, loadCpu }: Setting, runs: readonly RunResult[]): string[] {
   if (coreCpu === loadCpu) {
     return ['Only one CPU may be used here: guests and sidecore take turns on it, so the figures mean little.'];
   }
-  const waits = runs.find((run) => run.cpu_waits !== undefined)?.cpu_waits;
-  if (waits === undefined || Math.max(waits.load, waits.core) <= WAIT_SHARE_MAX) return [];
+  const others = runs.flatMap((run) => run.others ?? []);
+  if (others.every(({ load, core }) => Math.max(load, core) <= OTHERS_SHARE_MAX)) return [];
+  const shares = (pick: (share: { load: number; core: number }) => number) => others.map((share) => percent(pick(share))).join(', ');
   return [
-    `Other programs had CPU ${loadCpu} for ${percent(waits.load)} and CPU ${coreCpu} for ${percent(waits.core)} of the first run: on a quiet machine figures are better and steadier.`,
+    `This machine was busy. Other programs had of CPU ${loadCpu}, run by run: ${shares(({ load }) => load)}; of CPU ${coreCpu}: ${shares(({ core }) => core)}. The figures are lower for it, and the comparison is not fair where the shares differ.`,
   ];
 }

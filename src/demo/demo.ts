@@ -87,10 +87,10 @@ class Demo {
     const say = (texts: readonly string[], change = (line: string) => line) => {
       for (const text of texts) show.say(...paragraph(show, text).map(change));
     };
-    for (const text of verdicts(this.#results)) say([text], style.good);
+    say(caveats(this.#setting, this.#results), style.bad);
+    say(verdicts(this.#results), style.bold);
     show.say('');
     say(whatWasCompared(this.#setting, this.#results));
-    say(caveats(this.#setting, this.#results), style.bad);
     show.say('');
   }
 
@@ -142,9 +142,9 @@ class Demo {
 
   #printJson(report: string, problems: readonly string[]): void {
     const baseline = this.#results.at(-1)!;
-    const runs = this.#results.map(({ plan, seconds, guests, all, work_share, cpu_waits, history }) => {
+    const runs = this.#results.map(({ plan, seconds, guests, all, work_share, others, history }) => {
       const { key, mode, sleeping } = plan;
-      return { run: key, mode, guests_sleep: sleeping, seconds, guests, all, work_share, cpu_waits: cpu_waits ?? null, history };
+      return { run: key, mode, guests_sleep: sleeping, seconds, guests, all, work_share, others, history };
     });
     const document = {
       ok: problems.length === 0,

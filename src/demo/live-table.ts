@@ -55,9 +55,9 @@ export function guestTable({ guests, all }: RunFigures, { width, height, style }
 
 /** What a run is, in one line. */
 export function runTitle(number: number, runs: number, plan: RunPlan): string {
-  const host = plan.mode === 'baseline' ? 'a thread per disk, woken by kicks' : 'one sidecore polls all disks';
+  const host = plan.mode === 'baseline' ? 'a thread per disk, kicked' : 'one sidecore polls all disks';
   const guest = plan.sleeping ? 'guests sleep until called' : 'guests poll too';
-  return `${number} of ${runs}  ${host}; ${guest}`;
+  return `${number}/${runs} ${host}; ${guest}`;
 }
 
 const BAR_CHARS = 20;

@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SidecoreError } from '../errors.js';
 import { BlockDriver } from '../guest/block-driver.js';
 import { Load, type LoadPattern } from '../guest/load.js';
-import { pinThisThread, threadId } from '../host/affinity.js';
+import { pinThisThread } from '../host/affinity.js';
 
 /** What the thread of the guests is told. */
 export interface LoadSetup {
@@ -19,7 +19,7 @@ export interface LoadSetup {
 
 /** What it tells. */
 export type LoadMessage =
-  | { readonly event: 'measuring'; readonly thread: number; readonly errors: number; readonly mismatches: number }
+  | { readonly event: 'measuring'; readonly errors: number; readonly mismatches: number }
   | { readonly event: 'measured'; readonly seconds: number }
   | { readonly event: 'finished'; readonly complete: boolean }
   | { readonly event: 'failed'; readonly code: SidecoreError['code']; readonly message: string; readonly remedy: string };
@@ -35,7 +35,9 @@ async function main({ cpu, sockets, pattern, sleeping, warmUpMs, measureMs, coun
   const load = new Load(guests, pattern, { sleeping, timed: true, counters });
   load.start();
   const { errors, mismatches } = load.run(warmUpMs);
-  tell({ event: 'measuring', thread: threadId(), errors, mismatches });
+  // Whoever watches must not see the warm-up's counts before `run` clears them.
+  for (const queue of load.queues) queue.counters.clear();
+  tell({ event: 'measuring', errors, mismatches });
   const { seconds } = load.run(measureMs);
   tell({ event: 'measured', seconds });
   tell({ event: 'finished', complete: load.finish() });

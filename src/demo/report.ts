@@ -1,5 +1,5 @@
 import { type Bar, barChart, type Chart, escapeXml } from './chart.js';
-import { caveats, MEASURES, measureText, ratios, type Setting, verdicts, whatWasCompared } from './comparison.js';
+import { caveats, comparative, MEASURES, measureText, ratios, type Setting, verdicts, whatWasCompared } from './comparison.js';
 import type { Figures } from './figures.js';
 import type { Machine } from './machine.js';
 import { micros, percent, perRequest, times, whole } from './numbers.js';
@@ -38,8 +38,8 @@ export function renderReport(content: ReportContent): string {
 <h1>Sidecore against a thread per disk</h1>
 <p class="quiet">${html(`${day}, ${machine.cpus} × ${machine.cpu}, Node ${machine.node}, sidecore ${machine.sidecore}`)}</p>
 ${checked(runs)}
-${tiles(runs)}
 ${paragraphs(caveats(setting, runs), ' class="note"')}
+${tiles(runs)}
 <h2>What was seen</h2>
 ${paragraphs(verdicts(runs))}
 <div class="charts">
@@ -72,10 +72,9 @@ function tiles(runs: readonly RunResult[]): string {
   if (run === baseline) return '';
   const { iops, p50 } = ratios(run, baseline);
   const kicks = (one: RunResult) => perRequest(one.all.kicks_per_request);
-  const latency = p50 >= 1 ? `${times(p50)} times lower` : `${times(1 / p50)} times higher`;
   const texts = [
     [`${times(iops)}×`, `the IOPS: ${whole(run.all.iops)} instead of ${whole(baseline.all.iops)}`],
-    [`${micros(run.all.p50_us)} µs`, `median latency, ${latency} than ${micros(baseline.all.p50_us)} µs`],
+    [`${micros(run.all.p50_us)} µs`, `median latency, instead of ${micros(baseline.all.p50_us)} µs: ${comparative(p50)}`],
     [kicks(run), `kicks for each request, instead of ${kicks(baseline)}`],
   ];
   return `<div class="tiles">${texts.map(([number, text]) => `<div class="tile"><b>${html(number!)}</b><span>${html(text!)}</span></div>`).join('\n')}</div>`;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DaemonStatus } from '../daemon/daemon.js';
-import { CpuWaitMeter, type CpuWaits } from './cpu-wait.js';
+import { OthersMeter } from './cpu-use.js';
 import { DaemonProcess } from './daemon-process.js';
 import {
   type Counts,
@@ -44,8 +44,8 @@ export interface RunResult extends RunFigures {
   readonly plan: RunPlan;
   readonly seconds: number;
   readonly history: readonly number[];
-  /** Only where both sides poll. */
-  readonly cpu_waits: CpuWaits | undefined;
+  /** Shares of the load's and of the sidecore's CPU that other programs had; null where the kernel does not say. */
+  readonly others: { readonly load: number; readonly core: number } | null;
   readonly problems: readonly string[];
 }
 
@@ -115,9 +115,10 @@ class Run {
   }
 
   async watch(): Promise<RunResult> {
-    const { errors, mismatches, thread } = await this.#orEnd(this.#guests.said('measuring'));
-    const first = await this.#status();
-    const waits = new CpuWaitMeter(thread, this.#daemon.pid, first.cores[0]!.thread);
+    const { errors, mismatches } = await this.#orEnd(this.#guests.said('measuring'));
+    await this.#status();
+    const { loadCpu, coreCpu } = this.#options.placement;
+    const meter = new OthersMeter([loadCpu, coreCpu], [process.pid, this.#daemon.pid]);
     let over = false;
     const measured = this.#orEnd(this.#guests.said('measured')).finally(() => {
       over = true;
@@ -133,7 +134,7 @@ class Run {
       this.#report(look, next, (next.at - start) / 1000);
       look = next;
     }
-    const cpuWaits = waits.read();
+    const others = meter.read();
     const { seconds } = await measured;
     const { complete } = await this.#orEnd(this.#guests.said('finished'));
     const counts = this.#guests.counts();
@@ -148,7 +149,7 @@ class Run {
       seconds,
       ...figures,
       history: this.#history,
-      cpu_waits: this.#plan.sleeping ? undefined : cpuWaits,
+      others: others === undefined ? null : { load: others[0]!, core: others[1]! },
       problems,
     };
   }

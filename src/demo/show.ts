@@ -82,7 +82,7 @@ class TerminalShow implements Show {
 
   runEnds(result: RunResult): void {
     const { plan, all, seconds, history } = result;
-    this.#draw(plan, `${seconds.toFixed(1)} s, over all:`, [
+    this.#draw(plan, `${seconds.toFixed(1)} s in all`, [
       ...this.#body(result, plan),
       checkLine(all, this),
       historyLine(history, this.#view),

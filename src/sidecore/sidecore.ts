@@ -250,6 +250,7 @@ export class Sidecore implements QueueHost, BackendHost {
     }
     // A queue that was found broken is polled once more, to be dropped.
     if (served.started || served.kickFd < 0 || queue.closed || !served.watch()) this.#startPolling(served);
+    this.#state.serving = 0;
     this.#countQueues();
     this.#tell({ event: 'answer', id });
   }

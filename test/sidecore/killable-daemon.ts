@@ -99,9 +99,14 @@ export class KillableDaemon {
   }
 
   async #answer(expected: string): Promise<void> {
-    const ended = once(this.#child, 'exit').then(() => undefined);
-    const answer = once(this.#child, 'message').then(([message]) => message);
-    const message = await within(Promise.race([answer, ended]), `the daemon is ${expected}`);
+    const aborter = new AbortController();
+    const { signal: aborted } = aborter;
+    const ended = once(this.#child, 'exit', { signal: aborted }).then(() => undefined);
+    const answer = once(this.#child, 'message', { signal: aborted }).then(([message]) => message);
+    const message = await within(Promise.race([answer, ended]), `the daemon is ${expected}`).finally(() => {
+      Promise.allSettled([answer, ended]);
+      aborter.abort();
+    });
     if (message !== expected) throw new Error(`the daemon ended\n${this.log}`);
   }
 }

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BlockDriver, type BlockDriverQueue, Load } from '../../src/guest/index.js';
 import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
 import { encode } from '../../src/vhost-user/codec.js';
@@ -13,7 +14,7 @@ import { scratchDirectory } from '../support/daemon.js';
 import { Random } from '../support/seed.js';
 import { until } from '../vhost-user/raw-front-end.js';
 import { type Mode, SIDECORE_CPU } from '../vhost-user/test-daemon.js';
-import { TestGuest } from '../vhost-user/test-guest.js';
+import { TestGuest, type TestQueue } from '../vhost-user/test-guest.js';
 import { KillableDaemon } from './killable-daemon.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
@@ -122,10 +123,18 @@ describe('sidecores that die', { timeout: 240_000 }, () => {
     test.after(() => guests.forEach((guest) => guest.close()));
     const [guilty, ...others] = guests as [TestGuest, ...TestGuest[]];
     for (const { queue } of others) await queue.writeAndRead();
-    for (let death = 1; death <= QUEUE_CRASHES_MAX; death++) {
-      await guilty.queue.writeAndRead();
-      await daemon.kill(0);
-    }
+    /** Has the core die so often with this queue as the last one that it looked at. */
+    const killWhileServing = async (queue: TestQueue) => {
+      for (let death = 1; death <= QUEUE_CRASHES_MAX; death++) {
+        // The thread is up when it has answered; then all queues become idle, and this one alone is woken.
+        await queue.writeAndRead();
+        await sleep(50);
+        await until(async () => (await daemon.status()).cores[0]?.queues_polled === 0, 'all queues are idle');
+        await queue.writeAndRead();
+        await daemon.kill(0);
+      }
+    };
+    await killWhileServing(guilty.queue);
     const status = await daemon.status();
     assert.equal(status.vms[VMS[0]!]?.d?.queues[0]?.fault, 'QUEUE_CRASHED_CORE');
     assert.equal(status.cores[0]?.queues, VMS.length - 1);
@@ -136,10 +145,7 @@ describe('sidecores that die', { timeout: 240_000 }, () => {
     await guilty.startQueue(guilty.queue);
     await guilty.queue.complete();
     await guilty.queue.readBack();
-    for (let death = 1; death <= QUEUE_CRASHES_MAX; death++) {
-      await guilty.queue.writeAndRead();
-      await daemon.kill(0);
-    }
+    await killWhileServing(guilty.queue);
     // Its front end leaves without a word about it.
     guilty.disconnect();
     await until(async () => (await daemon.status()).vms[VMS[0]!]?.d?.connected === false, 'its session ends');

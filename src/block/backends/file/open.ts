@@ -22,8 +22,6 @@ export interface FileOptions {
   readonly direct?: boolean | undefined;
   /** How the file is reached; `docs/file-back-end.md` says what `auto` takes, and why. */
   readonly engine?: 'auto' | 'io_uring' | 'sync' | undefined;
-  /** Wants a sidecore whose io_uring is polled by a kernel thread. For the sidecore, which makes the ring. */
-  readonly sqpoll?: boolean | undefined;
 }
 
 export interface FileSpec {
@@ -34,7 +32,6 @@ export interface FileSpec {
   /** What addresses have to be a multiple of with O_DIRECT, bytes; 1 without. */
   readonly memoryAlignBytes: number;
   readonly canPunch: boolean;
-  readonly sqpoll: boolean;
   /** One 32-bit word, shared by all sidecores: not zero once the kernel has lost acknowledged writes. */
   readonly lostWrites: SharedArrayBuffer;
 }
@@ -65,7 +62,6 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
       engine: engine === 'auto' && kind.memory ? 'memory' : engine,
       memoryAlignBytes: direct ? directAlignBytes(fd, path) : 1,
       canPunch,
-      sqpoll: options.sqpoll ?? false,
       lostWrites: new SharedArrayBuffer(4),
     },
     abilities: {
