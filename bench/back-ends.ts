@@ -3,9 +3,9 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { SidecoreError } from '../src/errors.js';
 import { askDaemon } from '../src/daemon/control-server.js';
 import { controlSocketPath, type DaemonStatus } from '../src/daemon/daemon.js';
+import { SidecoreError } from '../src/errors.js';
 import { allowedCpus } from '../src/host/affinity.js';
 import { close } from '../src/host/libc.js';
 import { connectUnix } from '../src/host/unix-socket.js';
@@ -108,7 +108,10 @@ export function storageDaemon(cpu: number, disks: readonly PeerDisk[]): BackEndP
       ? `driver=file,node-name=${name},filename=${file},aio=io_uring,locking=off`
       : `driver=null-co,node-name=${name},size=1073741824,read-zeroes=off`;
     args.push('--blockdev', blockdev);
-    args.push('--export', `type=vhost-user-blk,id=e${name},node-name=${name},addr.type=unix,addr.path=${socket},writable=on,iothread=t`);
+    args.push(
+      '--export',
+      `type=vhost-user-blk,id=e${name},node-name=${name},addr.type=unix,addr.path=${socket},writable=on,iothread=t`,
+    );
   }
   return new BackEndProcess('qemu-storage-daemon', 'taskset', args);
 }

@@ -33,11 +33,21 @@ export async function countSystemCalls(daemon: OurDaemon, socket: string, patter
   if (!failed) await ended;
   load.finish();
   guest.close();
-  if (failed || !output.includes('attached')) return [row(name, 'calls', [Number.NaN], null, null, `strace: ${failed || output.trim()}`)];
+  if (failed || !output.includes('attached'))
+    return [row(name, 'calls', [Number.NaN], null, null, `strace: ${failed || output.trim()}`)];
   // The summary's last line is "100.00 SECONDS USECS CALLS [ERRORS] total"; without any call there is no summary.
   const total = /^100\.00\s+\S+\s+\S+\s+(\d+)/m.exec(output.split('\n').find((line) => line.endsWith('total')) ?? '');
   const calls = Number(total?.[1] ?? 0);
-  return [row(name, 'calls', [calls / requests], null, { sense: 'at most', value: 0 }, `${calls} calls in ${requests} requests`)];
+  return [
+    row(
+      name,
+      'calls',
+      [calls / requests],
+      null,
+      { sense: 'at most', value: 0 },
+      `${calls} calls in ${requests} requests`,
+    ),
+  ];
 }
 
 /** Counts the garbage collections of a daemon's worker threads over ten million requests. */
@@ -46,7 +56,11 @@ export async function countScavenges(node: string, runDir: string, cpu: number, 
   const daemon = new OurDaemon(node, runDir, { cores: [cpu], log: 'error', vms: { bench: { disks } } }, ['--trace-gc']);
   try {
     await daemon.ready([daemon.socket('disk')]);
-    const guest = await BlockDriver.connect({ socket: daemon.socket('disk'), depth: pattern.depth, requestBytes: pattern.requestBytes });
+    const guest = await BlockDriver.connect({
+      socket: daemon.socket('disk'),
+      depth: pattern.depth,
+      requestBytes: pattern.requestBytes,
+    });
     const load = new Load([guest], pattern);
     load.start();
     load.run(1000);
@@ -60,7 +74,16 @@ export async function countScavenges(node: string, runDir: string, cpu: number, 
     load.finish();
     guest.close();
     const note = `${requests} requests; from --trace-gc, all threads but the main one`;
-    return [row('garbage collections on the sidecore over 10 million requests', 'collections', [count], null, { sense: 'at most', value: 0 }, note)];
+    return [
+      row(
+        'garbage collections on the sidecore over 10 million requests',
+        'collections',
+        [count],
+        null,
+        { sense: 'at most', value: 0 },
+        note,
+      ),
+    ];
   } finally {
     await daemon.stop();
   }

@@ -1,12 +1,12 @@
-import { mkdtempSync, openSync, closeSync, rmSync, statfsSync, writeSync, fsyncSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SidecoreError } from '../src/errors.js';
-import { allowedCpus, pinAllThreads } from '../src/host/affinity.js';
 import type { LoadPattern } from '../src/guest/load.js';
+import { allowedCpus, pinAllThreads } from '../src/host/affinity.js';
 import { type BackEndProcess, OurDaemon, storageDaemon } from './back-ends.js';
 import { countScavenges, countSystemCalls } from './block-proofs.js';
-import { duel, type Duel, type Side, type WindowOptions, type WindowResult, window } from './duel.js';
+import { type Duel, duel, type Side, type WindowOptions, type WindowResult, window } from './duel.js';
 import { PlacementProbe } from './placement.js';
 import { type Goal, machine, median, type Report, type Row, row, versions } from './report.js';
 
@@ -32,7 +32,8 @@ const at = (sense: Goal['sense'], value: number): Goal => ({ sense, value });
 export async function benchBlock(options: BlockBenchOptions): Promise<Report> {
   const cpus = allowedCpus();
   const [clientCpu, serverCpu] = [cpus[0]!, cpus.at(-1)!];
-  if (clientCpu === serverCpu) throw new SidecoreError('CPU_UNUSABLE', 'the benchmark needs two CPUs, this process may run on one');
+  if (clientCpu === serverCpu)
+    throw new SidecoreError('CPU_UNUSABLE', 'the benchmark needs two CPUs, this process may run on one');
   pinAllThreads([clientCpu]);
   const bench = new BlockBench(options, serverCpu);
   try {
@@ -130,9 +131,21 @@ class BlockBench {
   /** One row, or a few, for each goal. */
   async #goals(): Promise<void> {
     const { random } = patterns;
-    await this.#throughput('file on tmpfs, 4 KiB random read, depth 32', 'tmpfs', 'tmpfs', random(1, 32), at('at least', 4));
+    await this.#throughput(
+      'file on tmpfs, 4 KiB random read, depth 32',
+      'tmpfs',
+      'tmpfs',
+      random(1, 32),
+      at('at least', 4),
+    );
     await this.#throughput('null, 4 KiB random read, depth 32', 'null', 'null0', random(1, 32), at('at least', 1.5));
-    await this.#throughput('memory against null-co, 4 KiB random read, depth 32', 'memory0', 'null0', random(1, 32), at('at least', 1.5));
+    await this.#throughput(
+      'memory against null-co, 4 KiB random read, depth 32',
+      'memory0',
+      'null0',
+      random(1, 32),
+      at('at least', 1.5),
+    );
     await this.#latency();
     await this.#guests(16, at('at least', 0.95));
     await this.#modes();
@@ -164,7 +177,11 @@ class BlockBench {
   }
 
   async #throughput(name: string, disk: string, peer: string, pattern: LoadPattern, goal: Goal | null): Promise<void> {
-    const { a, b } = await this.#duel(name, { sockets: [this.#sidecore.socket(disk)], pattern }, { sockets: [this.#peerSocket(peer)], pattern });
+    const { a, b } = await this.#duel(
+      name,
+      { sockets: [this.#sidecore.socket(disk)], pattern },
+      { sockets: [this.#peerSocket(peer)], pattern },
+    );
     this.#add(row(name, 'IOPS', iops(a), iops(b), goal));
   }
 
@@ -172,9 +189,30 @@ class BlockBench {
     const pattern = patterns.random(1, 1);
     const name = 'memory against null-co, 4 KiB random read, depth 1';
     const timed = { ...this.#windows, timed: true };
-    const { a, b } = await this.#duel(name, { sockets: [this.#sidecore.socket('memory0')], pattern }, { sockets: [this.#peerSocket('null0')], pattern }, timed);
-    this.#add(row(`${name}: p50`, 'ns', a.map(({ p50Ns }) => p50Ns), b.map(({ p50Ns }) => p50Ns), at('at most', 0.5)));
-    this.#add(row(`${name}: p99`, 'ns', a.map(({ p99Ns }) => p99Ns), b.map(({ p99Ns }) => p99Ns), null));
+    const { a, b } = await this.#duel(
+      name,
+      { sockets: [this.#sidecore.socket('memory0')], pattern },
+      { sockets: [this.#peerSocket('null0')], pattern },
+      timed,
+    );
+    this.#add(
+      row(
+        `${name}: p50`,
+        'ns',
+        a.map(({ p50Ns }) => p50Ns),
+        b.map(({ p50Ns }) => p50Ns),
+        at('at most', 0.5),
+      ),
+    );
+    this.#add(
+      row(
+        `${name}: p99`,
+        'ns',
+        a.map(({ p99Ns }) => p99Ns),
+        b.map(({ p99Ns }) => p99Ns),
+        null,
+      ),
+    );
   }
 
   /** Many guests against one, the same number of requests in flight in all, and the same working set in all. */
@@ -183,13 +221,39 @@ class BlockBench {
     const many: LoadPattern = { ...patterns.random(1, inFlight / count), workingSetBytes: DISK_BYTES / count };
     const sockets = Array.from({ length: count }, (_, i) => this.#sidecore.socket(`memory${i}`));
     const name = `${count} guests together against one, memory, 4 KiB random read, ${inFlight} in flight in all`;
-    const { a, b } = await this.#duel(name, { sockets, pattern: many }, { sockets: sockets.slice(0, 1), pattern: patterns.random(1, inFlight) });
+    const { a, b } = await this.#duel(
+      name,
+      { sockets, pattern: many },
+      { sockets: sockets.slice(0, 1), pattern: patterns.random(1, inFlight) },
+    );
     this.#add(row(name, 'IOPS', iops(a), iops(b), goal, 'peer: one guest of ours'));
-    if (goal !== null) this.#add(row(`${count} guests: kicks per request`, 'kicks', a.map((one) => one.kicks / one.requests), null, at('at most', 0.001)));
+    if (goal !== null)
+      this.#add(
+        row(
+          `${count} guests: kicks per request`,
+          'kicks',
+          a.map((one) => one.kicks / one.requests),
+          null,
+          at('at most', 0.001),
+        ),
+      );
     const each: LoadPattern = { ...patterns.random(1, inFlight), workingSetBytes: DISK_BYTES / count };
     const deep = `${count} guests at depth 32 each against one, memory, 4 KiB random read`;
-    const again = await this.#duel(deep, { sockets, pattern: each }, { sockets: sockets.slice(0, 1), pattern: patterns.random(1, inFlight) });
-    this.#add(row(deep, 'IOPS', iops(again.a), iops(again.b), goal, `peer: one guest of ours; buffers in flight ${count} times as large`));
+    const again = await this.#duel(
+      deep,
+      { sockets, pattern: each },
+      { sockets: sockets.slice(0, 1), pattern: patterns.random(1, inFlight) },
+    );
+    this.#add(
+      row(
+        deep,
+        'IOPS',
+        iops(again.a),
+        iops(again.b),
+        goal,
+        `peer: one guest of ours; buffers in flight ${count} times as large`,
+      ),
+    );
   }
 
   /** Sidecore against today's paravirtual I/O, four guests at depth 1. */
@@ -213,7 +277,15 @@ class BlockBench {
       const name = `4 ${kind} guests, memory, 4 KiB random read, depth 1`;
       const against = await this.#duel(`${name}: against mode baseline`, ours, baseline);
       this.#add(row(`${name}: against mode baseline`, 'IOPS', iops(against.a), iops(against.b), at('at least', 2)));
-      this.#add(row(`${name}: CPU time per request (busy share of the polling core; baseline: all its threads)`, 'ns', cpu(against.a), cpu(against.b), null));
+      this.#add(
+        row(
+          `${name}: CPU time per request (busy share of the polling core; baseline: all its threads)`,
+          'ns',
+          cpu(against.a),
+          cpu(against.b),
+          null,
+        ),
+      );
       if (this.#peer === undefined) continue;
       const peer: Side = {
         sockets: [0, 1, 2, 3].map((i) => this.#peerSocket(`null${i}`)),
@@ -278,7 +350,8 @@ async function busyNs(daemon: OurDaemon): Promise<number> {
 /** A file that is written from end to end: no holes that would read faster than data. */
 function writtenFile(path: string): string {
   const fs = statfsSync(join(path, '..'));
-  if (fs.bavail * fs.bsize < 2 * DISK_BYTES) throw new SidecoreError('IMAGE_INVALID', `no room for ${DISK_BYTES} bytes at ${path}`);
+  if (fs.bavail * fs.bsize < 2 * DISK_BYTES)
+    throw new SidecoreError('IMAGE_INVALID', `no room for ${DISK_BYTES} bytes at ${path}`);
   const fd = openSync(path, 'w');
   const chunk = Buffer.alloc(2 ** 20, 0xa5);
   for (let written = 0; written < DISK_BYTES; written += chunk.length) writeSync(fd, chunk);

@@ -64,7 +64,13 @@ export interface Duel {
 }
 
 /** Measures two sides in turn, and keeps the pairs whose windows had like placements of the two CPUs. */
-export async function duel(a: Side, b: Side, pairs: number, options: WindowOptions, probe: PlacementProbe): Promise<Duel> {
+export async function duel(
+  a: Side,
+  b: Side,
+  pairs: number,
+  options: WindowOptions,
+  probe: PlacementProbe,
+): Promise<Duel> {
   const kept: Duel = { a: [], b: [] };
   for (let attempt = 0; kept.a.length < pairs && attempt < pairs * PAIR_ATTEMPTS_MAX; attempt++) {
     const left = await window(a, options, probe);

@@ -31,7 +31,12 @@ export interface Report {
 
 export function machine(): Report['machine'] {
   const all = cpus();
-  return { cpu: all[0]?.model ?? 'unknown', cpus: all.length, kernel: release(), memory_gib: Math.round(totalmem() / 2 ** 30) };
+  return {
+    cpu: all[0]?.model ?? 'unknown',
+    cpus: all.length,
+    kernel: release(),
+    memory_gib: Math.round(totalmem() / 2 ** 30),
+  };
 }
 
 /** Versions of everything that was measured. */
@@ -98,7 +103,10 @@ const figure = (value: number | null): string => {
 
 /** One result as a line of a Markdown table. */
 export function tableLine(one: Row): string {
-  const ratio = one.ratio_median === null ? '' : `${figure(one.ratio_median)} (${figure(one.ratio_min)} to ${figure(one.ratio_max)})`;
+  const ratio =
+    one.ratio_median === null
+      ? ''
+      : `${figure(one.ratio_median)} (${figure(one.ratio_min)} to ${figure(one.ratio_max)})`;
   const holds = one.holds === null ? '' : one.holds ? 'yes' : '**no**';
   return `| ${one.name} | ${one.unit} | ${figure(one.ours)} | ${figure(one.peer)} | ${ratio} | ${one.goal ?? ''} | ${holds} | ${one.note ?? ''} |`;
 }

@@ -12,7 +12,8 @@ const events = run({ files, concurrency: 1 });
 const isLeaf = (event) => event.details?.type !== 'suite';
 events.on('test:pass', (event) => {
   if (!isLeaf(event)) return;
-  if (event.skip !== undefined) counts.skipped.push({ name: event.name, why: String(event.skip || ''), file: event.file ?? '' });
+  if (event.skip !== undefined)
+    counts.skipped.push({ name: event.name, why: String(event.skip || ''), file: event.file ?? '' });
   else counts.passed++;
 });
 events.on('test:fail', (event) => {

@@ -19,6 +19,9 @@ it('the guide to adding a back end shows this code', () => {
   const guide = readFileSync('docs/adding-a-back-end.md', 'utf8');
   for (const file of ['open.ts', 'backend.ts']) {
     const code = readFileSync(`examples/back-end/${file}`, 'utf8');
-    assert.ok(guide.includes(code.trim()), `docs/adding-a-back-end.md does not contain examples/back-end/${file} as it is`);
+    assert.ok(
+      guide.includes(code.trim()),
+      `docs/adding-a-back-end.md does not contain examples/back-end/${file} as it is`,
+    );
   }
 });

@@ -1,4 +1,4 @@
-import { RING_FEATURES } from '../virtio/features.js';
+import { assert } from '../errors.js';
 import {
   CHAIN_SEGMENTS_MAX,
   CONFIG_SPACE_BYTES_MAX,
@@ -9,7 +9,7 @@ import {
   SEGMENT_BYTES_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from '../limits.js';
-import { assert } from '../errors.js';
+import { RING_FEATURES } from '../virtio/features.js';
 import type { BackendAbilities } from './backends/backend.js';
 import { BLOCK_FEATURES, SECTOR_BYTES, SERIAL_BYTES } from './features.js';
 

@@ -260,12 +260,11 @@ export class BlockQueue {
         return this.#ranged(request, DISCARD, DISCARD_SECTORS_MAX, 0) ?? this.backend.discard(request);
       case RequestType.WRITE_ZEROES:
         return (
-          this.#ranged(request, WRITE_ZEROES, WRITE_ZEROES_SECTORS_MAX, RANGE_UNMAP) ?? this.backend.writeZeroes(request)
+          this.#ranged(request, WRITE_ZEROES, WRITE_ZEROES_SECTORS_MAX, RANGE_UNMAP) ??
+          this.backend.writeZeroes(request)
         );
       case RequestType.SECURE_ERASE:
-        return (
-          this.#ranged(request, SECURE_ERASE, SECURE_ERASE_SECTORS_MAX, 0) ?? this.backend.secureErase(request)
-        );
+        return this.#ranged(request, SECURE_ERASE, SECURE_ERASE_SECTORS_MAX, 0) ?? this.backend.secureErase(request);
       default:
         return Status.UNSUPP;
     }
@@ -283,7 +282,8 @@ export class BlockQueue {
     let at = 0;
     for (let i = request.first; i < request.end && at < SERIAL_BYTES; i++) {
       const memory = this.#memory.bytes[segments.window[i]!]!;
-      for (let j = 0; j < segments.length[i]! && at < SERIAL_BYTES; j++) memory[segments.offset[i]! + j] = serial[at++]!;
+      for (let j = 0; j < segments.length[i]! && at < SERIAL_BYTES; j++)
+        memory[segments.offset[i]! + j] = serial[at++]!;
     }
     return Status.OK;
   }

@@ -1,8 +1,8 @@
-import { Chain } from '../virtio/chain.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { RANGES_MAX } from '../limits.js';
-import type { BlockQueue } from './queue.js';
+import { Chain } from '../virtio/chain.js';
 import { Status } from './features.js';
+import type { BlockQueue } from './queue.js';
 
 /**
  * One block request, from the ring to its completion. Pooled: taken when a chain is popped, given back when its status is

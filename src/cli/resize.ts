@@ -22,5 +22,8 @@ export const resizeCommand = new Command('resize')
       { disk, sizeBytes },
     );
     if (options.json) process.stdout.write(`${JSON.stringify(answer)}\n`);
-    else process.stdout.write(`${disk} has ${answer.sizeBytes} bytes now${answer.guestTold ? '' : '; no front end was told'}\n`);
+    else
+      process.stdout.write(
+        `${disk} has ${answer.sizeBytes} bytes now${answer.guestTold ? '' : '; no front end was told'}\n`,
+      );
   });

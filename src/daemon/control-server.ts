@@ -28,7 +28,8 @@ export class ControlServer {
       let body: unknown;
       try {
         if (incoming.method === 'GET' && incoming.url === '/status') body = await handlers.status();
-        else if (incoming.method === 'POST' && incoming.url === '/resize') body = await handlers.resize(resizeBody.parse(await json(incoming)));
+        else if (incoming.method === 'POST' && incoming.url === '/resize')
+          body = await handlers.resize(resizeBody.parse(await json(incoming)));
         else status = 404;
       } catch (error) {
         status = 400;
@@ -53,7 +54,11 @@ export class ControlServer {
     try {
       await new Promise<void>((resolve, reject) => this.#server.once('error', reject).listen(this.#path, resolve));
     } catch (error) {
-      throw new SidecoreError('SOCKET_PERMISSION', `cannot listen on ${this.#path}: ${(error as NodeJS.ErrnoException).code}`, 'Set `run_dir:` to a folder of your own.');
+      throw new SidecoreError(
+        'SOCKET_PERMISSION',
+        `cannot listen on ${this.#path}: ${(error as NodeJS.ErrnoException).code}`,
+        'Set `run_dir:` to a folder of your own.',
+      );
     } finally {
       process.umask(umask);
     }
@@ -79,12 +84,17 @@ function isListening(path: string): Promise<boolean> {
 /** Asks a running daemon. Throws its error, or `DAEMON_UNREACHABLE`. */
 export async function askDaemon<T>(path: string, method: 'GET' | 'POST', url: string, body?: unknown): Promise<T> {
   const response = await new Promise<{ status: number; body: unknown }>((resolve, reject) => {
-    const outgoing = request({ socketPath: path, method, path: url, headers: { 'content-type': 'application/json' } }, (incoming) => {
-      json(incoming).then((parsed) => resolve({ status: incoming.statusCode ?? 500, body: parsed }), reject);
-    });
+    const outgoing = request(
+      { socketPath: path, method, path: url, headers: { 'content-type': 'application/json' } },
+      (incoming) => {
+        json(incoming).then((parsed) => resolve({ status: incoming.statusCode ?? 500, body: parsed }), reject);
+      },
+    );
     outgoing.once('error', (error: NodeJS.ErrnoException) => {
       const denied = error.code === 'EACCES' || error.code === 'EPERM';
-      const remedy = denied ? 'Run this as the user that runs the daemon.' : 'Is it running, and with this run directory? (--run-dir)';
+      const remedy = denied
+        ? 'Run this as the user that runs the daemon.'
+        : 'Is it running, and with this run directory? (--run-dir)';
       reject(new SidecoreError('DAEMON_UNREACHABLE', `cannot reach a daemon at ${path}: ${error.code}`, remedy));
     });
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));

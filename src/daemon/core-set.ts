@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { QueuePosition, QueueServer, QueueSpec } from '../block/queue-spec.js';
-import { Epoll, EPOLLIN } from '../host/epoll.js';
+import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
 import { WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
 import { Core, type CoreListener } from './core.js';
@@ -46,7 +46,8 @@ export class CoreSet {
     const epoll = new Epoll(1);
     epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
     const common = { helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };
-    const places = mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
+    const places =
+      mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     this.cores = places.map((cpus, index) => new Core({ ...common, index, cpus }, listener));
     this.#devices = places.map(() => 0);
     const setup: WatcherSetup = {

@@ -34,7 +34,9 @@ export class Daemon {
       await daemon.stop();
       throw error;
     }
-    log.info(`sidecore ${version} serves ${daemon.#disks.length} disks, mode ${config.mode}, CPU ${config.cores.join(', ')}`);
+    log.info(
+      `sidecore ${version} serves ${daemon.#disks.length} disks, mode ${config.mode}, CPU ${config.cores.join(', ')}`,
+    );
     return daemon;
   }
 
@@ -104,14 +106,21 @@ export class Daemon {
 
   async #resize(label: string, sizeBytes: number | undefined) {
     const disk = this.#disks.find((candidate) => candidate.label === label);
-    if (disk === undefined) throw unknownDisk(label, this.#disks.map((other) => other.label));
+    if (disk === undefined)
+      throw unknownDisk(
+        label,
+        this.#disks.map((other) => other.label),
+      );
     return disk.resize(sizeBytes);
   }
 
   #coreStalled(core: Core): void {
     const serving = this.#disks.map((disk) => disk.label).join(', ');
     const where = `thread ${core.state.threadId}, CPU ${core.options.cpus.join(', ')}`;
-    this.#log.error({ code: 'CORE_STALLED' }, `sidecore ${core.options.index} (${where}) makes no progress; disks: ${serving} [CORE_STALLED]`);
+    this.#log.error(
+      { code: 'CORE_STALLED' },
+      `sidecore ${core.options.index} (${where}) makes no progress; disks: ${serving} [CORE_STALLED]`,
+    );
   }
 
   #coreDied(core: Core, reason: string): void {
@@ -166,6 +175,9 @@ function lookUp(database: 'passwd' | 'group', name: string | number | undefined)
     return Number(execFileSync('getent', [database, name], { encoding: 'utf8' }).split(':')[2]);
   } catch {
     const key = database === 'passwd' ? 'owner' : 'group';
-    throw new SidecoreError('CONFIG_INVALID', `socket.${key}: there is no ${key === 'owner' ? 'user' : 'group'} ${name} on this machine`);
+    throw new SidecoreError(
+      'CONFIG_INVALID',
+      `socket.${key}: there is no ${key === 'owner' ? 'user' : 'group'} ${name} on this machine`,
+    );
   }
 }

@@ -5,9 +5,9 @@ import { BlockDevice } from '../block/device.js';
 import { faultCode } from '../block/faults.js';
 import { SidecoreError } from '../errors.js';
 import { eventCount } from '../host/eventfd.js';
-import { QueueCounter, type QueueCounterName, QueuePhase } from '../virtio/queue-state.js';
 import { Endpoint } from '../vhost-user/endpoint.js';
 import type { Vring } from '../vhost-user/vring.js';
+import { QueueCounter, type QueueCounterName, QueuePhase } from '../virtio/queue-state.js';
 import type { DiskConfig } from './config.js';
 import type { CoreSet } from './core-set.js';
 import { FaultLog } from './fault-log.js';
@@ -41,7 +41,9 @@ export class ServedDisk {
     this.#config = config;
     this.#log = options.log.child({ disk: this.label });
     this.#faults = new FaultLog(this.#log);
-    this.#opened = openDisk(config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend);
+    this.#opened = openDisk(
+      config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
+    );
     const readOnly = config.read_only || this.#opened.abilities.readOnly;
     this.#device = new BlockDevice({
       abilities: this.#opened.abilities,

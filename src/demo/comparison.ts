@@ -75,7 +75,10 @@ export interface Setting {
 }
 
 /** What was compared, and how, in sentences. */
-export function whatWasCompared({ guests, depth, seconds, coreCpu, loadCpu }: Setting, runs: readonly RunResult[]): string[] {
+export function whatWasCompared(
+  { guests, depth, seconds, coreCpu, loadCpu }: Setting,
+  runs: readonly RunResult[],
+): string[] {
   const checked = runs.reduce((sum, run) => sum + run.all.checked, 0);
   const reads = percent(LOAD.readShare);
   return [
@@ -96,7 +99,8 @@ export function caveats({ coreCpu, loadCpu }: Setting, runs: readonly RunResult[
   }
   const others = runs.flatMap((run) => run.others ?? []);
   if (others.every(({ load, core }) => Math.max(load, core) <= OTHERS_SHARE_MAX)) return [];
-  const shares = (pick: (share: { load: number; core: number }) => number) => others.map((share) => percent(pick(share))).join(', ');
+  const shares = (pick: (share: { load: number; core: number }) => number) =>
+    others.map((share) => percent(pick(share))).join(', ');
   return [
     `This machine was busy. Other programs had of CPU ${loadCpu}, run by run: ${shares(({ load }) => load)}; of CPU ${coreCpu}: ${shares(({ core }) => core)}. The figures are lower for it, and the comparison is not fair where the shares differ.`,
   ];

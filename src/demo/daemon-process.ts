@@ -49,7 +49,9 @@ export class DaemonProcess {
     closeSync(log);
     this.#killing = new OnExit(() => this.#child.kill('SIGKILL'));
     this.#ended = new Promise((_, reject) => {
-      this.#child.once('error', (error) => reject(new SidecoreError('DAEMON_UNREACHABLE', `cannot start the daemon: ${error.message}`)));
+      this.#child.once('error', (error) =>
+        reject(new SidecoreError('DAEMON_UNREACHABLE', `cannot start the daemon: ${error.message}`)),
+      );
       this.#child.once('exit', (code, signal) => {
         if (!this.#stopping) reject(this.#endedEarly(`ended with ${signal ?? `status ${code}`}`));
       });
@@ -103,9 +105,16 @@ export class DaemonProcess {
     const said = lines.findLastIndex((line) => line.startsWith('sidecore: '));
     if (said >= 0) {
       const [, text = '', code] = /^sidecore: (.*?)(?: \[([A-Z_]+)\])?$/.exec(lines[said]!) ?? [];
-      const remedy = lines.slice(said + 1).join('\n').trim();
+      const remedy = lines
+        .slice(said + 1)
+        .join('\n')
+        .trim();
       return new SidecoreError((code as SidecoreError['code']) ?? 'DAEMON_UNREACHABLE', `the daemon: ${text}`, remedy);
     }
-    return new SidecoreError('DAEMON_UNREACHABLE', `the daemon ${how}`, `Its log ends with:\n${lines.slice(-LOG_LINES_MAX).join('\n')}`);
+    return new SidecoreError(
+      'DAEMON_UNREACHABLE',
+      `the daemon ${how}`,
+      `Its log ends with:\n${lines.slice(-LOG_LINES_MAX).join('\n')}`,
+    );
   }
 }

@@ -1,7 +1,7 @@
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { SidecoreError } from '../errors.js';
 import { table } from '../cli/table.js';
+import { SidecoreError } from '../errors.js';
 import { caveats, MEASURES, measureText, ratios, type Setting, verdicts, whatWasCompared } from './comparison.js';
 import { describeMachine } from './machine.js';
 import { percent } from './numbers.js';
@@ -16,7 +16,9 @@ import { paragraph, type Show, SilentShow, showFor } from './show.js';
 export async function runDemo(options: DemoOptions, signal: AbortSignal): Promise<number> {
   const placement = new Placement(options.cpu);
   const scratch = new Scratch(options.scratch, options.keep);
-  const show = options.json ? new SilentShow() : showFor(process.stdout, { coreCpu: placement.coreCpu, seconds: options.seconds });
+  const show = options.json
+    ? new SilentShow()
+    : showFor(process.stdout, { coreCpu: placement.coreCpu, seconds: options.seconds });
   try {
     return await new Demo(options, placement, scratch, show).run(signal);
   } finally {
@@ -77,7 +79,8 @@ class Demo {
     const load = `${LOAD.requestBytes / 1024} KiB requests, ${percent(LOAD.readShare)} reads, ${depth} in flight each`;
     const text = `${guests} guests with a disk each, served over vhost-user by a daemon that has CPU ${coreCpu}; the guests' load runs on CPU ${loadCpu}: ${load}, every read verified. The same three times, ${seconds} s each: with a sidecore, with a sidecore and guests that sleep, and with a thread per disk.`;
     this.#show.say(...paragraph(this.#show, text), '');
-    if (this.#placement.shared) this.#show.say(...caveats(this.#setting, []).flatMap((one) => paragraph(this.#show, one)), '');
+    if (this.#placement.shared)
+      this.#show.say(...caveats(this.#setting, []).flatMap((one) => paragraph(this.#show, one)), '');
   }
 
   #conclude(): void {
@@ -99,7 +102,11 @@ class Demo {
     const plans = this.#results.map(({ plan }) => plan);
     const columns = [{ head: '' }, ...plans.map(({ host }) => ({ head: host, right: true }))];
     const rows = MEASURES.map((measure) => [measure.label, ...this.#results.map((run) => measureText(measure, run))]);
-    const [host, guest, ...lines] = table(columns, [['', ...plans.map(({ guest }) => guest)], ...rows], this.#show.width)
+    const [host, guest, ...lines] = table(
+      columns,
+      [['', ...plans.map(({ guest }) => guest)], ...rows],
+      this.#show.width,
+    )
       .trimEnd()
       .split('\n');
     const { style } = this.#show;
@@ -123,7 +130,11 @@ class Demo {
       writeFileSync(path, page);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      throw new SidecoreError('SYSTEM_CALL_FAILED', `cannot write the report ${path}: ${code}`, 'Name another file with --report.');
+      throw new SidecoreError(
+        'SYSTEM_CALL_FAILED',
+        `cannot write the report ${path}: ${code}`,
+        'Name another file with --report.',
+      );
     }
     return path;
   }
@@ -153,7 +164,9 @@ class Demo {
       setting: this.#setting,
       load: LOAD,
       runs,
-      against_baseline: Object.fromEntries(this.#results.slice(0, -1).map((run) => [run.plan.key, ratios(run, baseline)])),
+      against_baseline: Object.fromEntries(
+        this.#results.slice(0, -1).map((run) => [run.plan.key, ratios(run, baseline)]),
+      ),
       report,
     };
     process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);

@@ -33,7 +33,9 @@ function cells(figures: Figures): string[] {
     perRequest(kicks_per_request),
     perRequest(calls_per_request),
   ];
-  return texts.map((text, index) => (COLUMNS[index]!.right ? text.padStart(CELL_WIDTHS[index]!) : text.padEnd(CELL_WIDTHS[index]!)));
+  return texts.map((text, index) =>
+    COLUMNS[index]!.right ? text.padStart(CELL_WIDTHS[index]!) : text.padEnd(CELL_WIDTHS[index]!),
+  );
 }
 
 /** Where and in what the table is shown. */
@@ -47,7 +49,9 @@ export interface View {
 /** A line for each guest and one for all, under their heads. */
 export function guestTable({ guests, all }: RunFigures, { width, height, style }: View): string[] {
   const shown = guests.length > height ? guests.slice(0, Math.max(1, height - 1)) : guests;
-  const [head, ...lines] = table(COLUMNS, [...shown, all].map(cells), width).trimEnd().split('\n');
+  const [head, ...lines] = table(COLUMNS, [...shown, all].map(cells), width)
+    .trimEnd()
+    .split('\n');
   const last = lines.pop()!;
   const more = shown.length < guests.length ? [style.dim(`… and ${guests.length - shown.length} more guests`)] : [];
   return [style.dim(head!), ...lines, ...more, style.bold(last)];

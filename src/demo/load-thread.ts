@@ -22,7 +22,12 @@ export type LoadMessage =
   | { readonly event: 'measuring'; readonly errors: number; readonly mismatches: number }
   | { readonly event: 'measured'; readonly seconds: number }
   | { readonly event: 'finished'; readonly complete: boolean }
-  | { readonly event: 'failed'; readonly code: SidecoreError['code']; readonly message: string; readonly remedy: string };
+  | {
+      readonly event: 'failed';
+      readonly code: SidecoreError['code'];
+      readonly message: string;
+      readonly remedy: string;
+    };
 
 const tell = (message: LoadMessage): void => parentPort!.postMessage(message);
 
@@ -45,6 +50,7 @@ async function main({ cpu, sockets, pattern, sleeping, warmUpMs, measureMs, coun
 }
 
 main(workerData as LoadSetup).catch((error: unknown) => {
-  const { code, message, remedy } = error instanceof SidecoreError ? error : new SidecoreError('SYSTEM_CALL_FAILED', String(error));
+  const { code, message, remedy } =
+    error instanceof SidecoreError ? error : new SidecoreError('SYSTEM_CALL_FAILED', String(error));
   tell({ event: 'failed', code, message, remedy });
 });

@@ -1,5 +1,14 @@
 import { type Bar, barChart, type Chart, escapeXml } from './chart.js';
-import { caveats, comparative, MEASURES, measureText, ratios, type Setting, verdicts, whatWasCompared } from './comparison.js';
+import {
+  caveats,
+  comparative,
+  MEASURES,
+  measureText,
+  ratios,
+  type Setting,
+  verdicts,
+  whatWasCompared,
+} from './comparison.js';
 import type { Figures } from './figures.js';
 import type { Machine } from './machine.js';
 import { micros, percent, perRequest, times, whole } from './numbers.js';
@@ -20,7 +29,8 @@ export interface ReportContent {
 }
 
 const html = escapeXml;
-const paragraphs = (texts: readonly string[], kind = ''): string => texts.map((text) => `<p${kind}>${html(text)}</p>`).join('\n');
+const paragraphs = (texts: readonly string[], kind = ''): string =>
+  texts.map((text) => `<p${kind}>${html(text)}</p>`).join('\n');
 
 /** The report: one page that needs nothing but itself. */
 export function renderReport(content: ReportContent): string {
@@ -51,7 +61,9 @@ ${paragraphs(whatWasCompared(setting, runs))}
 ${comparisonTable(runs)}
 ${runs.map(runTable).join('\n')}
 <h2>Machine and configuration</h2>
-<div class="card"><dl>${facts(content).map(([name, value]) => `<dt>${html(name)}</dt><dd>${html(value)}</dd>`).join('\n')}</dl></div>
+<div class="card"><dl>${facts(content)
+    .map(([name, value]) => `<dt>${html(name)}</dt><dd>${html(value)}</dd>`)
+    .join('\n')}</dl></div>
 <div class="card"><pre>${html(configuration.trim())}</pre></div>
 <p class="quiet">Again: <code>${html(command)}</code></p>
 </main></body>
@@ -74,7 +86,10 @@ function tiles(runs: readonly RunResult[]): string {
   const kicks = (one: RunResult) => perRequest(one.all.kicks_per_request);
   const texts = [
     [`${times(iops)}×`, `the IOPS: ${whole(run.all.iops)} instead of ${whole(baseline.all.iops)}`],
-    [`${micros(run.all.p50_us)} µs`, `median latency, instead of ${micros(baseline.all.p50_us)} µs: ${comparative(p50)}`],
+    [
+      `${micros(run.all.p50_us)} µs`,
+      `median latency, instead of ${micros(baseline.all.p50_us)} µs: ${comparative(p50)}`,
+    ],
     [kicks(run), `kicks for each request, instead of ${kicks(baseline)}`],
   ];
   return `<div class="tiles">${texts.map(([number, text]) => `<div class="tile"><b>${html(number!)}</b><span>${html(text!)}</span></div>`).join('\n')}</div>`;
@@ -98,19 +113,32 @@ function charts(runs: readonly RunResult[]): Chart[] {
     {
       title: 'Throughput (longer is better)',
       unit: 'thousand requests a second',
-      bars: plain(({ all }) => all.iops / 1000, ({ all }) => whole(all.iops / 1000)),
+      bars: plain(
+        ({ all }) => all.iops / 1000,
+        ({ all }) => whole(all.iops / 1000),
+      ),
     },
     {
       title: 'Median latency (shorter is better)',
       unit: 'microseconds',
-      bars: plain(({ all }) => all.p50_us, ({ all }) => micros(all.p50_us)),
+      bars: plain(
+        ({ all }) => all.p50_us,
+        ({ all }) => micros(all.p50_us),
+      ),
     },
     {
       title: '99th percentile of latency (shorter is better)',
       unit: 'microseconds',
-      bars: plain(({ all }) => all.p99_us, ({ all }) => micros(all.p99_us)),
+      bars: plain(
+        ({ all }) => all.p99_us,
+        ({ all }) => micros(all.p99_us),
+      ),
     },
-    { title: 'Notifications (shorter is better)', unit: 'kicks (dark) and calls (light) for 1,000 requests', bars: notices },
+    {
+      title: 'Notifications (shorter is better)',
+      unit: 'kicks (dark) and calls (light) for 1,000 requests',
+      bars: notices,
+    },
   ];
 }
 
@@ -123,7 +151,17 @@ function comparisonTable(runs: readonly RunResult[]): string {
   return `<div class="card"><table><caption>All guests together</caption><thead><tr><th></th>${heads}</tr></thead><tbody>${rows.join('\n')}</tbody></table></div>`;
 }
 
-const RUN_HEADS = ['guest', 'IOPS', 'MB/s', 'p50, µs', 'p99, µs', 'p99.9, µs', 'kicks per request', 'calls per request', 'reads checked'];
+const RUN_HEADS = [
+  'guest',
+  'IOPS',
+  'MB/s',
+  'p50, µs',
+  'p99, µs',
+  'p99.9, µs',
+  'kicks per request',
+  'calls per request',
+  'reads checked',
+];
 
 function runTable({ plan, guests, all, seconds, work_share }: RunResult): string {
   const row = (figures: Figures): string => {
@@ -154,6 +192,9 @@ function facts({ date, machine, setting }: ReportContent): [string, string][] {
     ['Kernel', `Linux ${machine.kernel}`],
     ['Versions', `sidecore ${machine.sidecore}, Node ${machine.node}`],
     ['Back end', `CPU ${setting.coreCpu}; images on ${machine.file_system}, buffered, in the page cache`],
-    ['Guests', `${setting.guests}, on CPU ${setting.loadCpu}; ${setting.depth} requests in flight each; ${setting.seconds} s a run`],
+    [
+      'Guests',
+      `${setting.guests}, on CPU ${setting.loadCpu}; ${setting.depth} requests in flight each; ${setting.seconds} s a run`,
+    ],
   ];
 }

@@ -63,7 +63,7 @@ export interface RunOptions {
 export async function runLoad(plan: RunPlan, options: RunOptions): Promise<RunResult> {
   const { scratch, placement, vms, signal } = options;
   scratch.writeImages(vms, LOAD.diskBytes);
-  scratch.configure(vms, plan.mode, placement.coreCpu);
+  scratch.configure(vms, { mode: plan.mode, cpu: placement.coreCpu, engine: LOAD.engine });
   const daemon = await DaemonProcess.start(scratch, placement, signal);
   try {
     const guests = new Guests({
@@ -139,9 +139,15 @@ class Run {
     const { complete } = await this.#orEnd(this.#guests.said('finished'));
     const counts = this.#guests.counts();
     const last = await this.#daemon.status();
-    const figures = this.#figures(counts, seconds, this.#statuses[0]!, this.#statuses.length > 1 ? this.#statuses.at(-1)! : last);
+    const figures = this.#figures(
+      counts,
+      seconds,
+      this.#statuses[0]!,
+      this.#statuses.length > 1 ? this.#statuses.at(-1)! : last,
+    );
     const problems = problemsOf(figures.guests, last);
-    if (errors + mismatches > 0) problems.push(`while warming up, ${errors} requests failed and ${mismatches} reads were wrong`);
+    if (errors + mismatches > 0)
+      problems.push(`while warming up, ${errors} requests failed and ${mismatches} reads were wrong`);
     if (!complete) problems.push('requests are in flight that never complete');
     if (figures.all.requests === 0) problems.push('not one request was completed');
     return {

@@ -1,7 +1,17 @@
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { SidecoreError } from '../errors.js';
 import { controlSocketPath } from '../daemon/daemon.js';
+import { SidecoreError } from '../errors.js';
 import { OnExit } from './interruption.js';
 
 /** Space that has to be left over, bytes: for the log, the configuration, and others. */
@@ -30,7 +40,11 @@ export class Scratch {
     this.#removal = keep ? undefined : new OnExit(() => rmSync(this.path, { recursive: true, force: true }));
     if (Buffer.byteLength(this.socket(`guest${'9'.repeat(2)}`)) > SOCKET_PATH_BYTES_MAX) {
       this.remove();
-      throw new SidecoreError('SOCKET_INVALID', `${parent} is too long a path for sockets`, 'Name a shorter one with --scratch.');
+      throw new SidecoreError(
+        'SOCKET_INVALID',
+        `${parent} is too long a path for sockets`,
+        'Name a shorter one with --scratch.',
+      );
     }
   }
 
@@ -60,8 +74,9 @@ export class Scratch {
   }
 
   /** Writes the configuration of a daemon that serves each VM its image. */
-  configure(vms: readonly string[], mode: string, cpu: number): void {
-    const disks = (vm: string) => [`  ${vm}:`, '    disks:', '      disk0:', `        backend: { type: file, path: ${vm}.img }`];
+  configure(vms: readonly string[], { mode, cpu, engine }: { mode: string; cpu: number; engine: string }): void {
+    const disk = (vm: string) => `        backend: { type: file, path: ${vm}.img, engine: ${engine} }`;
+    const disks = (vm: string) => [`  ${vm}:`, '    disks:', '      disk0:', disk(vm)];
     const lines = ['run_dir: run', `mode: ${mode}`, `cores: [${cpu}]`, 'vms:', ...vms.flatMap(disks)];
     writeFileSync(this.configuration, `${lines.join('\n')}\n`);
   }
@@ -99,7 +114,11 @@ export class Scratch {
 function noSpaceOr(error: unknown, path: string): SidecoreError {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOSPC' || code === 'EDQUOT') return noSpace(path);
-  return new SidecoreError('SYSTEM_CALL_FAILED', `cannot write in ${path}: ${code}`, 'Name another folder with --scratch.');
+  return new SidecoreError(
+    'SYSTEM_CALL_FAILED',
+    `cannot write in ${path}: ${code}`,
+    'Name another folder with --scratch.',
+  );
 }
 
 function noSpace(path: string, needed?: number): SidecoreError {

@@ -27,7 +27,9 @@ export interface ShowOptions {
 
 /** The show that suits where the output goes. */
 export function showFor(stream: NodeJS.WriteStream, options: ShowOptions): Show {
-  return stream.isTTY && process.env['TERM'] !== 'dumb' ? new TerminalShow(stream, options) : new LineShow(stream, options);
+  return stream.isTTY && process.env['TERM'] !== 'dumb'
+    ? new TerminalShow(stream, options)
+    : new LineShow(stream, options);
 }
 
 /** Width of text where the output is no terminal, characters. */
@@ -101,7 +103,10 @@ class TerminalShow implements Show {
   }
 
   #body(figures: RunFigures, plan: RunPlan): string[] {
-    return [...guestTable(figures, this.#view), workLine(figures.work_share, this.#options.coreCpu, plan.mode === 'baseline', this)];
+    return [
+      ...guestTable(figures, this.#view),
+      workLine(figures.work_share, this.#options.coreCpu, plan.mode === 'baseline', this),
+    ];
   }
 
   #draw(plan: RunPlan, clock: string, lines: readonly string[]): void {
@@ -136,7 +141,9 @@ class LineShow implements Show {
     const second = Math.floor(elapsedSeconds);
     if (second <= this.#saidSecond) return;
     this.#saidSecond = second;
-    this.say(`${String(second).padStart(4)} s  ${figuresLine(all)}, ${work_share === null ? '-' : percent(work_share)} work`);
+    this.say(
+      `${String(second).padStart(4)} s  ${figuresLine(all)}, ${work_share === null ? '-' : percent(work_share)} work`,
+    );
   }
 
   runEnds(result: RunResult): void {

@@ -9,7 +9,13 @@ export interface Style {
 
 const around = (code: number) => (text: string) => `\x1b[${code}m${text}\x1b[0m`;
 
-export const COLOURED: Style = { bold: around(1), dim: around(2), good: around(32), bad: around(31), accent: around(36) };
+export const COLOURED: Style = {
+  bold: around(1),
+  dim: around(2),
+  good: around(32),
+  bad: around(31),
+  accent: around(36),
+};
 
 const same = (text: string): string => text;
 export const PLAIN: Style = { bold: same, dim: same, good: same, bad: same, accent: same };

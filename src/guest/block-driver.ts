@@ -1,5 +1,5 @@
-import { BLOCK_FEATURES, RequestType, SECTOR_BYTES } from '../block/features.js';
 import { ConfigOffset } from '../block/device.js';
+import { BLOCK_FEATURES, RequestType, SECTOR_BYTES } from '../block/features.js';
 import { createEventFd, signal } from '../host/eventfd.js';
 import { close } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
@@ -163,7 +163,8 @@ export class BlockDriver {
     const ram = new GuestRam(queueCount * perQueue + 2 ** 20);
     const queues = Array.from(
       { length: queueCount },
-      () => new BlockDriverQueue(ram, depth, requestBytes, has(RING_FEATURES.INDIRECT_DESC), has(RING_FEATURES.EVENT_IDX)),
+      () =>
+        new BlockDriverQueue(ram, depth, requestBytes, has(RING_FEATURES.INDIRECT_DESC), has(RING_FEATURES.EVENT_IDX)),
     );
     const user = ram.userAddress;
     await frontEnd.shareMemory(

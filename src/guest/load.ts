@@ -1,6 +1,6 @@
 import { RequestType, SECTOR_BYTES, Status } from '../block/features.js';
 import { nowNs } from '../host/clock.js';
-import { Epoll, EPOLLET, EPOLLIN } from '../host/epoll.js';
+import { EPOLLET, EPOLLIN, Epoll } from '../host/epoll.js';
 import type { BlockDriver, BlockDriverQueue } from './block-driver.js';
 import { Histogram } from './histogram.js';
 import { LoadCounters } from './load-counters.js';

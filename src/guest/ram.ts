@@ -1,5 +1,5 @@
 import { close } from '../host/libc.js';
-import { createSealedMemory, mapFile, type MemoryMap, PAGE_BYTES, unmap, viewMemory } from '../host/memory-map.js';
+import { createSealedMemory, type MemoryMap, mapFile, PAGE_BYTES, unmap, viewMemory } from '../host/memory-map.js';
 
 /**
  * The memory of a built-in guest: one shared, sealed file, handed out from the bottom. Guest physical addresses start at
@@ -34,7 +34,8 @@ export class GuestRam {
   /** Takes `byteLength` bytes; returns their guest physical address. Throws when the memory is used up. */
   allocate(byteLength: number, alignment = 64): number {
     const address = Math.ceil(this.#next / alignment) * alignment;
-    if (address + byteLength > this.byteLength) throw new RangeError(`guest memory is used up: ${this.byteLength} bytes`);
+    if (address + byteLength > this.byteLength)
+      throw new RangeError(`guest memory is used up: ${this.byteLength} bytes`);
     this.#next = address + byteLength;
     return address;
   }

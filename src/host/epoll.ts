@@ -1,4 +1,4 @@
-import { check, declare, errno, Errno } from './libc.js';
+import { check, declare, Errno, errno } from './libc.js';
 
 const epollCreate = declare('int epoll_create1(int flags)');
 const epollCtl = declare('int epoll_ctl(int epfd, int op, int fd, void *event)');
@@ -80,4 +80,3 @@ export class Epoll {
     return epollCtl(this.fd, op, fd, this.#one);
   }
 }
-

@@ -1,6 +1,6 @@
 import koffi from 'koffi';
-import { check, declare, errno, errorText } from './libc.js';
 import { SidecoreError } from '../errors.js';
+import { check, declare, errno, errorText } from './libc.js';
 
 const mmapCall = declare('intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)');
 const munmapCall = declare('int munmap(intptr_t address, size_t length)');

@@ -1,4 +1,4 @@
-import { Epoll, EPOLLIN, EPOLLONESHOT } from './epoll.js';
+import { EPOLLIN, EPOLLONESHOT, Epoll } from './epoll.js';
 import { createEventFd, drain, signal } from './eventfd.js';
 
 interface Waiter {

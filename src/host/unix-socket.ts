@@ -1,5 +1,5 @@
-import { MESSAGE_FDS_MAX } from '../limits.js';
 import { SidecoreError } from '../errors.js';
+import { MESSAGE_FDS_MAX } from '../limits.js';
 import { check, close, declare, Errno, errno, errorText } from './libc.js';
 import { mapAnonymous, PAGE_BYTES, viewMemory } from './memory-map.js';
 

@@ -1,4 +1,4 @@
-import { Epoll, EPOLLET, EPOLLIN, EPOLLONESHOT } from '../host/epoll.js';
+import { EPOLLET, EPOLLIN, EPOLLONESHOT, Epoll } from '../host/epoll.js';
 import { drain } from '../host/eventfd.js';
 import { CORE_QUEUES_MAX } from '../limits.js';
 

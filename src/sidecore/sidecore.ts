@@ -1,6 +1,6 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { createBackend } from '../block/backends/index.js';
 import type { BackendHost } from '../block/backends/backend.js';
+import { createBackend } from '../block/backends/index.js';
 import { BlockDeviceState } from '../block/device.js';
 import { BlockQueue, type QueueHost } from '../block/queue.js';
 import type { QueueSpec } from '../block/queue-spec.js';

@@ -32,7 +32,10 @@ export class Connection {
       if (header === undefined) return undefined;
       const size = header.readUInt32LE(8);
       if (size > MESSAGE_PAYLOAD_BYTES_MAX) {
-        throw new SidecoreError('MESSAGE_INVALID', `message says ${size} bytes, at most ${MESSAGE_PAYLOAD_BYTES_MAX} are read`);
+        throw new SidecoreError(
+          'MESSAGE_INVALID',
+          `message says ${size} bytes, at most ${MESSAGE_PAYLOAD_BYTES_MAX} are read`,
+        );
       }
       const payload = size === 0 ? Buffer.alloc(0) : await this.#read(size, fds);
       if (payload === undefined) throw new SidecoreError('MESSAGE_TRUNCATED', 'the connection ended inside a message');

@@ -137,7 +137,11 @@ function requireFreePath(path: string): void {
   const file = lstatSync(path, { throwIfNoEntry: false });
   if (file === undefined) return;
   if (!file.isSocket()) {
-    throw new SidecoreError('SOCKET_INVALID', `${path} exists and is no socket`, 'Choose another path, or remove the file.');
+    throw new SidecoreError(
+      'SOCKET_INVALID',
+      `${path} exists and is no socket`,
+      'Choose another path, or remove the file.',
+    );
   }
   const fd = connectUnix(path);
   if (fd < 0) return;

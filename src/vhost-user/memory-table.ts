@@ -39,7 +39,10 @@ export class MemoryTable {
   /** Replaces the whole table. */
   set(regions: readonly RegionMessage[], fds: readonly number[]): void {
     if (regions.length !== fds.length) {
-      throw new SidecoreError('MESSAGE_FDS', `memory table of ${regions.length} regions came with ${fds.length} descriptors`);
+      throw new SidecoreError(
+        'MESSAGE_FDS',
+        `memory table of ${regions.length} regions came with ${fds.length} descriptors`,
+      );
     }
     const fresh: Entry[] = [];
     try {
@@ -66,7 +69,8 @@ export class MemoryTable {
       BigInt(entry.region.userAddress) === userAddress &&
       BigInt(entry.region.size) === size;
     const entry = this.#entries.find(same);
-    if (entry === undefined) throw new SidecoreError('MEMORY_TABLE_INVALID', 'the region to remove is not in the table');
+    if (entry === undefined)
+      throw new SidecoreError('MEMORY_TABLE_INVALID', 'the region to remove is not in the table');
     this.#replace(this.#entries.filter((other) => other !== entry));
     unmap(entry.map);
   }
@@ -94,14 +98,16 @@ export class MemoryTable {
     const total = others.reduce((sum, entry) => sum + entry.region.size, region.size);
     if (total > MEMORY_BYTES_MAX) throw invalid(`more than ${MEMORY_BYTES_MAX} bytes of guest memory in all`);
     for (const { region: other } of others) {
-      if (overlap(region.guestAddress, other.guestAddress, region.size, other.size)) throw invalid('it overlaps another');
+      if (overlap(region.guestAddress, other.guestAddress, region.size, other.size))
+        throw invalid('it overlaps another');
     }
 
     // Sealed before it is measured: in between it could be cut short.
     const sealed = sealAgainstShrinking(fd);
     const file = fstatSync(fd);
     const offset = Number(mmapOffset);
-    if (file.size < offset + region.size) throw invalid(`its file has ${file.size} bytes, ${offset + region.size} are needed`);
+    if (file.size < offset + region.size)
+      throw invalid(`its file has ${file.size} bytes, ${offset + region.size} are needed`);
     if (!sealed && !this.#allowUnsealed) {
       throw new SidecoreError(
         'MEMORY_UNSEALED',

@@ -81,7 +81,9 @@ export function messageRow(name: MessageName): MessageRow {
   return MESSAGES[name];
 }
 
-const NAMES = new Map<number, MessageName>(Object.entries(MESSAGES).map(([name, row]) => [row.id, name as MessageName]));
+const NAMES = new Map<number, MessageName>(
+  Object.entries(MESSAGES).map(([name, row]) => [row.id, name as MessageName]),
+);
 
 /** The message with this number, if it is one that we know. */
 export function messageName(id: number): MessageName | undefined {

@@ -4,10 +4,26 @@ import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
 import { MEMORY_REGIONS_MAX } from '../limits.js';
 import { RING_FEATURES } from '../virtio/features.js';
-import { type ConfigMessage, decode, encode, type RegionMessage, type VringAddress, type VringFd, type VringState } from './codec.js';
+import {
+  type ConfigMessage,
+  decode,
+  encode,
+  type RegionMessage,
+  type VringAddress,
+  type VringFd,
+  type VringState,
+} from './codec.js';
 import { Connection, type Message } from './connection.js';
 import { MemoryTable } from './memory-table.js';
-import { BACKEND_MESSAGES, Flag, type MessageName, messageName, messageRow, PAYLOADS, PROTOCOL_FEATURES } from './messages.js';
+import {
+  BACKEND_MESSAGES,
+  Flag,
+  type MessageName,
+  messageName,
+  messageRow,
+  PAYLOADS,
+  PROTOCOL_FEATURES,
+} from './messages.js';
 import { Vring, type VringContext } from './vring.js';
 
 /** What a session serves, and for whom. */
@@ -109,20 +125,28 @@ export class Session {
   #check(name: MessageName, { flags, payload, fds }: Message): void {
     const row = messageRow(name);
     const { bytes, exact } = PAYLOADS[row.payload];
-    if ((flags & Flag.VERSION_MASK) !== Flag.VERSION) throw new SidecoreError('MESSAGE_INVALID', `${name} has version ${flags & 3}, not 1`);
+    if ((flags & Flag.VERSION_MASK) !== Flag.VERSION)
+      throw new SidecoreError('MESSAGE_INVALID', `${name} has version ${flags & 3}, not 1`);
     if (payload.length < bytes || (exact && payload.length > bytes)) {
       throw new SidecoreError('MESSAGE_INVALID', `${name} has ${payload.length} bytes, its payload has ${bytes}`);
     }
     if (fds.length > row.fdsMax) {
-      throw new SidecoreError('MESSAGE_FDS', `${name} came with ${fds.length} descriptors, at most ${row.fdsMax} are its`);
+      throw new SidecoreError(
+        'MESSAGE_FDS',
+        `${name} came with ${fds.length} descriptors, at most ${row.fdsMax} are its`,
+      );
     }
     if (row.needs !== undefined && !this.#hasProtocol(row.needs)) {
-      throw new SidecoreError('MESSAGE_INVALID', `${name} needs the protocol feature ${row.needs}, which was not negotiated`);
+      throw new SidecoreError(
+        'MESSAGE_INVALID',
+        `${name} needs the protocol feature ${row.needs}, which was not negotiated`,
+      );
     }
   }
 
   #report(error: unknown): void {
-    if (error instanceof SidecoreError) this.#setup.onFault(error.code, error.remedy ? `${error.message}. ${error.remedy}` : error.message);
+    if (error instanceof SidecoreError)
+      this.#setup.onFault(error.code, error.remedy ? `${error.message}. ${error.remedy}` : error.message);
     else this.#setup.onFault('MESSAGE_INVALID', error instanceof Error ? error.message : String(error));
   }
 
@@ -155,7 +179,8 @@ export class Session {
 
   #vring(index: number): Vring {
     const vring = this.vrings[index];
-    if (vring === undefined) throw new SidecoreError('VRING_INVALID', `there is no ring ${index}, only ${this.vrings.length}`);
+    if (vring === undefined)
+      throw new SidecoreError('VRING_INVALID', `there is no ring ${index}, only ${this.vrings.length}`);
     return vring;
   }
 
@@ -205,7 +230,8 @@ export class Session {
 
   async setFeatures(features: bigint): Promise<void> {
     const unknown = features & ~(this.#setup.device.offeredFeatures | RING_FEATURES.ANY_LAYOUT);
-    if (unknown !== 0n) throw new SidecoreError('FEATURES_INVALID', `features 0x${unknown.toString(16)} were never offered`);
+    if (unknown !== 0n)
+      throw new SidecoreError('FEATURES_INVALID', `features 0x${unknown.toString(16)} were never offered`);
     await this.#changeMemory(() => {
       this.#features = features;
       this.#setup.device.negotiate(features);
@@ -220,7 +246,8 @@ export class Session {
 
   setProtocolFeatures(features: bigint): void {
     const unknown = features & ~OFFERED_PROTOCOL_FEATURES;
-    if (unknown !== 0n) throw new SidecoreError('FEATURES_INVALID', `protocol features 0x${unknown.toString(16)} were never offered`);
+    if (unknown !== 0n)
+      throw new SidecoreError('FEATURES_INVALID', `protocol features 0x${unknown.toString(16)} were never offered`);
     this.#protocolFeatures = features;
   }
 
@@ -265,7 +292,8 @@ export class Session {
 
   /** Gives a ring one of its three descriptors; the ring owns it from then on. */
   setVringFd(kind: 'Kick' | 'Call' | 'Err', { index, noFd }: VringFd, fds: number[]): Promise<void> {
-    if (!noFd && fds.length === 0) throw new SidecoreError('MESSAGE_FDS', `SET_VRING_${kind.toUpperCase()} came without its descriptor`);
+    if (!noFd && fds.length === 0)
+      throw new SidecoreError('MESSAGE_FDS', `SET_VRING_${kind.toUpperCase()} came without its descriptor`);
     return this.#change(index, (vring) => {
       vring[`set${kind}`](noFd ? -1 : fds[0]!);
       if (!noFd) fds.shift();
@@ -337,7 +365,8 @@ const HANDLERS: Record<MessageName, Handler> = {
   SET_VRING_ADDR: (session, payload) => session.setVringAddress(decode.vringAddress(payload)),
   SET_VRING_BASE: (session, payload) => session.setVringBase(decode.vringState(payload)),
   SET_VRING_ENABLE: (session, payload) => session.setVringEnable(decode.vringState(payload)),
-  GET_VRING_BASE: async (session, payload) => encode.vringState(await session.getVringBase(decode.vringState(payload).index)),
+  GET_VRING_BASE: async (session, payload) =>
+    encode.vringState(await session.getVringBase(decode.vringState(payload).index)),
   SET_VRING_KICK: (session, payload, fds) => session.setVringFd('Kick', decode.vringFd(payload), fds),
   SET_VRING_CALL: (session, payload, fds) => session.setVringFd('Call', decode.vringFd(payload), fds),
   SET_VRING_ERR: (session, payload, fds) => session.setVringFd('Err', decode.vringFd(payload), fds),

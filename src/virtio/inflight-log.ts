@@ -67,7 +67,7 @@ export class InflightLog {
       if (this.#words[slot] !== 0) taken.push({ head: slot - HEADER_WORDS, order: this.#words[slot]! });
     }
     // The order is a free-running number: a gap of more than half its range means that it has wrapped.
-    taken.sort((a, b) => (((a.order - b.order) << 1) >> 1));
+    taken.sort((a, b) => ((a.order - b.order) << 1) >> 1);
     this.#sequence = taken.at(-1)?.order ?? 0;
     return taken.map(({ head }) => head);
   }

@@ -1,5 +1,5 @@
-import { Segments } from '../guest-memory/segments.js';
 import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
+import { Segments } from '../guest-memory/segments.js';
 import { viewMemory } from '../host/memory-map.js';
 import { CHAIN_SEGMENTS_MAX } from '../limits.js';
 import type { Chain } from './chain.js';
@@ -271,7 +271,8 @@ export class SplitRing implements Virtqueue {
       if ((flagsNext & DescriptorFlag.WRITE) === 0) chain.readableCount = segments.count;
       if ((flagsNext & DescriptorFlag.NEXT) === 0) return head;
       index = flagsNext >>> 16;
-      if (index >= count) return indirect && count === CHAIN_SEGMENTS_MAX ? Pop.SEGMENTS_EXCEEDED : Pop.NEXT_OUT_OF_RANGE;
+      if (index >= count)
+        return indirect && count === CHAIN_SEGMENTS_MAX ? Pop.SEGMENTS_EXCEEDED : Pop.NEXT_OUT_OF_RANGE;
     }
   }
 

@@ -33,10 +33,13 @@ const RUNS = Number(process.env.SIDECORE_RUNS ?? 25);
 const SEED = Number(process.env.SIDECORE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** Everything that every back end must do. */
-export function backendConformance<Options = BackendOptions, Spec = BackendSpec>(variant: Variant<Options, Spec>): void {
+export function backendConformance<Options = BackendOptions, Spec = BackendSpec>(
+  variant: Variant<Options, Spec>,
+): void {
   const { name, skip, keepsData } = variant;
   const create = variant.create ?? (createBackend as (spec: never, host: BackendHost) => BlockBackend);
-  const open = variant.open ?? (openDisk as (options: never) => OpenDisk<unknown> as (options: Options) => OpenDisk<Spec>);
+  const open =
+    variant.open ?? (openDisk as (options: never) => OpenDisk<unknown> as (options: Options) => OpenDisk<Spec>);
 
   /** Runs `test` on a fresh disk. */
   async function onDisk(

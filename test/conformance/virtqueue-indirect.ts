@@ -167,7 +167,7 @@ export function indirectTests(layout: VirtqueueLayout, memory: () => TestMemory)
   });
 
   it('refuses tables of no whole number of descriptors, and empty ones', () => {
-    for (const length of [0, 1, 15, 17, 47, 49, 2 ** 32 - 1]) {
+    for (const length of [0, 1, 8, 15, 17, 24, 40, 47, 49, 56, 2 ** 32 - 8, 2 ** 32 - 1]) {
       assert.equal(
         answer((rig) => [tableAt(rig, TABLE, usual, { length })]),
         Pop.INDIRECT_INVALID,

@@ -82,7 +82,10 @@ function connectAgain(): Step[] {
   return [
     tell('SET_OWNER'),
     ask('GET_FEATURES'),
-    tell('SET_PROTOCOL_FEATURES', { payload: { protocolFeatures: 'acked' }, note: 'without having asked on this connection' }),
+    tell('SET_PROTOCOL_FEATURES', {
+      payload: { protocolFeatures: 'acked' },
+      note: 'without having asked on this connection',
+    }),
   ];
 }
 
@@ -96,7 +99,9 @@ function start(regions: readonly Region[], base: Base, keepsInflight = false): S
     acknowledged('SET_FEATURES', { payload: { features: 'acked' } }),
     shareMemory(regions),
     ...indices(QUEUES).map((index) => acknowledged('SET_VRING_NUM', { payload: { index, num: QUEUE_SIZE } })),
-    ...(keepsInflight ? [] : [ask('GET_INFLIGHT_FD', { needReply: true, payload: { ...inflight, area: 'none' }, when: INFLIGHT })]),
+    ...(keepsInflight
+      ? []
+      : [ask('GET_INFLIGHT_FD', { needReply: true, payload: { ...inflight, area: 'none' }, when: INFLIGHT })]),
     acknowledged('SET_INFLIGHT_FD', { payload: { ...inflight, area: 'returned' }, fds: ['inflight'], when: INFLIGHT }),
     ...indices(QUEUES).flatMap((index) => [
       acknowledged('SET_VRING_ADDR', { payload: { index, flags: 0, ring: 'queue' } }),
@@ -124,11 +129,18 @@ function reset(): Step[] {
 }
 
 function shareLog(): Step {
-  return ask('SET_LOG_BASE', { needReply: true, payload: { logSize: 0x29000, logOffset: 0 }, fds: ['log'], when: MIGRATION });
+  return ask('SET_LOG_BASE', {
+    needReply: true,
+    payload: { logSize: 0x29000, logOffset: 0 },
+    fds: ['log'],
+    when: MIGRATION,
+  });
 }
 
 function setLogging(flags: 0 | 1): Step[] {
-  return indices(QUEUES).map((index) => acknowledged('SET_VRING_ADDR', { payload: { index, flags, ring: 'queue' }, when: MIGRATION }));
+  return indices(QUEUES).map((index) =>
+    acknowledged('SET_VRING_ADDR', { payload: { index, flags, ring: 'queue' }, when: MIGRATION }),
+  );
 }
 
 const STEPS: readonly Step[] = [
@@ -136,11 +148,18 @@ const STEPS: readonly Step[] = [
   ...start(REGIONS, 'avail-index'),
   { driver: 'write-and-read' },
 
-  acknowledged('ADD_MEM_REG', { payload: { region: HOTPLUGGED }, fds: ['memory'], when: { with: ['CONFIGURE_MEM_SLOTS'] } }),
+  acknowledged('ADD_MEM_REG', {
+    payload: { region: HOTPLUGGED },
+    fds: ['memory'],
+    when: { with: ['CONFIGURE_MEM_SLOTS'] },
+  }),
   { ...shareMemory(ALL_REGIONS), when: { without: ['CONFIGURE_MEM_SLOTS'] } },
   { driver: 'write-and-read' },
 
-  acknowledged('SET_CONFIG', { payload: { offset: 32, size: 1, flags: 1, data: [0] }, when: { offered: 'CONFIG_WCE' } }),
+  acknowledged('SET_CONFIG', {
+    payload: { offset: 32, size: 1, flags: 1, data: [0] },
+    when: { offered: 'CONFIG_WCE' },
+  }),
 
   // The VM is paused and goes on.
   ...enableAll(0),
@@ -197,11 +216,20 @@ const DEVICE_FEATURES = features(
   'NOTIFICATION_DATA',
 );
 
-const PROTOCOL = protocolFeatures('MQ', 'LOG_SHMFD', 'REPLY_ACK', 'CONFIG', 'INFLIGHT_SHMFD', 'CONFIGURE_MEM_SLOTS', 'DEVICE_STATE');
+const PROTOCOL = protocolFeatures(
+  'MQ',
+  'LOG_SHMFD',
+  'REPLY_ACK',
+  'CONFIG',
+  'INFLIGHT_SHMFD',
+  'CONFIGURE_MEM_SLOTS',
+  'DEVICE_STATE',
+);
 
 export const cloudHypervisor: Replay = {
   name: 'Cloud Hypervisor',
-  source: 'cloud-hypervisor/cloud-hypervisor v53.0-246-gae44c2971 virtio-devices/src/vhost_user; rust-vmm/vhost 4e217d9 vhost/src',
+  source:
+    'cloud-hypervisor/cloud-hypervisor v53.0-246-gae44c2971 virtio-devices/src/vhost_user; rust-vmm/vhost 4e217d9 vhost/src',
   ackFeatures: (offered) => offered & ((DEVICE_FEATURES & LINUX_DRIVER) | features('PROTOCOL_FEATURES')),
   ackProtocolFeatures: (offered) => offered & PROTOCOL,
   memory: 'refused',

@@ -41,8 +41,20 @@ const QUEUE_SIZE = 32768;
 const REGIONS: readonly Region[] = [
   { guestAddress: 0x0, size: 0xa0000, userAddress: 0x7f94_f7f6_0000, mmapOffset: 0x0, file: 'crosvm_guest' },
   { guestAddress: 0xa0000, size: 0x60000, userAddress: 0x7f94_f7f0_0000, mmapOffset: 0xa0000, file: 'crosvm_guest' },
-  { guestAddress: 0x10_0000, size: 0xcff0_0000, userAddress: 0x7f94_2800_0000, mmapOffset: 0x10_0000, file: 'crosvm_guest' },
-  { guestAddress: 0x1_0000_0000, size: 0x3000_0000, userAddress: 0x7f93_f800_0000, mmapOffset: 0xd000_0000, file: 'crosvm_guest' },
+  {
+    guestAddress: 0x10_0000,
+    size: 0xcff0_0000,
+    userAddress: 0x7f94_2800_0000,
+    mmapOffset: 0x10_0000,
+    file: 'crosvm_guest',
+  },
+  {
+    guestAddress: 0x1_0000_0000,
+    size: 0x3000_0000,
+    userAddress: 0x7f93_f800_0000,
+    mmapOffset: 0xd000_0000,
+    file: 'crosvm_guest',
+  },
 ];
 
 /** Offset and size of each access to configuration space while Linux's virtio_blk driver starts up. */
@@ -131,9 +143,11 @@ const DEVICE_FEATURES =
 
 export const crosvm: Replay = {
   name: 'crosvm',
-  source: 'google/crosvm f1e797a68dad devices/src/virtio/vhost_user_frontend/mod.rs, third_party/vmm_vhost/src/backend_client.rs',
+  source:
+    'google/crosvm f1e797a68dad devices/src/virtio/vhost_user_frontend/mod.rs, third_party/vmm_vhost/src/backend_client.rs',
   ackFeatures: (offered) => offered & DEVICE_FEATURES & (LINUX_DRIVER | features('PROTOCOL_FEATURES')),
-  ackProtocolFeatures: (offered) => offered & protocolFeatures('CONFIG', 'MQ', 'BACKEND_REQ', 'DEVICE_STATE', 'SHMEM', 'REPLY_ACK'),
+  ackProtocolFeatures: (offered) =>
+    offered & protocolFeatures('CONFIG', 'MQ', 'BACKEND_REQ', 'DEVICE_STATE', 'SHMEM', 'REPLY_ACK'),
   memory: 'sealed',
   queues: QUEUES,
   queueSize: QUEUE_SIZE,

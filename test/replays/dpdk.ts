@@ -21,7 +21,18 @@
  *   DPDK's own back end goes on from the used index instead (lib/vhost/vhost_user.c).
  */
 
-import { acknowledged, ask, features, indices, memoryFds, protocolFeatures, type Region, type Replay, type Step, tell } from './replay.js';
+import {
+  acknowledged,
+  ask,
+  features,
+  indices,
+  memoryFds,
+  protocolFeatures,
+  type Region,
+  type Replay,
+  type Step,
+  tell,
+} from './replay.js';
 
 const QUEUES = 2;
 const QUEUE_SIZE = 256;
@@ -42,7 +53,11 @@ function hugePages(count: number): Region[] {
 const STATUS = { with: ['STATUS'] } as const;
 
 function negotiate(): Step[] {
-  return [ask('GET_FEATURES'), ask('GET_PROTOCOL_FEATURES'), tell('SET_PROTOCOL_FEATURES', { payload: { protocolFeatures: 'acked' } })];
+  return [
+    ask('GET_FEATURES'),
+    ask('GET_PROTOCOL_FEATURES'),
+    tell('SET_PROTOCOL_FEATURES', { payload: { protocolFeatures: 'acked' } }),
+  ];
 }
 
 function shareMemory(regions: readonly Region[]): Step {
@@ -84,7 +99,9 @@ function life(regions: readonly Region[], grown: readonly Region[]): Step[] {
     ...negotiate(),
     ...start(regions, 2),
     { driver: 'write-and-read' },
-    ...(grown === regions ? [] : [...enablePair(0), shareMemory(grown), ...enablePair(1), { driver: 'write-and-read' } as const]),
+    ...(grown === regions
+      ? []
+      : [...enablePair(0), shareMemory(grown), ...enablePair(1), { driver: 'write-and-read' } as const]),
 
     // The application configures the port anew.
     { driver: 'reset' },
@@ -111,7 +128,8 @@ const SERVER_STEPS: readonly Step[] = [
 ];
 
 const common = {
-  ackFeatures: (offered: bigint) => offered & features('VERSION_1', 'INDIRECT_DESC', 'IN_ORDER', 'ORDER_PLATFORM', 'PROTOCOL_FEATURES'),
+  ackFeatures: (offered: bigint) =>
+    offered & features('VERSION_1', 'INDIRECT_DESC', 'IN_ORDER', 'ORDER_PLATFORM', 'PROTOCOL_FEATURES'),
   ackProtocolFeatures: (offered: bigint) => offered & protocolFeatures('MQ', 'REPLY_ACK', 'STATUS'),
   memory: 'refused',
   queues: QUEUES,

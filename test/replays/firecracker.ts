@@ -21,7 +21,13 @@ const QUEUE_SIZE = 256;
 /** 4 GiB: below 3 GiB and above 4 GiB, one behind the other in one memfd. */
 const REGIONS: readonly Region[] = [
   { guestAddress: 0x0, size: 0xc000_0000, userAddress: 0x7f6e_8000_0000, mmapOffset: 0x0, file: 'guest_mem' },
-  { guestAddress: 0x1_0000_0000, size: 0x4000_0000, userAddress: 0x7f6e_4000_0000, mmapOffset: 0xc000_0000, file: 'guest_mem' },
+  {
+    guestAddress: 0x1_0000_0000,
+    size: 0x4000_0000,
+    userAddress: 0x7f6e_4000_0000,
+    mmapOffset: 0xc000_0000,
+    file: 'guest_mem',
+  },
 ];
 
 const CONFIG_READ = { offset: 0, size: 60, flags: 1 } as const;
@@ -52,7 +58,8 @@ const STEPS: readonly Step[] = [
 
 export const firecracker: Replay = {
   name: 'Firecracker',
-  source: 'firecracker-microvm/firecracker v1.16.0-dev-617-g81b38b9da src/vmm/src/devices/virtio/vhost_user.rs, block/vhost_user/device.rs',
+  source:
+    'firecracker-microvm/firecracker v1.16.0-dev-617-g81b38b9da src/vmm/src/devices/virtio/vhost_user.rs, block/vhost_user/device.rs',
   ackFeatures: (offered) => offered & features('VERSION_1', 'EVENT_IDX', 'RO', 'FLUSH', 'PROTOCOL_FEATURES'),
   ackProtocolFeatures: (offered) => offered & protocolFeatures('CONFIG'),
   memory: 'sealed',

@@ -65,7 +65,13 @@ const RECENT: Version = { waitsForRingFds: true, waitsForEnable: true, resetsSta
 const REGIONS: readonly Region[] = [
   { guestAddress: 0x0, size: 0xa0000, userAddress: 0x7fb5_0bff_f000, mmapOffset: 0x0, file: 'ram' },
   { guestAddress: 0xc0000, size: 0x7ff4_0000, userAddress: 0x7fb5_0c0b_f000, mmapOffset: 0xc0000, file: 'ram' },
-  { guestAddress: 0x1_0000_0000, size: 0x8000_0000, userAddress: 0x7fb5_8bff_f000, mmapOffset: 0x8000_0000, file: 'ram' },
+  {
+    guestAddress: 0x1_0000_0000,
+    size: 0x8000_0000,
+    userAddress: 0x7fb5_8bff_f000,
+    mmapOffset: 0x8000_0000,
+    file: 'ram',
+  },
 ];
 
 /** A pc-dimm of 128 MiB, plugged in while the guest runs. */
@@ -89,7 +95,12 @@ const INFLIGHT = { with: ['INFLIGHT_SHMFD'] } as const;
 const MIGRATION = { with: ['LOG_SHMFD'], offered: 'LOG_ALL' } as const;
 const MIGRATION_STATUS = { with: ['LOG_SHMFD', 'STATUS'], offered: 'LOG_ALL' } as const;
 
-function ringFd(version: Version, send: 'SET_VRING_KICK' | 'SET_VRING_CALL' | 'SET_VRING_ERR', index: number, fd: FdSource): Step {
+function ringFd(
+  version: Version,
+  send: 'SET_VRING_KICK' | 'SET_VRING_CALL' | 'SET_VRING_ERR',
+  index: number,
+  fd: FdSource,
+): Step {
   const rest = { payload: { index }, fds: [fd] };
   return version.waitsForRingFds ? acknowledged(send, rest) : tell(send, rest);
 }
@@ -218,18 +229,25 @@ function life(version: Version): Step[] {
     { driver: 'write-and-read' },
 
     // The driver turns the write cache off, if it may; the back end has told of a new size.
-    acknowledged('SET_CONFIG', { payload: { offset: 32, size: 1, flags: 0, data: [0] }, when: { offered: 'CONFIG_WCE' } }),
+    acknowledged('SET_CONFIG', {
+      payload: { offset: 32, size: 1, flags: 0, data: [0] },
+      when: { offered: 'CONFIG_WCE' },
+    }),
     ask('GET_CONFIG', { payload: CONFIG_READ, note: 'its answer to CONFIG_CHANGE, a message of the back end' }),
 
     // Migration starts, on live rings, and is called off.
     ask('SET_LOG_BASE', { payload: { logSize: 0x30000, logOffset: 0 }, fds: ['log'], when: MIGRATION }),
     acknowledged('SET_FEATURES', { payload: { features: 'acked', plus: features('LOG_ALL') }, when: MIGRATION }),
     ask('GET_STATUS', { when: MIGRATION_STATUS }),
-    ...indices(QUEUES).map((index) => acknowledged('SET_VRING_ADDR', { payload: { index, flags: 1, ring: 'queue' }, when: MIGRATION })),
+    ...indices(QUEUES).map((index) =>
+      acknowledged('SET_VRING_ADDR', { payload: { index, flags: 1, ring: 'queue' }, when: MIGRATION }),
+    ),
     { driver: 'write-and-read' },
     tell('SET_FEATURES', { payload: { features: 'acked' }, when: MIGRATION }),
     ask('GET_STATUS', { when: MIGRATION_STATUS }),
-    ...indices(QUEUES).map((index) => tell('SET_VRING_ADDR', { payload: { index, flags: 0, ring: 'queue' }, when: MIGRATION })),
+    ...indices(QUEUES).map((index) =>
+      tell('SET_VRING_ADDR', { payload: { index, flags: 0, ring: 'queue' }, when: MIGRATION }),
+    ),
     { driver: 'write-and-read' },
 
     // The VM is paused and goes on: same rings, from where they stood.
@@ -293,7 +311,8 @@ export const qemu72: Replay = {
 
 export const qemuRecent: Replay = {
   name: 'QEMU after 10.1',
-  source: 'p-b-o/qemu-ci: hw/virtio/vhost-user.c 037ef2261e92, vhost.c 1040dc581d92, hw/block/vhost-user-blk.c 022676d7de6b',
+  source:
+    'p-b-o/qemu-ci: hw/virtio/vhost-user.c 037ef2261e92, vhost.c 1040dc581d92, hw/block/vhost-user-blk.c 022676d7de6b',
   ackFeatures,
   ackProtocolFeatures: ackBelow(20),
   memory: 'sealed',

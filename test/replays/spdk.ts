@@ -20,7 +20,17 @@
  * - It does not connect again: the device is lost until it is attached anew.
  */
 
-import { ask, features, indices, memoryFds, protocolFeatures, type Region, type Replay, type Step, tell } from './replay.js';
+import {
+  ask,
+  features,
+  indices,
+  memoryFds,
+  protocolFeatures,
+  type Region,
+  type Replay,
+  type Step,
+  tell,
+} from './replay.js';
 
 const QUEUES = 2;
 const QUEUE_SIZE = 512;

@@ -58,9 +58,17 @@ describe('sidecores that die', { timeout: 240_000 }, () => {
     const daemon = await start(test, mode, backend);
     const random = new Random(SEED);
     const guests: BlockDriver[] = [];
-    for (const vm of VMS) guests.push(await BlockDriver.connect({ socket: daemon.socket(vm), depth: DEPTH, requestBytes: 4096 }));
+    for (const vm of VMS)
+      guests.push(await BlockDriver.connect({ socket: daemon.socket(vm), depth: DEPTH, requestBytes: 4096 }));
     test.after(() => guests.forEach((guest) => guest.close()));
-    const load = new Load(guests, { depth: DEPTH, requestBytes: 4096, readShare: 0.5, workingSetBytes: 2 ** 20, verify: true, seed: SEED });
+    const load = new Load(guests, {
+      depth: DEPTH,
+      requestBytes: 4096,
+      readShare: 0.5,
+      workingSetBytes: 2 ** 20,
+      verify: true,
+      seed: SEED,
+    });
     const cores = (await daemon.status()).cores.length;
     load.start();
     /** Works until every guest has got something done. */
@@ -84,7 +92,10 @@ describe('sidecores that die', { timeout: 240_000 }, () => {
     work();
     assert.ok(load.finish(), 'every request comes back');
     const { vms, cores: after } = await daemon.status();
-    assert.equal(after.reduce((sum, { deaths }) => sum + deaths, 0), KILLS);
+    assert.equal(
+      after.reduce((sum, { deaths }) => sum + deaths, 0),
+      KILLS,
+    );
     assert.equal(daemon.log.split('\n').filter((line) => line.includes('CORE_DIED')).length, KILLS, daemon.log);
     for (const [number, guest] of guests.entries()) {
       const { queues, faults } = vms[VMS[number]!]!.d!;

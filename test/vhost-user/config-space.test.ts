@@ -20,7 +20,9 @@ describe('vhost-user configuration space', { timeout: 120_000 }, () => {
   before(async () => {
     const image = join(scratchDirectory(cleanup), 'image');
     served = await TestDaemon.start(cleanup, {
-      vm: { disks: { d: { queues: 2, block_size: 4096 }, file: { backend: { type: 'file', path: image, size: 4 * MIB } } } },
+      vm: {
+        disks: { d: { queues: 2, block_size: 4096 }, file: { backend: { type: 'file', path: image, size: 4 * MIB } } },
+      },
     });
   });
   after(async () => {
@@ -60,7 +62,11 @@ describe('vhost-user configuration space', { timeout: 120_000 }, () => {
   it('has every field where the standard has it', async (test) => {
     const guest = await connected(test);
     const space = await read(guest, 0, 256);
-    assert.equal(space.readBigUInt64LE(0), BigInt((16 * MIB) / 512), 'capacity, in sectors of 512 bytes whatever the block size');
+    assert.equal(
+      space.readBigUInt64LE(0),
+      BigInt((16 * MIB) / 512),
+      'capacity, in sectors of 512 bytes whatever the block size',
+    );
     assert.ok(space.readUInt32LE(8) >= 4096, 'size_max');
     assert.ok(space.readUInt32LE(12) >= 1, 'seg_max');
     assert.equal(space.readUInt32LE(20), 4096, 'blk_size');
@@ -68,16 +74,44 @@ describe('vhost-user configuration space', { timeout: 120_000 }, () => {
     assert.equal(space.readUInt16LE(34), 2, 'num_queues');
     assert.ok(space.readUInt32LE(36) > 0 && space.readUInt32LE(40) > 0, 'max_discard_sectors, max_discard_seg');
     assert.equal(space.readUInt32LE(44) % 8, 0, 'discard_sector_alignment is of whole blocks');
-    assert.ok(space.readUInt32LE(48) > 0 && space.readUInt32LE(52) > 0, 'max_write_zeroes_sectors, max_write_zeroes_seg');
-    assert.ok(space.subarray(96).every((byte) => byte === 0), 'what has no meaning is zero');
-    for (const [offset, size] of [[0, 1], [0, 36], [0, 57], [0, 60], [3, 7], [34, 2], [60, 36], [100, 100], [255, 1], [0, 0]] as const) {
-      assert.deepEqual(await read(guest, offset, size), space.subarray(offset, offset + size), `${size} bytes at ${offset}`);
+    assert.ok(
+      space.readUInt32LE(48) > 0 && space.readUInt32LE(52) > 0,
+      'max_write_zeroes_sectors, max_write_zeroes_seg',
+    );
+    assert.ok(
+      space.subarray(96).every((byte) => byte === 0),
+      'what has no meaning is zero',
+    );
+    for (const [offset, size] of [
+      [0, 1],
+      [0, 36],
+      [0, 57],
+      [0, 60],
+      [3, 7],
+      [34, 2],
+      [60, 36],
+      [100, 100],
+      [255, 1],
+      [0, 0],
+    ] as const) {
+      assert.deepEqual(
+        await read(guest, offset, size),
+        space.subarray(offset, offset + size),
+        `${size} bytes at ${offset}`,
+      );
     }
   });
 
   it('answers a question beyond its end with nothing', async (test) => {
     const guest = await connected(test);
-    for (const [offset, size] of [[256, 1], [250, 7], [0, 257], [0, 0xffffffff], [0xffffffff, 1], [0xffffffff, 0xffffffff]] as const) {
+    for (const [offset, size] of [
+      [256, 1],
+      [250, 7],
+      [0, 257],
+      [0, 0xffffffff],
+      [0xffffffff, 1],
+      [0xffffffff, 0xffffffff],
+    ] as const) {
       assert.equal((await ask(guest, offset, size)).length, 0, `${size} bytes at ${offset}`);
     }
     const lie = encode.config({ offset: 0, flags: 0, bytes: Buffer.alloc(4) });
@@ -94,7 +128,14 @@ describe('vhost-user configuration space', { timeout: 120_000 }, () => {
       assert.ok(await write(guest, WRITEBACK, [mode]));
       assert.equal((await read(guest, WRITEBACK, 1))[0], mode);
     }
-    for (const [offset, bytes] of [[0, [1]], [33, [1]], [WRITEBACK, [2]], [WRITEBACK, [0, 0]], [31, [0, 0]], [WRITEBACK, []]] as const) {
+    for (const [offset, bytes] of [
+      [0, [1]],
+      [33, [1]],
+      [WRITEBACK, [2]],
+      [WRITEBACK, [0, 0]],
+      [31, [0, 0]],
+      [WRITEBACK, []],
+    ] as const) {
       assert.ok(!(await write(guest, offset, [...bytes])), `${bytes.length} bytes at ${offset}`);
     }
     await front.tell('RESET_DEVICE');

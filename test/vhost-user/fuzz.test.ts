@@ -50,7 +50,9 @@ describe(`a front end that sends anything at all (SEED=${SEED})`, { timeout: 300
           await served.expectHeld(before, 'nothing is left of the burst');
         } catch (error) {
           const story = said.slice(-10).join('\n');
-          throw new Error(`SEED=${SEED}, burst ${burst}; last:\n${story}\n${served.daemon.log.slice(-2000)}`, { cause: error });
+          throw new Error(`SEED=${SEED}, burst ${burst}; last:\n${story}\n${served.daemon.log.slice(-2000)}`, {
+            cause: error,
+          });
         }
       }
       healthy.finish();
@@ -59,7 +61,11 @@ describe(`a front end that sends anything at all (SEED=${SEED})`, { timeout: 300
       const linesMax = LOG_LINES_MAX * (1 + (Date.now() - start) / LOG_PAUSE_MS);
       assert.ok(lines <= linesMax, `${lines} lines in the log, at most ${linesMax} were to be expected`);
       const { cores } = await served.status();
-      assert.deepEqual(cores.map(({ deaths }) => deaths), [0], 'no sidecore died');
+      assert.deepEqual(
+        cores.map(({ deaths }) => deaths),
+        [0],
+        'no sidecore died',
+      );
       assert.equal(await served.daemon.stop(), 0, served.daemon.log);
     });
   }

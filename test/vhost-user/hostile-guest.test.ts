@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import { POP_FAULTS } from '../../src/virtio/virtqueue.js';
 import { drain, signal } from '../../src/host/eventfd.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
+import { POP_FAULTS } from '../../src/virtio/virtqueue.js';
 import { Random } from '../support/seed.js';
 import { HostileRing, RING_FAULTS } from './hostile-ring.js';
 import { until } from './raw-front-end.js';
@@ -31,18 +31,29 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
     before(async () => {
       // A disk for each fault: its log line must not be kept back because another one was written just before.
       const disks = Object.fromEntries(RING_FAULTS.map((_, index) => [`d${index}`, QUEUES]));
-      served = await TestDaemon.start(cleanup, { hostile: { disks: { ...disks, any: QUEUES } }, other: { disks: { d: {} } } }, mode);
+      served = await TestDaemon.start(
+        cleanup,
+        { hostile: { disks: { ...disks, any: QUEUES } }, other: { disks: { d: {} } } },
+        mode,
+      );
       healthy = await HealthyGuest.start(cleanup, served.socket('other'));
     });
     after(async () => {
       healthy.finish();
       const { cores } = await served.status();
-      assert.ok(cores.every(({ deaths }) => deaths === 0), 'no sidecore died');
+      assert.ok(
+        cores.every(({ deaths }) => deaths === 0),
+        'no sidecore died',
+      );
       assert.equal(await served.daemon.stop(), 0, served.daemon.log);
       await cleanup.run();
     });
 
-    async function newGuest(test: TestContext, disk: string, features = FEATURES | RING_FEATURES.INDIRECT_DESC): Promise<TestGuest> {
+    async function newGuest(
+      test: TestContext,
+      disk: string,
+      features = FEATURES | RING_FEATURES.INDIRECT_DESC,
+    ): Promise<TestGuest> {
       const guest = await TestGuest.start(served.socket('hostile', disk), { ...QUEUES, features });
       test.after(() => guest.close());
       return guest;
@@ -66,7 +77,12 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
         for (let time = 1; time <= 2; time++) {
           make(new HostileRing(guest, queue));
           await until(() => (healthy.run(1), drain(queue.errFd) > 0), 'the err descriptor is signalled');
-          const status = await served.untilDisk('hostile', ({ queues }) => queues[0]?.phase === 'faulted', 'the queue is stopped', disk);
+          const status = await served.untilDisk(
+            'hostile',
+            ({ queues }) => queues[0]?.phase === 'faulted',
+            'the queue is stopped',
+            disk,
+          );
           assert.equal(status.queues[0]?.fault, code);
           assert.equal(status.queues[1]?.fault, null);
           assert.deepEqual(status.faults, { [code]: time });
@@ -81,7 +97,9 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
           await neighbour.writeAndRead();
           assert.equal((await served.disk('hostile', disk)).queues[0]?.fault, null);
         }
-        const lines = served.daemon.log.split('\n').filter((line) => line.includes(`hostile/${disk}:`) && line.includes(code));
+        const lines = served.daemon.log
+          .split('\n')
+          .filter((line) => line.includes(`hostile/${disk}:`) && line.includes(code));
         assert.equal(lines.length, 1, 'the second time it is counted, not logged');
       });
     }

@@ -1,8 +1,9 @@
 /** Rings as no driver would make them: one for each fault that stops a queue. */
+
+import type { ErrorCode } from '../../src/errors.js';
 import { RequestType } from '../../src/guest/index.js';
 import { signal } from '../../src/host/eventfd.js';
 import { CHAIN_SEGMENTS_MAX } from '../../src/limits.js';
-import type { ErrorCode } from '../../src/errors.js';
 import { DESCRIPTOR_BYTES, DescriptorFlag } from '../../src/virtio/split-ring.js';
 import type { TestGuest, TestQueue } from './test-guest.js';
 
@@ -32,7 +33,14 @@ export class HostileRing {
   }
 
   /** Writes a descriptor into the ring's table, or into one that lies elsewhere. */
-  put(index: number, address: number | bigint, length: number, flags: number, next = 0, table = this.#queue.driver.ring.descriptors): void {
+  put(
+    index: number,
+    address: number | bigint,
+    length: number,
+    flags: number,
+    next = 0,
+    table = this.#queue.driver.ring.descriptors,
+  ): void {
     const { bytes } = this.#guest.ram;
     const at = table + index * DESCRIPTOR_BYTES;
     bytes.writeBigUInt64LE(BigInt(address), at);
@@ -52,7 +60,8 @@ export class HostileRing {
   show(...heads: number[]): void {
     const { bytes } = this.#guest.ram;
     const { ring } = this.#queue.driver;
-    for (const head of heads) bytes.writeUInt16LE(head, ring.available + 4 + 2 * (this.#availIndex++ & (this.size - 1)));
+    for (const head of heads)
+      bytes.writeUInt16LE(head, ring.available + 4 + 2 * (this.#availIndex++ & (this.size - 1)));
     this.advance(0);
   }
 
@@ -83,7 +92,12 @@ function single(what: string, code: ErrorCode, put: (ring: HostileRing) => void)
 }
 
 /** An indirect table in the ring's room, filled by `fill`, with `length` bytes as the guest says. */
-function indirect(what: string, code: ErrorCode, length: number, fill: (ring: HostileRing, table: number) => void): RingFault {
+function indirect(
+  what: string,
+  code: ErrorCode,
+  length: number,
+  fill: (ring: HostileRing, table: number) => void,
+): RingFault {
   return single(what, code, (ring) => {
     const table = ring.room + 8192;
     fill(ring, table);
@@ -92,7 +106,11 @@ function indirect(what: string, code: ErrorCode, length: number, fill: (ring: Ho
 }
 
 export const RING_FAULTS: readonly RingFault[] = [
-  { what: 'more is available than the ring holds', code: 'AVAIL_INDEX_INVALID', make: (ring) => ring.advance(ring.size + 1) },
+  {
+    what: 'more is available than the ring holds',
+    code: 'AVAIL_INDEX_INVALID',
+    make: (ring) => ring.advance(ring.size + 1),
+  },
   { what: 'the available index goes backwards', code: 'AVAIL_INDEX_INVALID', make: (ring) => ring.advance(-1) },
   { what: 'a head is one too large', code: 'HEAD_OUT_OF_RANGE', make: (ring) => ring.show(ring.size) },
   { what: 'a head is as large as can be', code: 'HEAD_OUT_OF_RANGE', make: (ring) => ring.show(0xffff) },
@@ -109,7 +127,9 @@ export const RING_FAULTS: readonly RingFault[] = [
     ring.put(0, ring.room, 0, NEXT, 1);
     ring.put(1, ring.room, 0, NEXT, 0);
   }),
-  single('a chain goes on outside the table', 'NEXT_OUT_OF_RANGE', (ring) => ring.put(0, ring.room, 16, NEXT, ring.size)),
+  single('a chain goes on outside the table', 'NEXT_OUT_OF_RANGE', (ring) =>
+    ring.put(0, ring.room, 16, NEXT, ring.size),
+  ),
   indirect('an indirect chain goes on outside its table', 'NEXT_OUT_OF_RANGE', 32, (ring, table) => {
     ring.put(0, ring.room, 16, NEXT, 2, table);
   }),
@@ -124,14 +144,21 @@ export const RING_FAULTS: readonly RingFault[] = [
   single('an address and a length that together wrap', 'ADDRESS_INVALID', (ring) => ring.put(0, 2n ** 64n - 8n, 16, 0)),
   single('data that end behind guest memory', 'ADDRESS_INVALID', (ring) => ring.put(0, ring.memoryEnd - 8, 16, 0)),
   single('data of 4 GiB', 'ADDRESS_INVALID', (ring) => ring.put(0, 0, 0xffffffff, 0)),
-  single('an indirect table outside guest memory', 'ADDRESS_INVALID', (ring) => ring.put(0, ring.memoryEnd - 16, 32, INDIRECT)),
+  single('an indirect table outside guest memory', 'ADDRESS_INVALID', (ring) =>
+    ring.put(0, ring.memoryEnd - 16, 32, INDIRECT),
+  ),
   single('something to read after something to write', 'DIRECTION_INVALID', (ring) => {
     ring.put(0, ring.room + 64, 1, WRITE | NEXT, 1);
     ring.put(1, ring.room, 16, 0);
   }),
-  indirect('more pieces than a chain may have', 'SEGMENTS_EXCEEDED', (CHAIN_SEGMENTS_MAX + 8) * DESCRIPTOR_BYTES, (ring, table) => {
-    for (let i = 0; i < CHAIN_SEGMENTS_MAX + 8; i++) ring.put(i, ring.room, 16, NEXT, i + 1, table);
-  }),
+  indirect(
+    'more pieces than a chain may have',
+    'SEGMENTS_EXCEEDED',
+    (CHAIN_SEGMENTS_MAX + 8) * DESCRIPTOR_BYTES,
+    (ring, table) => {
+      for (let i = 0; i < CHAIN_SEGMENTS_MAX + 8; i++) ring.put(i, ring.room, 16, NEXT, i + 1, table);
+    },
+  ),
   single('no room for a status', 'REQUEST_MALFORMED', (ring) => ring.put(0, ring.room, 16, 0)),
   single('no header', 'REQUEST_MALFORMED', (ring) => ring.put(0, ring.room, 513, WRITE)),
   single('half a header', 'REQUEST_MALFORMED', (ring) => {

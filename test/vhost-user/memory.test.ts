@@ -64,13 +64,17 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
       for (let round = 0; round < 60; round++) {
         const table = tables[round % tables.length]!;
         for (const queue of guest.queues) queue.submitWrites();
-        await guest.front.shareMemory(table, table.map(() => guest.ram.fd));
+        await guest.front.shareMemory(
+          table,
+          table.map(() => guest.ram.fd),
+        );
         for (const queue of guest.queues) await queue.complete();
         for (const queue of guest.queues) await queue.readBack();
         await guest.front.settle();
         if (round % 10 === 0) assert.equal((await served.disk('vm', disk)).memory_regions, table.length);
       }
-      for (const queue of guest.queues) assert.equal(await guest.stopQueue(queue), queue.position, 'each request was answered once');
+      for (const queue of guest.queues)
+        assert.equal(await guest.stopQueue(queue), queue.position, 'each request was answered once');
     });
   }
 
@@ -78,7 +82,8 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
     const guest = track(test, new TestGuest());
     const { front, queue } = await connected(guest);
     const all = pieces(guest, MEMORY_REGIONS_MAX + 1);
-    const add = (region: RegionMessage) => front.acknowledged('ADD_MEM_REG', encode.memoryRegion(region), [guest.ram.fd]);
+    const add = (region: RegionMessage) =>
+      front.acknowledged('ADD_MEM_REG', encode.memoryRegion(region), [guest.ram.fd]);
     const remove = (region: RegionMessage) => front.acknowledged('REM_MEM_REG', encode.memoryRegion(region));
     for (const region of all.slice(0, PIECES_NEEDED)) assert.ok(await add(region));
     await guest.startQueue(queue);
@@ -112,7 +117,13 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
     const guest = track(test, new TestGuest());
     const { front, queue } = await connected(guest);
     const table = pieces(guest, 32);
-    assert.ok(await front.acknowledged('SET_MEM_TABLE', encode.memoryTable(table), table.map(() => guest.ram.fd)));
+    assert.ok(
+      await front.acknowledged(
+        'SET_MEM_TABLE',
+        encode.memoryTable(table),
+        table.map(() => guest.ram.fd),
+      ),
+    );
     await guest.startQueue(queue);
     await queue.writeAndRead();
   });
@@ -173,10 +184,16 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
     for (const [what, bad, fd] of wrong) {
       assert.ok(!(await front.acknowledged('ADD_MEM_REG', encode.memoryRegion(bad), [fd])), `a region that ${what}`);
       const table = encode.memoryTable([region, bad]);
-      assert.ok(!(await front.acknowledged('SET_MEM_TABLE', table, [ram.fd, fd])), `a table with a region that ${what}`);
+      assert.ok(
+        !(await front.acknowledged('SET_MEM_TABLE', table, [ram.fd, fd])),
+        `a table with a region that ${what}`,
+      );
       await queue.writeAndRead();
     }
-    assert.ok(!(await front.acknowledged('SET_MEM_TABLE', encode.memoryTable([region]), [ram.fd, ram.fd])), 'too many descriptors');
+    assert.ok(
+      !(await front.acknowledged('SET_MEM_TABLE', encode.memoryTable([region]), [ram.fd, ram.fd])),
+      'too many descriptors',
+    );
     assert.ok(!(await front.acknowledged('REM_MEM_REG', encode.memoryRegion(free))), 'a region that is not there');
     assert.ok(!(await front.acknowledged('ADD_MEM_REG', encode.memoryRegion(free))), 'a region without descriptor');
     assert.equal((await served.disk('vm')).memory_regions, 1);
@@ -217,6 +234,10 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
       const taken = await guest.front.acknowledged('SET_MEM_TABLE', encode.memoryTable([region]), [fd]);
       assert.equal(taken, vm === 'trusted');
     }
-    assert.match((await served.disk('vm')).last_fault?.text ?? '', /unsealed_memory/, 'and its operator is told what to do');
+    assert.match(
+      (await served.disk('vm')).last_fault?.text ?? '',
+      /unsealed_memory/,
+      'and its operator is told what to do',
+    );
   });
 });

@@ -4,9 +4,9 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { close } from '../../src/host/libc.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { Flag, MESSAGES, PROTOCOL_FEATURES } from '../../src/vhost-user/messages.js';
+import { eventFdOfAnotherKind } from './descriptors.js';
 import { ALL_PROTOCOL_FEATURES } from './raw-front-end.js';
 import { HealthyGuest, SuiteCleanup, TestDaemon } from './test-daemon.js';
-import { eventFdOfAnotherKind } from './descriptors.js';
 import { FEATURES, TestGuest } from './test-guest.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -26,7 +26,10 @@ const WRONG: [string, (guest: TestGuest) => Promise<void>][] = [
   ['a message that is too short', ({ front }) => front.tell('SET_VRING_NUM', Buffer.alloc(4))],
   ['a message that is too long', ({ front }) => front.tell('SET_OWNER', Buffer.alloc(8))],
   ['a payload beyond every limit', ({ front }) => front.tell('SET_MEM_TABLE', Buffer.alloc(5000))],
-  ['a memory table that lies about its length', ({ front }) => front.tell('SET_MEM_TABLE', Buffer.from([9, 0, 0, 0, 0, 0, 0, 0]))],
+  [
+    'a memory table that lies about its length',
+    ({ front }) => front.tell('SET_MEM_TABLE', Buffer.from([9, 0, 0, 0, 0, 0, 0, 0])),
+  ],
   ['a ring that is not there', ({ front }) => front.tell('GET_VRING_BASE', vring(2, 0))],
   ['a ring far away', ({ front }) => front.tell('SET_VRING_NUM', vring(0xffffffff, 8))],
   ['a size that is no power of two', ({ front }) => front.tell('SET_VRING_NUM', vring(0, 3))],
@@ -40,15 +43,23 @@ const WRONG: [string, (guest: TestGuest) => Promise<void>][] = [
   ['a call that is no eventfd', ({ front, ram }) => front.tell('SET_VRING_CALL', withFd(0), [ram.fd])],
   ['two kicks', ({ front, queue }) => front.tell('SET_VRING_KICK', withFd(0), [queue.driver.kickFd, queue.errFd])],
   ['descriptors where none belong', ({ front, ram }) => front.tell('SET_OWNER', NOTHING, [ram.fd])],
-  ['more descriptors than any message has', ({ front, ram }) => front.tell('SET_MEM_TABLE', encode.memoryTable([]), Array(33).fill(ram.fd))],
+  [
+    'more descriptors than any message has',
+    ({ front, ram }) => front.tell('SET_MEM_TABLE', encode.memoryTable([]), Array(33).fill(ram.fd)),
+  ],
   ['a back-end channel without descriptor', ({ front }) => front.tell('SET_BACKEND_REQ_FD')],
-  ['configuration space that cannot be written', ({ front }) => front.tell('SET_CONFIG', encode.config({ offset: 0, flags: 0, bytes: Buffer.alloc(8) }))],
-  ...FEATURES_NOT_OFFERED.map(
-    (bit): (typeof WRONG)[number] => [`feature ${bit}, never offered`, ({ front }) => front.tell('SET_FEATURES', encode.u64(FEATURES | (1n << bit)))],
-  ),
-  ...PROTOCOL_FEATURES_NOT_OFFERED.map(
-    (bit): (typeof WRONG)[number] => [`protocol feature ${bit}, never offered`, ({ front }) => front.tell('SET_PROTOCOL_FEATURES', encode.u64(1n << bit))],
-  ),
+  [
+    'configuration space that cannot be written',
+    ({ front }) => front.tell('SET_CONFIG', encode.config({ offset: 0, flags: 0, bytes: Buffer.alloc(8) })),
+  ],
+  ...FEATURES_NOT_OFFERED.map((bit): (typeof WRONG)[number] => [
+    `feature ${bit}, never offered`,
+    ({ front }) => front.tell('SET_FEATURES', encode.u64(FEATURES | (1n << bit))),
+  ]),
+  ...PROTOCOL_FEATURES_NOT_OFFERED.map((bit): (typeof WRONG)[number] => [
+    `protocol feature ${bit}, never offered`,
+    ({ front }) => front.tell('SET_PROTOCOL_FEATURES', encode.u64(1n << bit)),
+  ]),
 ];
 
 describe('vhost-user messages', { timeout: 120_000 }, () => {

@@ -5,7 +5,14 @@ import { createEventFd } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { PAGE_BYTES } from '../../src/host/memory-map.js';
 import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
-import { Flag, HEADER_BYTES, MESSAGES, type MessageName, messageRow, type PayloadKind } from '../../src/vhost-user/messages.js';
+import {
+  Flag,
+  HEADER_BYTES,
+  MESSAGES,
+  type MessageName,
+  messageRow,
+  type PayloadKind,
+} from '../../src/vhost-user/messages.js';
 import type { Random } from '../support/seed.js';
 import { addSeals, eventFdOfAnotherKind, openMemory, pipe, Seal, socketPair } from './descriptors.js';
 import { ALL_PROTOCOL_FEATURES } from './raw-front-end.js';
@@ -69,7 +76,9 @@ export class RandomMessages {
     const name = random.pick(NAMES);
     const row = messageRow(name);
     const regions = random.below(name === 'SET_MEM_TABLE' ? 10 : 1);
-    let payload = random.chance(0.85) ? this.#payload(row.payload, name, regions) : randomBytes(random, random.below(100));
+    let payload = random.chance(0.85)
+      ? this.#payload(row.payload, name, regions)
+      : randomBytes(random, random.below(100));
     if (random.chance(0.05)) payload = payload.subarray(0, random.below(payload.length + 1));
     if (random.chance(0.03)) payload = Buffer.concat([payload, randomBytes(random, random.below(200))]);
     const fds = random.chance(0.75) ? this.#fittingFds(name, regions) : this.#anyFds();
@@ -79,7 +88,10 @@ export class RandomMessages {
     const header = Buffer.alloc(HEADER_BYTES);
     header.writeUInt32LE(id, 0);
     header.writeUInt32LE(flags >>> 0, 4);
-    header.writeUInt32LE(random.chance(0.97) ? payload.length : random.pick([...SIZES, payload.length + 1, payload.length * 2]), 8);
+    header.writeUInt32LE(
+      random.chance(0.97) ? payload.length : random.pick([...SIZES, payload.length + 1, payload.length * 2]),
+      8,
+    );
     const whole = Buffer.concat([header, payload]);
     const bytes = random.chance(0.98) ? whole : whole.subarray(0, random.below(whole.length) + 1);
     return { bytes, fds, text: `${name} (${id}), flags ${flags}, ${bytes.length} bytes, ${fds.length} descriptors` };
@@ -94,9 +106,14 @@ export class RandomMessages {
       case 'u64':
         return encode.u64(this.#u64(name));
       case 'vringFd':
-        return encode.u64(BigInt(index) | (random.chance(0.3) ? 0x100n : 0n) | (random.chance(0.05) ? randomU64(random) : 0n));
+        return encode.u64(
+          BigInt(index) | (random.chance(0.3) ? 0x100n : 0n) | (random.chance(0.05) ? randomU64(random) : 0n),
+        );
       case 'vringState':
-        return encode.vringState({ index, num: name === 'SET_VRING_ENABLE' ? random.below(3) : random.pick([...SIZES, random.word()]) });
+        return encode.vringState({
+          index,
+          num: name === 'SET_VRING_ENABLE' ? random.below(3) : random.pick([...SIZES, random.word()]),
+        });
       case 'vringAddress':
         return encode.vringAddress({
           index,
@@ -111,7 +128,11 @@ export class RandomMessages {
       case 'memoryRegion':
         return encode.memoryRegion(this.#region());
       case 'config': {
-        const message = encode.config({ offset: random.pick([0, 32, 255, 256, random.word()]), flags: random.below(4), bytes: randomBytes(random, random.below(20)) });
+        const message = encode.config({
+          offset: random.pick([0, 32, 255, 256, random.word()]),
+          flags: random.below(4),
+          bytes: randomBytes(random, random.below(20)),
+        });
         if (random.chance(0.3)) message.writeUInt32LE(random.pick(SIZES), 4);
         return message;
       }
@@ -122,7 +143,8 @@ export class RandomMessages {
     const random = this.#random;
     if (random.chance(0.2)) return randomU64(random);
     if (name === 'SET_FEATURES') return FEATURES ^ (random.chance(0.3) ? 1n << BigInt(random.below(40)) : 0n);
-    if (name === 'SET_PROTOCOL_FEATURES') return ALL_PROTOCOL_FEATURES & ~(random.chance(0.2) ? 1n << BigInt(random.below(20)) : 0n);
+    if (name === 'SET_PROTOCOL_FEATURES')
+      return ALL_PROTOCOL_FEATURES & ~(random.chance(0.2) ? 1n << BigInt(random.below(20)) : 0n);
     return BigInt(random.below(16));
   }
 

@@ -4,8 +4,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type GuestRam, RequestType, SECTOR_BYTES, SplitDriver, Status } from '../../src/guest/index.js';
 import { createEventFd, drain, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
-import { createSealedMemory, mapFile, type MemoryMap, unmap, viewMemory } from '../../src/host/memory-map.js';
-import { DescriptorFlag, DESCRIPTOR_BYTES, splitRingBytes } from '../../src/virtio/split-ring.js';
+import { createSealedMemory, type MemoryMap, mapFile, unmap, viewMemory } from '../../src/host/memory-map.js';
+import { DESCRIPTOR_BYTES, DescriptorFlag, splitRingBytes } from '../../src/virtio/split-ring.js';
 import type { MemorySeal, Region } from '../replays/replay.js';
 import { openMemory } from './descriptors.js';
 
@@ -49,10 +49,16 @@ export class ReplayMemory {
 
   /** Where this is in our address space, and how much follows it in the same region. */
   #find(guestAddress: number): { address: number; left: number; region: Region } {
-    const region = this.regions.find((one) => guestAddress >= one.guestAddress && guestAddress < one.guestAddress + one.size);
+    const region = this.regions.find(
+      (one) => guestAddress >= one.guestAddress && guestAddress < one.guestAddress + one.size,
+    );
     assert.ok(region !== undefined, `0x${guestAddress.toString(16)} is guest memory`);
     const offset = guestAddress - region.guestAddress;
-    return { address: this.file(region.file).map.address + region.mmapOffset + offset, left: region.size - offset, region };
+    return {
+      address: this.file(region.file).map.address + region.mmapOffset + offset,
+      left: region.size - offset,
+      region,
+    };
   }
 
   userAddress(guestAddress: number): number {
@@ -147,8 +153,11 @@ export class ReplayRing {
     for (const type of [RequestType.OUT, RequestType.IN]) {
       for (let slot = 0; slot < DEPTH; slot++) {
         const data = Buffer.alloc(DATA_BYTES);
-        if (type === RequestType.OUT) for (let at = 0; at < DATA_BYTES; at += 4) data.writeUInt32LE(pattern(slot) + at, at);
-        this.#memory.eachPart(this.#data(slot), DATA_BYTES, (view, at) => view.set(data.subarray(at, at + view.length)));
+        if (type === RequestType.OUT)
+          for (let at = 0; at < DATA_BYTES; at += 4) data.writeUInt32LE(pattern(slot) + at, at);
+        this.#memory.eachPart(this.#data(slot), DATA_BYTES, (view, at) =>
+          view.set(data.subarray(at, at + view.length)),
+        );
         this.#submit(slot, type, sector(slot));
       }
       const sleeps = type === RequestType.IN && called !== undefined;
@@ -161,7 +170,11 @@ export class ReplayRing {
     for (let slot = 0; slot < DEPTH; slot++) {
       this.#memory.eachPart(this.#data(slot), DATA_BYTES, (view, at) => {
         for (let i = 0; i < view.length; i += 4) {
-          assert.equal(view.readUInt32LE(i), pattern(slot) + at + i, `ring ${this.index}, slot ${slot}, byte ${at + i}`);
+          assert.equal(
+            view.readUInt32LE(i),
+            pattern(slot) + at + i,
+            `ring ${this.index}, slot ${slot}, byte ${at + i}`,
+          );
         }
       });
     }
@@ -181,7 +194,9 @@ export class ReplayRing {
   /** Where the data are: across the border of two regions where there is one, or near the header. */
   #data(slot: number): number {
     const { regions } = this.#memory;
-    const borders = regions.filter((one) => regions.some((other) => other.guestAddress === one.guestAddress + one.size));
+    const borders = regions.filter((one) =>
+      regions.some((other) => other.guestAddress === one.guestAddress + one.size),
+    );
     const border = borders[slot % Math.max(1, borders.length)];
     if (slot < borders.length && this.index === 0 && border !== undefined) {
       return border.guestAddress + border.size - PAGE;
@@ -198,7 +213,9 @@ export class ReplayRing {
     view.writeUInt8(0xff, STATUS_AT);
     const indirect = this.#indirect && slot % 2 === 1;
     const first = indirect ? 0 : slot * 3;
-    const table = indirect ? view.subarray(TABLE_AT) : this.#view.subarray(this.#driver.descriptors + first * DESCRIPTOR_BYTES);
+    const table = indirect
+      ? view.subarray(TABLE_AT)
+      : this.#view.subarray(this.#driver.descriptors + first * DESCRIPTOR_BYTES);
     const write = type === RequestType.IN ? DescriptorFlag.WRITE : 0;
     describe(table, 0, control, HEADER_BYTES, DescriptorFlag.NEXT, first + 1);
     describe(table, 1, this.#data(slot), DATA_BYTES, DescriptorFlag.NEXT | write, first + 2);
@@ -216,7 +233,8 @@ export class ReplayRing {
     const deadline = Date.now() + COMPLETION_TIMEOUT_MS;
     let awake = called === undefined;
     for (let count = 0; count < DEPTH; ) {
-      if (Date.now() > deadline) assert.fail(`ring ${this.index}: ${awake ? `${count} of ${DEPTH} requests came back` : 'no call'}`);
+      if (Date.now() > deadline)
+        assert.fail(`ring ${this.index}: ${awake ? `${count} of ${DEPTH} requests came back` : 'no call'}`);
       // One call may stand for several completions, the rest is found by looking.
       awake ||= drain(called!) > 0;
       const head = awake ? this.#driver.take() : -1;
@@ -227,7 +245,11 @@ export class ReplayRing {
       count++;
       this.done = (this.done + 1) & 0xffff;
       const control = this.#control(head / 3);
-      assert.equal(this.#memory.view(control, PAGE).readUInt8(STATUS_AT), Status.OK, `ring ${this.index}: status of ${head}`);
+      assert.equal(
+        this.#memory.view(control, PAGE).readUInt8(STATUS_AT),
+        Status.OK,
+        `ring ${this.index}: status of ${head}`,
+      );
     }
   }
 }

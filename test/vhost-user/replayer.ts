@@ -1,15 +1,24 @@
 /** Plays a recorded conversation against a back end, with real memory, event counters and I/O, and checks every answer. */
 import assert from 'node:assert/strict';
-import { BlockDevice } from '../../src/block/device.js';
+import type { BlockDevice } from '../../src/block/device.js';
 import { createEventFd, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { MEMORY_REGIONS_MAX } from '../../src/limits.js';
 import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
 import { Flag } from '../../src/vhost-user/messages.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
-import { type FdSource, features, hasOwnReply, negotiatedSteps, type Payload, type Region, type Replay, type SendStep } from '../replays/replay.js';
+import {
+  type FdSource,
+  features,
+  hasOwnReply,
+  negotiatedSteps,
+  type Payload,
+  type Region,
+  type Replay,
+  type SendStep,
+} from '../replays/replay.js';
 import { openMemory, socketPair } from './descriptors.js';
-import { RawFrontEnd } from './raw-front-end.js';
+import type { RawFrontEnd } from './raw-front-end.js';
 import { ReplayMemory, ReplayRing } from './replay-guest.js';
 
 /** Front-end message types. vhost-user, "Front-end message types" */
@@ -234,7 +243,9 @@ export class Replayer {
     if ('region' in payload) {
       const others = this.#memory.regions.filter(({ guestAddress }) => guestAddress !== payload.region.guestAddress);
       this.#memory.regions = send === 'ADD_MEM_REG' ? [...others, payload.region] : others;
-      return encode.memoryRegion(regionMessage({ ...payload.region, ...(send === 'REM_MEM_REG' ? { mmapOffset: 0 } : {}) }));
+      return encode.memoryRegion(
+        regionMessage({ ...payload.region, ...(send === 'REM_MEM_REG' ? { mmapOffset: 0 } : {}) }),
+      );
     }
     if ('offset' in payload) {
       const bytes = Buffer.alloc(payload.size);
@@ -242,7 +253,8 @@ export class Replayer {
       return encode.config({ offset: payload.offset, flags: payload.flags, bytes });
     }
     if ('area' in payload) return this.#encodeInflight(payload);
-    if ('logSize' in payload) return Buffer.concat([encode.u64(BigInt(payload.logSize)), encode.u64(BigInt(payload.logOffset))]);
+    if ('logSize' in payload)
+      return Buffer.concat([encode.u64(BigInt(payload.logSize)), encode.u64(BigInt(payload.logOffset))]);
     return encode.vringFd({ index: payload.index, noFd: fds?.includes('none') ?? false });
   }
 
@@ -273,7 +285,10 @@ export class Replayer {
       case 'none':
         return [];
       case 'memory': {
-        const region = payload !== undefined && 'regions' in payload ? payload.regions[position]! : (payload as Field<'region'>).region;
+        const region =
+          payload !== undefined && 'regions' in payload
+            ? payload.regions[position]!
+            : (payload as Field<'region'>).region;
         return [this.#memory.file(region.file).fd];
       }
       case 'kick':
@@ -302,7 +317,13 @@ export class Replayer {
     }
   }
 
-  #checkReply({ send, payload }: SendStep, asked: Buffer, reply: Buffer, fds: readonly number[], stood: readonly (number | undefined)[]): void {
+  #checkReply(
+    { send, payload }: SendStep,
+    asked: Buffer,
+    reply: Buffer,
+    fds: readonly number[],
+    stood: readonly (number | undefined)[],
+  ): void {
     if (send !== 'GET_INFLIGHT_FD') assert.equal(fds.length, 0, `descriptors with the reply to ${send}`);
     switch (send) {
       case 'GET_FEATURES':
@@ -342,5 +363,10 @@ export class Replayer {
 const NEW_SESSION = { stands: undefined, armed: false, enabled: false, calledAt: undefined, base: 0 } as const;
 
 function regionMessage({ guestAddress, size, userAddress, mmapOffset }: Region): RegionMessage {
-  return { guestAddress: BigInt(guestAddress), size: BigInt(size), userAddress: BigInt(userAddress), mmapOffset: BigInt(mmapOffset) };
+  return {
+    guestAddress: BigInt(guestAddress),
+    size: BigInt(size),
+    userAddress: BigInt(userAddress),
+    mmapOffset: BigInt(mmapOffset),
+  };
 }

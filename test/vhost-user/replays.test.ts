@@ -18,7 +18,9 @@ const DISK_BYTES = 16 * 2 ** 20;
 /** Every file of test/replays has an array of them, except the one with their types. */
 const folder = join(import.meta.dirname, '../replays');
 const files = readdirSync(folder).filter((file) => file.endsWith('.js') && file !== 'replay.js');
-const replays: Replay[] = (await Promise.all(files.map((file) => import(join(folder, file))))).flatMap((module) => module.replays);
+const replays: Replay[] = (await Promise.all(files.map((file) => import(join(folder, file))))).flatMap(
+  (module) => module.replays,
+);
 
 /** The disk as its daemon must present it. */
 function likeServed(queues: number): BlockDevice {

@@ -1,7 +1,7 @@
 /** A daemon with small memory disks for the tests here, and looks at it from outside. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { Agent, globalAgent } from 'node:http';
+import { type Agent, globalAgent } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { askDaemon } from '../../src/daemon/control-server.js';
@@ -121,7 +121,9 @@ export class TestDaemon {
 
   /** Waits until the daemon holds neither more nor less than before. */
   async expectHeld(before: Record<string, number>, what: string): Promise<void> {
-    await until(() => isDeepStrictEqual(this.held, before), what).catch(() => assert.deepEqual(this.held, before, what));
+    await until(() => isDeepStrictEqual(this.held, before), what).catch(() =>
+      assert.deepEqual(this.held, before, what),
+    );
   }
 }
 

@@ -72,7 +72,10 @@ export class TestQueue {
     await this.complete(count);
     for (let slot = 0; slot < count; slot++) {
       const expected = this.#pattern(slot);
-      assert.ok(this.#words(slot).every((word) => word === expected), `queue ${this.index}: block ${slot} reads as written`);
+      assert.ok(
+        this.#words(slot).every((word) => word === expected),
+        `queue ${this.index}: block ${slot} reads as written`,
+      );
     }
   }
 
