@@ -56,7 +56,7 @@ export class Epoll {
     return new Promise((resolve, reject) => {
       epollWait.async(this.fd, this.#events, this.#capacity, timeoutMs, (error: unknown, count: number) => {
         if (error) reject(error);
-        else resolve(count < 0 ? 0 : count);
+        else resolve(Math.max(count, 0));
       });
     });
   }

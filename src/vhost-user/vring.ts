@@ -175,7 +175,11 @@ export class Vring {
 
   #break(code: ErrorCode, context: VringContext): void {
     this.fault = code;
-    if (this.#errFd >= 0) signal(this.#errFd);
+    if (this.#errFd >= 0) {
+      // The front end shares the flag, and may have made it blocking: this thread would wait for it.
+      makeNonBlocking(this.#errFd);
+      signal(this.#errFd);
+    }
     context.onFault(this, code);
   }
 
@@ -207,5 +211,9 @@ function requireEventFd(fd: number): void {
   if (!readlinkSync(`/proc/self/fd/${fd}`).includes('[eventfd]')) {
     throw new SidecoreError('MESSAGE_FDS', 'a ring came with a descriptor that is no eventfd');
   }
+  makeNonBlocking(fd);
+}
+
+function makeNonBlocking(fd: number): void {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
 }

@@ -13,7 +13,7 @@ import { TestDaemon } from '../vhost-user/test-daemon.js';
 import { FEATURES, TestGuest, type TestQueue } from '../vhost-user/test-guest.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
-const PAUSES = Number(process.env.PAUSES ?? 2000);
+const PAUSES = Number(process.env.PAUSES ?? 1500);
 /** Around the time after which an adaptive sidecore stops polling, 1 ms. */
 const PAUSE_US_MAX = 2000;
 const VMS = { a: { disks: { d: {} } }, b: { disks: { d: {} } }, busy: { disks: { d: {} } } };
@@ -64,16 +64,19 @@ for (const mode of ['adaptive', 'baseline'] as const) {
     it('an idle queue leaves the poll list, and a kick brings it back', async (test) => {
       const served = await TestDaemon.start(test, VMS, mode);
       const { queue } = await newGuest(test, served, 'a');
+      const untilIdle = () =>
+        served.untilDisk('a', ({ queues }) => queues[0]?.phase === 'watched', 'the queue is watched');
       for (let round = 0; round < 5; round++) {
         await queue.writeAndRead();
-        const idle = ({ queues }: { queues: { phase: string | undefined }[] }) => queues[0]?.phase === 'watched';
-        await served.untilDisk('a', idle, 'the queue is watched');
+        await untilIdle();
         const { cores } = await served.status();
         assert.ok(cores.every(({ queues_polled }) => queues_polled === 0));
         const { kicks } = queue.driver;
         await queue.writeAndRead();
         assert.ok(queue.driver.kicks > kicks, 'a watched queue is kicked');
       }
+      await untilIdle();
+      await sleep(50);
       const { cores } = await served.status();
       const before = cores.map(({ turns, sleeps }) => ({ turns, sleeps }));
       await sleep(300);

@@ -9,6 +9,8 @@ export interface Asked {
   readonly sector: number;
   readonly dataBytes: number;
   readonly durable: boolean;
+  /** Lengths of the data segments. */
+  readonly pieces: readonly number[];
   readonly ranges: readonly { readonly sector: number; readonly sectors: number; readonly unmap: boolean }[];
 }
 
@@ -59,7 +61,8 @@ export class StubBackend implements BlockBackend {
       sectors: rangeSectors[i]!,
       unmap: rangeUnmap[i] === 1,
     }));
-    this.asked.push({ what, request, sector, dataBytes, durable, ranges });
+    const pieces = [...request.chain.segments.length.subarray(request.first, request.end)];
+    this.asked.push({ what, request, sector, dataBytes, durable, pieces, ranges });
     return this.answer;
   }
 }

@@ -16,6 +16,7 @@ const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
+const F_SETFL = 4;
 const F_ADD_SEALS = 1033;
 
 /** Bits for F_ADD_SEALS. */
@@ -26,6 +27,12 @@ export function eventFdOfAnotherKind(): number {
   const fd = check(eventfd(0, O_CLOEXEC | EFD_SEMAPHORE), 'eventfd');
   check(eventfdWrite(fd, 0xfffffffffffffffen), 'eventfd_write');
   return fd;
+}
+
+/** Has the next write to an event counter wait, whoever writes: fills it, and makes it blocking for all who share it. */
+export function jam(fd: number): void {
+  eventfdWrite(fd, 0xfffffffffffffffen);
+  check(fcntl(fd, F_SETFL, 0), 'F_SETFL');
 }
 
 /** Both ends of a pipe: to read, to write. */

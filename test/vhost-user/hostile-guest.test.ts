@@ -8,6 +8,7 @@ import { drain, signal } from '../../src/host/eventfd.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
 import { POP_FAULTS } from '../../src/virtio/virtqueue.js';
 import { Random } from '../support/seed.js';
+import { jam } from './descriptors.js';
 import { HostileRing, RING_FAULTS } from './hostile-ring.js';
 import { until } from './raw-front-end.js';
 import { HealthyGuest, type Mode, SuiteCleanup, TestDaemon } from './test-daemon.js';
@@ -111,6 +112,14 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
       ring.show(0);
       await until(() => drain(guest.queue.errFd) > 0, 'the err descriptor is signalled');
       assert.equal((await served.disk('hostile', 'any')).queues[0]?.fault, 'INDIRECT_INVALID');
+    });
+
+    it('a front end that jams its err descriptor is not waited for', async (test) => {
+      const guest = await newGuest(test, 'any');
+      jam(guest.queue.errFd);
+      new HostileRing(guest, guest.queue).advance(-1);
+      await served.untilDisk('hostile', ({ queues }) => queues[0]?.phase === 'faulted', 'the queue is stopped', 'any');
+      await guest.queues[1]!.writeAndRead();
     });
 
     it(`garbage in a ring (SEED=${SEED})`, async (test) => {

@@ -4,7 +4,7 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { close } from '../../src/host/libc.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { Flag, MESSAGES, PROTOCOL_FEATURES } from '../../src/vhost-user/messages.js';
-import { eventFdOfAnotherKind } from './descriptors.js';
+import { eventFdOfAnotherKind, jam } from './descriptors.js';
 import { ALL_PROTOCOL_FEATURES } from './raw-front-end.js';
 import { HealthyGuest, SuiteCleanup, TestDaemon } from './test-daemon.js';
 import { FEATURES, TestGuest } from './test-guest.js';
@@ -170,6 +170,25 @@ describe('vhost-user messages', { timeout: 120_000 }, () => {
     // The connection adds version 1, which makes this 3.
     await guest.front.connection.send(MESSAGES.GET_FEATURES.id, 2, NOTHING);
     await guest.front.expectClosed('version 3');
+  });
+
+  it('a front end that jams its call descriptor loses its connection, and holds nobody up for long', async (test) => {
+    const healthy = await HealthyGuest.start(test, served.socket('other'));
+    for (let time = 0; time < 3; time++) {
+      const guest = await connected(test);
+      await guest.negotiate();
+      await guest.shareMemory();
+      await guest.startQueue(guest.queue);
+      await guest.queue.writeAndRead();
+      jam(guest.queue.driver.callFd);
+      guest.queue.driver.ring.requestCalls();
+      guest.queue.submitWrites();
+      await guest.front.expectClosed('a call that blocks');
+      healthy.run(5);
+    }
+    healthy.finish();
+    assert.equal((await served.disk('vm')).faults.CALL_BLOCKED, 3);
+    assert.equal((await served.status()).cores[0]?.deaths, 0);
   });
 
   it('eventfds are taken whatever their flags, and never make the back end wait', async (test) => {
