@@ -38,6 +38,8 @@ export const QUEUE_SIZE_MAX = 32768;
 export const QUEUES_MAX = 64;
 /** Requests taken from one queue in one turn: bounds how long a queue makes the others wait. */
 export const BATCH_REQUESTS_MAX = 64;
+/** Bytes after which a queue's turn ends, whatever it has waiting: the paper's figure, about 50 us of copying. */
+export const BATCH_BYTES_MAX = 2 ** 19;
 /**
  * Data segments of one request, as told to the driver (seg_max): what a chain through a 128-entry queue holds.
  */
@@ -54,7 +56,9 @@ export const CHAIN_SEGMENTS_MAX = 2 * DATA_SEGMENTS_MAX + 4;
  * Largest data segment, bytes, as told to the driver (size_max). SeaBIOS 1.16 multiplies it with seg_max, divides by 512 and
  * keeps 16 bits of that: were they zero, it would never finish a read.
  */
-export const SEGMENT_BYTES_MAX = 2 ** 20;
+export const SEGMENT_BYTES_MAX = 2 ** 15;
+/** Data of one request, bytes: what full segments come to, just below 4 MiB. Bounds the time that one request takes. */
+export const REQUEST_BYTES_MAX = DATA_SEGMENTS_MAX * SEGMENT_BYTES_MAX;
 /** Ranges in one DISCARD, WRITE_ZEROES or SECURE_ERASE. */
 export const RANGES_MAX = 16;
 /** Sectors in one range of DISCARD (32 GiB in 512-byte sectors would not fit the field's intent): 1 GiB. */

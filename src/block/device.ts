@@ -131,7 +131,9 @@ export class BlockDevice {
    */
   writeConfig(offset: number, bytes: Uint8Array): boolean {
     if (offset !== ConfigOffset.WRITEBACK || bytes.length !== 1 || bytes[0]! > 1) return false;
-    if ((this.#state.features & Number(BLOCK_FEATURES.CONFIG_WCE)) === 0) return false;
+    // Before features are set the driver may have acknowledged it already, and the VMM not said so.
+    const { features } = this.#state;
+    if (features !== 0 && (features & Number(BLOCK_FEATURES.CONFIG_WCE)) === 0) return false;
     this.#config.setUint8(ConfigOffset.WRITEBACK, bytes[0]!);
     this.#state.updateWriteThrough(this.#config.getUint8(ConfigOffset.WRITEBACK) === 1);
     return true;

@@ -8,14 +8,13 @@ import {
   header,
   RAM,
   RAM_END,
-  ranges,
   send,
 } from '../../test/support/block-rig.js';
 import { StubBackend } from '../../test/support/stub-backend.js';
-import { BLOCK_FEATURES, RequestType, Status } from './features.js';
+import { RequestType, Status } from './features.js';
 import { REQUEST_MALFORMED } from './queue.js';
 
-const { IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, SECURE_ERASE } = RequestType;
+const { IN, OUT, FLUSH, GET_ID } = RequestType;
 const SECTORS = 64;
 const STALE = 0xee;
 
@@ -138,44 +137,6 @@ describe('OUT', () => {
       assert.ok(untouched(data));
       assert.ok(rig.disk.every((byte) => byte === 0));
     }));
-
-  it('is durable in write-through mode, and only there; so are zeroes', () => {
-    const {
-      FLUSH: flush,
-      CONFIG_WCE: wce,
-      WRITE_ZEROES: zeroes,
-      DISCARD: discard,
-      SECURE_ERASE: erase,
-    } = BLOCK_FEATURES;
-    const ranged = zeroes | discard | erase;
-    const backend = new StubBackend();
-    on({ backend }, (rig) => {
-      const list = ranges([{ sector: 0, sectors: 8 }]);
-      // A request is used again and again: what it was last time means nothing, whichever way the mode changes.
-      for (const [features, mode, durable] of [
-        [ranged, undefined, true],
-        [ranged | flush, undefined, false],
-        [ranged | flush | wce, 0, true],
-        [ranged | flush | wce, 1, false],
-        [ranged | wce, undefined, true],
-        [ranged | flush | wce, 1, false],
-        [ranged, undefined, true],
-      ] as const) {
-        for (const first of [WRITE_ZEROES, DISCARD, SECURE_ERASE, OUT]) {
-          rig.device.reset();
-          rig.device.negotiate(durable ? ranged | flush : ranged);
-          assert.equal(ask(rig, OUT, 0, bytes(512)).status, Status.OK);
-          rig.device.negotiate(features);
-          if (mode !== undefined) rig.device.writeConfig(32, Buffer.from([mode]));
-          assert.equal(ask(rig, first, 0, first === OUT ? bytes(512) : list).status, Status.OK);
-          assert.deepEqual(
-            backend.take().map((asked) => asked.durable),
-            [!durable, durable],
-          );
-        }
-      }
-    });
-  });
 });
 
 describe('FLUSH', () => {
@@ -284,64 +245,5 @@ describe('what is no request', () => {
     }
     stops(0, 1);
     stops(0, 600);
-  });
-});
-
-describe('the back end', () => {
-  it('gets the data and nothing else, in pieces none of which is empty', () => {
-    const backend = new StubBackend();
-    on({ backend }, (rig) => {
-      for (const [readable, writable] of [
-        [[16], [1024]],
-        [[], []],
-        [[16, 300], [300]],
-        [
-          [3, 13, 1],
-          [1, 1],
-        ],
-        [
-          [0, 16, 0],
-          [0, 1024, 0],
-        ],
-      ] as const) {
-        const framing = { readable, writable, gaps: [5] };
-        for (const type of [IN, OUT]) {
-          const data = type === OUT ? bytes(1024) : Buffer.alloc(0);
-          const room = type === IN ? 1024 : 0;
-          assert.equal(send(rig, Buffer.concat([header(type, 2), data]), room, framing)!.status, Status.OK);
-          const [asked] = backend.take();
-          assert.ok(
-            asked!.pieces.every((length) => length > 0),
-            `pieces of ${asked!.pieces}`,
-          );
-          assert.equal(
-            asked!.pieces.reduce((sum, length) => sum + length, 0),
-            1024,
-          );
-          assert.deepEqual([asked!.sector, asked!.dataBytes], [2, 1024]);
-        }
-      }
-    });
-  });
-});
-
-describe('what the back end says', () => {
-  it('is the status', () => {
-    const backend = new StubBackend();
-    on({ backend }, (rig) => {
-      for (const status of Object.values(Status)) {
-        backend.answer = status;
-        for (const [type, data] of [
-          [IN, 512],
-          [OUT, bytes(512)],
-          [FLUSH, 0],
-          [DISCARD, ranges([{ sector: 0, sectors: 1 }])],
-        ] as const) {
-          const answer = ask(rig, type, 0, data);
-          assert.equal(answer.status, status);
-          assert.ok(answer.written <= (status === Status.OK && type === IN ? 513 : 1));
-        }
-      }
-    });
   });
 });

@@ -1,9 +1,11 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { signal } from '../host/eventfd.js';
 import {
+  BATCH_BYTES_MAX,
   DISCARD_SECTORS_MAX,
   QUEUE_REQUESTS_IN_FLIGHT_MAX,
   RANGES_MAX,
+  REQUEST_BYTES_MAX,
   SECURE_ERASE_SECTORS_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from '../limits.js';
@@ -58,6 +60,8 @@ export class BlockQueue {
   readonly #ranges = new Uint32Array((RANGES_MAX * RANGE_BYTES) / 4);
   readonly #rangeBytes = Buffer.from(this.#ranges.buffer);
   readonly #counters: Float64Array;
+  /** Chains of `ring.unfinished` that were taken again. */
+  #retaken = 0;
 
   constructor(parts: {
     ring: Virtqueue;
@@ -87,11 +91,17 @@ export class BlockQueue {
    */
   retakeUnfinished(): void {
     if (this.#callFd >= 0) this.#call();
-    for (const head of this.ring.unfinished) {
+    this.#retake();
+  }
+
+  /** Goes on with that as far as the pool has requests; the rest has its turn before anything new. */
+  #retake(): void {
+    const { unfinished } = this.ring;
+    while (this.#retaken < unfinished.length && !this.closed) {
       const request = this.#host.pool.take();
-      if (request === undefined) return this.#fail(REQUEST_MALFORMED);
+      if (request === undefined) return;
       this.#counters[QueueCounter.RETAKEN]!++;
-      const result = this.ring.retake(head, request.chain);
+      const result = this.ring.retake(unfinished[this.#retaken++]!, request.chain);
       if (result < 0) return this.#refuse(request, result);
       this.#start(request);
     }
@@ -102,8 +112,10 @@ export class BlockQueue {
     const { ring } = this;
     const { pool } = this.#host;
     let taken = 0;
+    let bytes = 0;
+    if (this.#retaken < ring.unfinished.length) this.#retake();
     if (ring.waiting() === 0) return 0;
-    while (taken < limit && this.inFlight < QUEUE_REQUESTS_IN_FLIGHT_MAX && !this.closed) {
+    while (taken < limit && bytes < BATCH_BYTES_MAX && this.inFlight < QUEUE_REQUESTS_IN_FLIGHT_MAX && !this.closed) {
       const request = pool.take();
       if (request === undefined) break;
       const head = ring.pop(request.chain);
@@ -114,6 +126,7 @@ export class BlockQueue {
       }
       taken++;
       this.#start(request);
+      bytes += request.dataBytes;
     }
     if (taken > 0) {
       this.#counters[QueueCounter.REQUESTS]! += taken;
@@ -272,6 +285,7 @@ export class BlockQueue {
 
   #withinDisk(request: BlockRequest): boolean {
     const { dataBytes } = request;
+    if (dataBytes > REQUEST_BYTES_MAX) return false;
     return dataBytes % SECTOR_BYTES === 0 && request.sector + dataBytes / SECTOR_BYTES <= this.#device.capacitySectors;
   }
 

@@ -224,6 +224,8 @@ export class Core {
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
+      // One that its guest had broken stays stopped, until its front end sets it up anew.
+      if (new QueueState(attached.spec.state).fault !== 0) attached.leftOut = true;
       if (attached.leftOut || asked.has(key)) continue;
       const takeOver = this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(attached.spec) });
       takeOver.catch(() => this.#leaveOut(attached));

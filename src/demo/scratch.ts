@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -32,7 +33,7 @@ export class Scratch {
   /** Makes a new folder in `parent`. */
   constructor(parent: string, keep: boolean) {
     try {
-      mkdirSync(parent, { recursive: true });
+      if (!existsSync(parent)) mkdirSync(parent);
       this.path = mkdtempSync(join(parent, 'sidecore-demo-'));
     } catch (error) {
       throw noSpaceOr(error, parent);

@@ -45,6 +45,7 @@ export function wrap(text: string, width: number, indent = ''): string[] {
 export function cutTo(line: string, width: number): string {
   let visible = 0;
   let cut = '';
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a terminal's colours are what is looked for
   for (const part of line.split(/(\x1b\[[0-9;]*m)/)) {
     if (part.startsWith('\x1b')) {
       cut += part;

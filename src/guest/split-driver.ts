@@ -61,8 +61,8 @@ export class SplitDriver {
     // Release, and a full barrier before the device's wish is read.
     Atomics.store(this.#avail, AVAIL_INDEX, now);
     this.#publishedAvail = now;
-    if (!this.#eventIdx) return (this.#used16[USED_FLAGS]! & USED_NO_NOTIFY) === 0;
-    const event = this.#used16[2 + 4 * this.size]!;
+    if (!this.#eventIdx) return (Atomics.load(this.#used16, USED_FLAGS) & USED_NO_NOTIFY) === 0;
+    const event = Atomics.load(this.#used16, 2 + 4 * this.size);
     return ((now - event - 1) & 0xffff) < ((now - before) & 0xffff);
   }
 

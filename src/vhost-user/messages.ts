@@ -19,6 +19,9 @@ export const PROTOCOL_FEATURES = {
   STATUS: 1n << 16n,
 } as const;
 
+/** All of them: this back end offers what it knows. */
+export const OFFERED_PROTOCOL_FEATURES = Object.values(PROTOCOL_FEATURES).reduce((all, bit) => all | bit, 0n);
+
 /** Kinds of payload. Sizes in bytes: the exact one, or the least where the payload says how long it is. */
 export const PAYLOADS = {
   none: { bytes: 0, exact: true },

@@ -2,7 +2,6 @@ import type { BlockDevice } from '../block/device.js';
 import type { DeviceSpec, QueueServer } from '../block/queue-spec.js';
 import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
-import { MEMORY_REGIONS_MAX } from '../limits.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import {
   type ConfigMessage,
@@ -14,6 +13,7 @@ import {
   type VringState,
 } from './codec.js';
 import { Connection, type Message } from './connection.js';
+import { HANDLERS } from './handlers.js';
 import { MemoryTable } from './memory-table.js';
 import {
   BACKEND_MESSAGES,
@@ -21,6 +21,7 @@ import {
   type MessageName,
   messageName,
   messageRow,
+  OFFERED_PROTOCOL_FEATURES,
   PAYLOADS,
   PROTOCOL_FEATURES,
 } from './messages.js';
@@ -35,8 +36,6 @@ export interface SessionSetup {
   /** Told once for each fault, with its code and what happened. */
   onFault(code: ErrorCode, text: string): void;
 }
-
-const OFFERED_PROTOCOL_FEATURES = Object.values(PROTOCOL_FEATURES).reduce((all, bit) => all | bit, 0n);
 
 const OK = 0n;
 const FAILED = 1n;
@@ -337,37 +336,3 @@ export class Session {
     return this.#reset();
   }
 }
-
-/** Answers one message: the payload of its reply, if it has one of its own. Takes over descriptors by removing them. */
-type Handler = (session: Session, payload: Buffer, fds: number[]) => Promise<Buffer | undefined | void> | Buffer | void;
-
-/** One handler for each row of the table: a missing one does not compile. */
-const HANDLERS: Record<MessageName, Handler> = {
-  GET_FEATURES: (session) => encode.u64(session.getFeatures()),
-  SET_FEATURES: (session, payload) => session.setFeatures(decode.u64(payload)),
-  GET_PROTOCOL_FEATURES: () => encode.u64(OFFERED_PROTOCOL_FEATURES),
-  SET_PROTOCOL_FEATURES: (session, payload) => session.setProtocolFeatures(decode.u64(payload)),
-  SET_OWNER: () => {},
-  // "No longer used": those that still send it mean "disable all rings".
-  RESET_OWNER: (session) => session.reset(),
-  RESET_DEVICE: (session) => session.reset(),
-  SET_STATUS: (session, payload) => session.setStatus(decode.u64(payload)),
-  GET_STATUS: (session) => encode.u64(BigInt(session.getStatus())),
-  GET_QUEUE_NUM: (session) => encode.u64(BigInt(session.vrings.length)),
-  GET_CONFIG: (session, payload) => session.getConfig(payload),
-  SET_CONFIG: (session, payload) => session.setConfig(decode.config(payload)),
-  SET_BACKEND_REQ_FD: (session, _payload, fds) => session.setBackendChannel(fds.shift()),
-  SET_MEM_TABLE: (session, payload, fds) => session.setMemoryTable(decode.memoryTable(payload), fds),
-  GET_MAX_MEM_SLOTS: () => encode.u64(BigInt(MEMORY_REGIONS_MAX)),
-  ADD_MEM_REG: (session, payload, fds) => session.addMemoryRegion(decode.memoryRegion(payload), fds[0]),
-  REM_MEM_REG: (session, payload) => session.removeMemoryRegion(decode.memoryRegion(payload)),
-  SET_VRING_NUM: (session, payload) => session.setVringNum(decode.vringState(payload)),
-  SET_VRING_ADDR: (session, payload) => session.setVringAddress(decode.vringAddress(payload)),
-  SET_VRING_BASE: (session, payload) => session.setVringBase(decode.vringState(payload)),
-  SET_VRING_ENABLE: (session, payload) => session.setVringEnable(decode.vringState(payload)),
-  GET_VRING_BASE: async (session, payload) =>
-    encode.vringState(await session.getVringBase(decode.vringState(payload).index)),
-  SET_VRING_KICK: (session, payload, fds) => session.setVringFd('Kick', decode.vringFd(payload), fds),
-  SET_VRING_CALL: (session, payload, fds) => session.setVringFd('Call', decode.vringFd(payload), fds),
-  SET_VRING_ERR: (session, payload, fds) => session.setVringFd('Err', decode.vringFd(payload), fds),
-};

@@ -167,8 +167,9 @@ export class SplitRing implements Virtqueue {
     }
     this.#log.settle(now);
     this.#publishedUsed = now;
-    if (!this.#eventIdx) return (this.#available[AVAIL_FLAGS]! & AVAIL_NO_INTERRUPT) === 0;
-    const event = this.#available[this.#usedEvent]!;
+    // Ordered too: on arm64 a plain load could overtake the store above.
+    if (!this.#eventIdx) return (Atomics.load(this.#available, AVAIL_FLAGS) & AVAIL_NO_INTERRUPT) === 0;
+    const event = Atomics.load(this.#available, this.#usedEvent);
     return ((now - event - 1) & 0xffff) < ((now - before) & 0xffff);
   }
 

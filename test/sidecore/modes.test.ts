@@ -13,7 +13,7 @@ import { TestDaemon } from '../vhost-user/test-daemon.js';
 import { FEATURES, TestGuest, type TestQueue } from '../vhost-user/test-guest.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
-const PAUSES = Number(process.env.PAUSES ?? 1500);
+const PAUSES = Number(process.env.PAUSES ?? 1000);
 /** Around the time after which an adaptive sidecore stops polling, 1 ms. */
 const PAUSE_US_MAX = 2000;
 const VMS = { a: { disks: { d: {} } }, b: { disks: { d: {} } }, busy: { disks: { d: {} } } };

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { BLOCK_FEATURES } from '../../src/block/features.js';
 import { close } from '../../src/host/libc.js';
 import { receiveWithFds, sendWithFds } from '../../src/host/unix-socket.js';
 import { decode, encode } from '../../src/vhost-user/codec.js';
@@ -9,7 +10,7 @@ import { scratchDirectory } from '../support/daemon.js';
 import { socketPair } from './descriptors.js';
 import { until } from './raw-front-end.js';
 import { SuiteCleanup, TestDaemon } from './test-daemon.js';
-import { TestGuest } from './test-guest.js';
+import { FEATURES, TestGuest } from './test-guest.js';
 
 const MIB = 2 ** 20;
 const WRITEBACK = 32;
@@ -30,8 +31,8 @@ describe('vhost-user configuration space', { timeout: 120_000 }, () => {
     await cleanup.run();
   });
 
-  async function connected(test: TestContext, disk = 'd'): Promise<TestGuest> {
-    const guest = new TestGuest();
+  async function connected(test: TestContext, disk = 'd', features = FEATURES): Promise<TestGuest> {
+    const guest = new TestGuest({ features });
     test.after(() => guest.close());
     await guest.connect(served.socket('vm', disk));
     await guest.negotiate();
@@ -121,7 +122,10 @@ describe('vhost-user configuration space', { timeout: 120_000 }, () => {
   });
 
   it('the cache mode can be written, nothing else', async (test) => {
-    const guest = await connected(test);
+    const plain = await connected(test);
+    assert.ok(!(await write(plain, WRITEBACK, [0])), 'not by a driver that does not know it can');
+    plain.disconnect();
+    const guest = await connected(test, 'd', FEATURES | BLOCK_FEATURES.CONFIG_WCE);
     const { front } = guest;
     const before = await read(guest, 0, 256);
     for (const mode of [0, 1, 0]) {

@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { SidecoreError } from '../../src/errors.js';
 import { receiveWithFds, sendWithFds } from '../../src/host/unix-socket.js';
 import { Random } from '../support/seed.js';
 import { type RandomMessage, RandomMessages, randomBytes } from './random-messages.js';
@@ -86,6 +87,10 @@ async function sendBurst(socket: string, random: Random, said: string[]): Promis
       if (random.chance(0.2)) stirRings(guest, random);
     }
     return count;
+  } catch (error) {
+    // Also the beginning of a sound front end is not sound for every disk: some have one queue only.
+    if (error instanceof SidecoreError && error.code === 'PEER_CLOSED') return 0;
+    throw error;
   } finally {
     messages.close();
     guest.close();
