@@ -21,7 +21,7 @@ p { margin: 0 0 10px; max-width: 75ch; }
 .tile b { display: block; font-size: 32px; line-height: 1.15; color: var(--ours); }
 .tile span { color: var(--quiet); font-size: 14px; }
 .note { background: var(--note); border-radius: 8px; padding: 10px 14px; max-width: none; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 14px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 14px; margin-top: 18px; }
 figure { margin: 0; padding: 14px 16px 6px; }
 figcaption { font-weight: 600; margin-bottom: 8px; }
 svg { display: block; width: 100%; height: auto; font-family: inherit; }

@@ -136,7 +136,7 @@ function charts(runs: readonly RunResult[]): Chart[] {
     },
     {
       title: 'Notifications (shorter is better)',
-      unit: 'kicks (dark) and calls (light) for 1,000 requests',
+      unit: 'kicks (strong colour) and calls (pale) for 1,000 requests',
       bars: notices,
     },
   ];
@@ -146,7 +146,7 @@ function comparisonTable(runs: readonly RunResult[]): string {
   const heads = runs.map(({ plan }) => `<th>${html(plan.host)}<br>${html(plan.guest)}</th>`).join('');
   const rows = MEASURES.map((measure) => {
     const cells = runs.map((run) => `<td>${html(measureText(measure, run))}</td>`).join('');
-    return `<tr><td>${html(measure.label)}</td>${cells}</tr>`;
+    return `<tr><td>${html(measure.label.replace(', us', ', µs'))}</td>${cells}</tr>`;
   });
   return `<div class="card"><table><caption>All guests together</caption><thead><tr><th></th>${heads}</tr></thead><tbody>${rows.join('\n')}</tbody></table></div>`;
 }

@@ -125,7 +125,7 @@ describe('vhost-user configuration space', { timeout: 120_000 }, () => {
     const plain = await connected(test);
     assert.ok(!(await write(plain, WRITEBACK, [0])), 'not by a driver that does not know it can');
     plain.disconnect();
-    const guest = await connected(test, 'd', FEATURES | BLOCK_FEATURES.CONFIG_WCE);
+    const guest = await connected(test, 'd', FEATURES | BLOCK_FEATURES.FLUSH | BLOCK_FEATURES.CONFIG_WCE);
     const { front } = guest;
     const before = await read(guest, 0, 256);
     for (const mode of [0, 1, 0]) {
