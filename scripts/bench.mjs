@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 
 const node26 = '.cache/node26/bin/node';
 const node = existsSync(node26) ? node26 : process.execPath;
-if (node !== node26) console.error(`no ${node26} (node scripts/setup.mjs installs it): measuring on ${process.version}`);
+if (node !== node26)
+  console.error(`no ${node26} (node scripts/setup.mjs installs it): measuring on ${process.version}`);
 const run = spawnSync(node, ['dist/src/cli/main.js', 'bench', ...process.argv.slice(2)], { stdio: 'inherit' });
 process.exit(run.status ?? 1);

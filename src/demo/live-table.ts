@@ -75,7 +75,7 @@ export function workLine(share: number | null, cpu: number, sleeps: boolean, { s
 
 /** What the comparison of data has given. */
 export function checkLine({ checked, mismatches, errors }: Figures, { style }: Pick<View, 'style'>): string {
-  const text = `${whole(checked)} reads checked against what was written: ${whole(mismatches)} wrong; ${whole(errors)} requests failed`;
+  const text = `${whole(checked)} reads verified: ${whole(mismatches)} wrong; ${whole(errors)} requests failed`;
   return mismatches + errors > 0 ? style.bad(text) : text;
 }
 
