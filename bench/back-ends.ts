@@ -31,6 +31,8 @@ export class BackEndProcess {
     };
     this.child.stdout?.on('data', keep);
     this.child.stderr?.on('data', keep);
+    // Whatever ends this process ends the back end too.
+    process.once('exit', () => this.child.kill('SIGKILL'));
     this.child.once('error', (error) => keep(Buffer.from(`${error.message}\n`)));
   }
 

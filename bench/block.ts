@@ -38,6 +38,8 @@ export async function benchBlock(options: BlockBenchOptions): Promise<Report> {
     throw new SidecoreError('CPU_UNUSABLE', 'the benchmark needs two CPUs, this process may run on one');
   pinAllThreads([clientCpu]);
   const bench = new BlockBench(options, serverCpu);
+  // A window is a loop that no signal handler gets into; an interrupt is heard between two windows.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(bench.abandon()));
   try {
     await bench.start();
     return await bench.run();
@@ -52,7 +54,7 @@ class BlockBench {
   readonly #probe: PlacementProbe;
   readonly #scratch = mkdtempSync(join(tmpdir(), 'sidecore-bench-'));
   readonly #memoryScratch = mkdtempSync('/dev/shm/sidecore-bench-');
-  readonly #windows: WindowOptions;
+  #windows: WindowOptions;
   #pairs: number;
   readonly #rows: Row[] = [];
   readonly #probes: number[] = [];
@@ -109,6 +111,13 @@ class BlockBench {
     }
   }
 
+  /** Ends at once: back ends end with this process. Returns its exit code. */
+  abandon(): number {
+    rmSync(this.#scratch, { recursive: true, force: true });
+    rmSync(this.#memoryScratch, { recursive: true, force: true });
+    return 130;
+  }
+
   async stop(): Promise<void> {
     for (const process of this.#processes.reverse()) await process.stop();
     await this.#probe.close();
@@ -162,7 +171,9 @@ class BlockBench {
   /** Everything that was asked for, depth by depth. */
   async #matrix(): Promise<void> {
     const { random, stream } = patterns;
+    // Forty rows: shorter windows, or nobody would wait for them.
     this.#pairs = 3;
+    this.#windows = { warmUpMs: 150, windowMs: 500, timed: false };
     for (const [disk, peer] of [
       ['null', 'null0'],
       ['memory0', 'null0'],

@@ -31,7 +31,7 @@ export interface WindowOptions {
 /** Windows whose round trips differ by more than this factor were not measured on like placements of the two CPUs. */
 const LIKE_PLACEMENT = 1.3;
 /** Attempts at a pair of windows of like placement before the next best is dropped. */
-const PAIR_ATTEMPTS_MAX = 3;
+const PAIR_ATTEMPTS_MAX = 2;
 
 /** Connects the guests of one side, loads them, and leaves. */
 export async function window(side: Side, options: WindowOptions, probe: PlacementProbe): Promise<WindowResult> {
