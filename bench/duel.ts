@@ -1,5 +1,6 @@
 import { BlockDriver } from '../src/guest/block-driver.js';
 import { Load, type LoadPattern, type LoadResult } from '../src/guest/load.js';
+import { threadCpuNs } from '../src/host/clock.js';
 import type { PlacementProbe } from './placement.js';
 
 /** One side of a comparison: where its guests connect, and what they do. */
@@ -17,6 +18,8 @@ export interface WindowResult extends LoadResult {
   readonly p50Ns: number;
   readonly p99Ns: number;
   readonly cpuNsPerRequest: number;
+  /** Share of its CPU that the client's thread had; a polling one that had less than all was disturbed. */
+  readonly clientShare: number;
   /** Round trip of a cache line before and after, ns. */
   readonly probe: readonly [number, number];
 }
@@ -30,6 +33,8 @@ export interface WindowOptions {
 
 /** Windows whose round trips differ by more than this factor were not measured on like placements of the two CPUs. */
 const LIKE_PLACEMENT = 1.3;
+/** A polling client that had less of its CPU than this was disturbed by something else on the machine. */
+const CLIENT_SHARE_MIN = 0.95;
 /** Attempts at a pair of windows of like placement before the next best is dropped. */
 const PAIR_ATTEMPTS_MAX = 2;
 
@@ -46,12 +51,14 @@ export async function window(side: Side, options: WindowOptions, probe: Placemen
     load.start();
     load.run(options.warmUpMs);
     const cpuBefore = (await side.cpuNs?.()) ?? 0;
+    const clientBefore = threadCpuNs();
     const result = load.run(options.windowMs);
+    const clientShare = (threadCpuNs() - clientBefore) / (result.seconds * 1e9);
     const cpuNs = ((await side.cpuNs?.()) ?? 0) - cpuBefore;
     if (!load.finish()) throw new Error(`${side.sockets[0]}: requests are still in flight after 10 s`);
     if (result.errors > 0) throw new Error(`${side.sockets[0]}: ${result.errors} requests failed`);
     const timed = { p50Ns: load.latency(0.5), p99Ns: load.latency(0.99) };
-    return { ...result, ...timed, cpuNsPerRequest: cpuNs / result.requests, probe: [before, before] };
+    return { ...result, ...timed, cpuNsPerRequest: cpuNs / result.requests, clientShare, probe: [before, before] };
   } finally {
     for (const guest of guests) guest.close();
   }
@@ -77,7 +84,9 @@ export async function duel(
     const right = await window(b, options, probe);
     const after = probe.read();
     const readings = [...left.probe, ...right.probe, after];
-    const like = Math.max(...readings) <= Math.min(...readings) * LIKE_PLACEMENT;
+    const undisturbed = (side: Side, { clientShare }: WindowResult) => side.sleeping || clientShare >= CLIENT_SHARE_MIN;
+    const like =
+      undisturbed(a, left) && undisturbed(b, right) && Math.max(...readings) <= Math.min(...readings) * LIKE_PLACEMENT;
     const lastChance = attempt === pairs * PAIR_ATTEMPTS_MAX - 1 && kept.a.length === 0;
     if (!like && !lastChance) continue;
     kept.a.push({ ...left, probe: [left.probe[0], right.probe[0]] });

@@ -18,12 +18,25 @@ describe('the comparison', () => {
   it('does not flatter', () => {
     const slower = [exampleRun('polled', { iops: 50_000, p50_us: 100 }), exampleRun('baseline', { p50_us: 50 })];
     assert.match(verdicts(slower)[0]!, /gave 0\.50 times the IOPS.*\(2\.0 times higher\)/);
-    assert.deepEqual([1.02, 0.98, 1.5, 0.5].map(comparative), ['the same', 'the same', '1.5 times lower', '2.0 times higher']);
+    assert.deepEqual([1.02, 0.98, 1.5, 0.5].map(comparative), [
+      'the same',
+      'the same',
+      '1.5 times lower',
+      '2.0 times higher',
+    ]);
   });
 
   it('says what was run, and that data were checked', () => {
     const text = whatWasCompared(EXAMPLE_SETTING, EXAMPLE_RUNS).join('\n');
-    for (const part of ['2 built-in guests', 'CPU 2', 'CPU 3', '4 in flight', '70% reads', '4 KiB', '1,680,000 reads']) {
+    for (const part of [
+      '2 built-in guests',
+      'CPU 2',
+      'CPU 3',
+      '4 in flight',
+      '70% reads',
+      '4 KiB',
+      '1,680,000 reads',
+    ]) {
       assert.ok(text.includes(part), `${part} in ${text}`);
     }
   });
@@ -31,7 +44,10 @@ describe('the comparison', () => {
   it('shows what is not known as a dash', () => {
     const run = exampleRun('polled', { calls_per_request: null }, { work_share: null });
     const texts = Object.fromEntries(MEASURES.map((measure) => [measure.key, measureText(measure, run)]));
-    assert.deepEqual({ calls: texts['calls'], work: texts['work'], iops: texts['iops'] }, { calls: '-', work: '-', iops: '100,000' });
+    assert.deepEqual(
+      { calls: texts['calls'], work: texts['work'], iops: texts['iops'] },
+      { calls: '-', work: '-', iops: '100,000' },
+    );
   });
 });
 

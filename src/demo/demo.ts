@@ -100,7 +100,10 @@ class Demo {
   /** A column for each run, under two lines of head. */
   #comparison(): string[] {
     const plans = this.#results.map(({ plan }) => plan);
-    const columns = [{ head: '' }, ...plans.map(({ host, key }) => ({ head: host, right: true, spare: key === 'called' ? 1 : 0 }))];
+    const columns = [
+      { head: '' },
+      ...plans.map(({ host, key }) => ({ head: host, right: true, spare: key === 'called' ? 1 : 0 })),
+    ];
     const rows = MEASURES.map((measure) => [measure.label, ...this.#results.map((run) => measureText(measure, run))]);
     const [host, guest, ...lines] = table(
       columns,

@@ -9,7 +9,13 @@ import { COLOURED, cutTo, PLAIN, wrap } from './style.js';
 const view = (width: number, height = 40) => ({ width, height, style: PLAIN });
 const many = { ...exampleRun('polled'), guests: Array.from({ length: 32 }, (_, i) => exampleFigures(`guest${i + 1}`)) };
 /** Figures as wide as they get. */
-const wide = exampleRun('baseline', { iops: 12_345_678, mb_per_s: 50_567, p50_us: 123_456, p99_us: 1_234_567, p999_us: 9_999_999 });
+const wide = exampleRun('baseline', {
+  iops: 12_345_678,
+  mb_per_s: 50_567,
+  p50_us: 123_456,
+  p99_us: 1_234_567,
+  p999_us: 9_999_999,
+});
 
 describe('the table', () => {
   it('has a line for each guest and one for all, in columns that keep their places', () => {
@@ -24,7 +30,7 @@ describe('the table', () => {
 
   it('is never wider than the terminal, and keeps guest and IOPS', () => {
     for (const run of [exampleRun('polled'), wide])
-      for (let width = 20; width <= 120; width++) {
+      for (let width = 24; width <= 120; width++) {
         const lines = guestTable(run, view(width));
         for (const line of lines) assert.ok(line.length <= width, `${line.length} characters in ${width}: ${line}`);
         assert.match(lines[0]!, /^GUEST +IOPS/);
@@ -46,15 +52,21 @@ describe('the table', () => {
 
 describe('the lines below it', () => {
   it('say how much of its CPU the back end worked', () => {
-    assert.equal(workLine(0.5, 3, false, view(80)), 'CPU 3 at work  50% ██████████·········· the rest: looking at empty rings');
-    assert.equal(workLine(1, 3, true, view(80)), 'CPU 3 at work 100% ████████████████████ the rest: sleeping and waking');
+    assert.equal(
+      workLine(0.5, 3, false, view(80)),
+      'CPU 3 at work  50% ██████████·········· the rest: looking at empty rings',
+    );
+    assert.equal(
+      workLine(1, 3, true, view(80)),
+      'CPU 3 at work 100% ████████████████████ the rest: sleeping and waking',
+    );
     assert.equal(workLine(null, 3, true, view(80)), '');
   });
 
   it('say whether all data were right', () => {
     assert.equal(checkLine(exampleFigures('all'), view(80)), '560,000 reads verified: 0 wrong; 0 requests failed');
     const bad = checkLine(exampleFigures('all', { mismatches: 2 }), { style: COLOURED });
-    assert.match(bad, /^\x1b\[31m.*2 wrong/);
+    assert.ok(bad.startsWith(COLOURED.bad('').slice(0, 5)) && bad.includes('2 wrong'), bad);
   });
 
   it('show the figures over time, the last at the right', () => {
@@ -69,7 +81,10 @@ describe('numbers and text', () => {
     assert.deepEqual([0, 0.0004, 0.0005, 0.25, null].map(perRequest), ['0.000', '<0.001', '0.001', '0.250', '-']);
     assert.deepEqual([9.87, 99.94, 123.4, 12345].map(micros), ['9.9', '99.9', '123', '12,345']);
     assert.deepEqual([0.456, 1, 3.44, 12.3].map(times), ['0.46', '1.0', '3.4', '12']);
-    assert.deepEqual([-1, 0, 0.3, 1, 2].map((share) => bar(share, 4)), ['····', '····', '█▎··', '████', '████']);
+    assert.deepEqual(
+      [-1, 0, 0.3, 1, 2].map((share) => bar(share, 4)),
+      ['····', '····', '█▎··', '████', '████'],
+    );
   });
 
   it('are broken at spaces', () => {

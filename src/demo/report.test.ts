@@ -39,7 +39,15 @@ describe('the report', () => {
   });
 
   it('says what, where, when and how', () => {
-    for (const part of ['2026-01-02 03:04 UTC', '4 × Some CPU', 'Linux 6.1.0', 'Node v20.20.2', 'cores: [3]', 'ext4', '--seconds 8']) {
+    for (const part of [
+      '2026-01-02 03:04 UTC',
+      '4 × Some CPU',
+      'Linux 6.1.0',
+      'Node v20.20.2',
+      'cores: [3]',
+      'ext4',
+      '--seconds 8',
+    ]) {
       assert.ok(page.includes(part), part);
     }
   });
@@ -87,8 +95,15 @@ describe('a bar chart', () => {
       },
     ] as const;
     const svg = barChart({ title: 'A & B', unit: 'things', bars });
-    const rects = Array.from(svg.matchAll(/x="([\d.]+)" y="[\d.]+" width="([\d.]+)"/g), ([, x, width]) => [Number(x), Number(width)]);
-    const [[left, half], [first, quarter], [second, rest]] = rects as [[number, number], [number, number], [number, number]];
+    const rects = Array.from(svg.matchAll(/x="([\d.]+)" y="[\d.]+" width="([\d.]+)"/g), ([, x, width]) => [
+      Number(x),
+      Number(width),
+    ]);
+    const [[left, half], [first, quarter], [second, rest]] = rects as [
+      [number, number],
+      [number, number],
+      [number, number],
+    ];
     assert.equal(first, left);
     assert.ok(Math.abs(half - 2 * quarter) < 0.3 && Math.abs(rest - 3 * quarter) < 0.3);
     assert.ok(Math.abs(second - (first + quarter)) < 0.2);

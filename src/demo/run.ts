@@ -115,7 +115,7 @@ class Run {
   }
 
   async watch(): Promise<RunResult> {
-    const { errors, mismatches } = await this.#orEnd(this.#guests.said('measuring'));
+    const { errors, mismatches } = await this.#orEnd(this.#guests.said('warm'));
     await this.#status();
     const { loadCpu, coreCpu } = this.#options.placement;
     const meter = new OthersMeter([loadCpu, coreCpu], [process.pid, this.#daemon.pid]);
@@ -124,6 +124,7 @@ class Run {
       over = true;
     });
     measured.catch(() => {});
+    this.#guests.measure();
     const start = performance.now();
     for (let look = this.#look(), count = 1; ; count++) {
       await Promise.race([sleep(LOOK_MS), measured]);
@@ -138,13 +139,13 @@ class Run {
     const { seconds } = await measured;
     const { complete } = await this.#orEnd(this.#guests.said('finished'));
     const counts = this.#guests.counts();
-    const last = await this.#daemon.status();
-    const figures = this.#figures(
-      counts,
-      seconds,
-      this.#statuses[0]!,
-      this.#statuses.length > 1 ? this.#statuses.at(-1)! : last,
-    );
+    const last = await this.#orEnd(this.#daemon.status());
+    this.#guests.leave();
+    // Calls over exactly the requests that were measured; the CPU's share only over the time in which they were.
+    const figures = {
+      ...this.#figures(counts, seconds, this.#statuses[0]!, last),
+      work_share: workShare(this.#statuses[0]!, this.#statuses.length > 1 ? this.#statuses.at(-1)! : last),
+    };
     const problems = problemsOf(figures.guests, last);
     if (errors + mismatches > 0)
       problems.push(`while warming up, ${errors} requests failed and ${mismatches} reads were wrong`);

@@ -58,7 +58,10 @@ it('counters are the same to all who share their memory', () => {
   writer.countCheck(false);
   writer.latency.add(1000);
   const { requests, kicks, errors, checked, mismatches } = reader;
-  assert.deepEqual({ requests, kicks, errors, checked, mismatches }, { requests: 3, kicks: 1, errors: 1, checked: 2, mismatches: 1 });
+  assert.deepEqual(
+    { requests, kicks, errors, checked, mismatches },
+    { requests: 3, kicks: 1, errors: 1, checked: 2, mismatches: 1 },
+  );
   assert.equal(reader.latency.total, 1);
   writer.clear();
   assert.equal(reader.requests + reader.latency.total, 0);

@@ -21,7 +21,11 @@ export function exampleFigures(name: string, change: Partial<Figures> = {}): Fig
   };
 }
 
-export function exampleRun(key: RunPlan['key'], change: Partial<Figures> = {}, more: Partial<RunResult> = {}): RunResult {
+export function exampleRun(
+  key: RunPlan['key'],
+  change: Partial<Figures> = {},
+  more: Partial<RunResult> = {},
+): RunResult {
   return {
     plan: RUNS.find((plan) => plan.key === key)!,
     seconds: 8,
