@@ -79,13 +79,13 @@ export function whatWasCompared(
   { guests, depth, seconds, coreCpu, loadCpu }: Setting,
   runs: readonly RunResult[],
 ): string[] {
-  const checked = runs.reduce((sum, run) => sum + run.all.checked, 0);
+  const sum = (pick: (figures: RunResult['all']) => number) => runs.reduce((all, run) => all + pick(run.all), 0);
   const reads = percent(LOAD.readShare);
   return [
     `${guests} built-in guests, each with memory of its own, a vhost-user socket and a disk image of ${LOAD.diskBytes / 2 ** 20} MiB, driven by one thread on CPU ${loadCpu}: ${LOAD.requestBytes / 1024} KiB requests at random places, ${reads} reads, ${depth} in flight for each guest, ${seconds} s a run after ${LOAD.warmUpMs / 1000} s of warming up. The back end had CPU ${coreCpu} in every run.`,
     'First a sidecore: one thread that polls all the rings and sends calls only to guests that sleep. Last what is usual: a thread for each disk, which sleeps until its guest kicks it.',
     `Images were in the page cache: this compares the way to the disk, not the disk. There is no VM around these guests: in one, each kick would cost an exit on top.`,
-    `${whole(checked)} reads were compared with what was written last.`,
+    `${whole(sum((all) => all.checked))} reads were compared with what was written last: ${whole(sum((all) => all.mismatches))} were wrong.`,
   ];
 }
 

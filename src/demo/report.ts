@@ -85,7 +85,7 @@ function tiles(runs: readonly RunResult[]): string {
   const { iops, p50 } = ratios(run, baseline);
   const kicks = (one: RunResult) => perRequest(one.all.kicks_per_request);
   const texts = [
-    [`${times(iops)}×`, `the IOPS: ${whole(run.all.iops)} instead of ${whole(baseline.all.iops)}`],
+    [`${times(iops)}×`, `the IOPS of a thread per disk: ${whole(run.all.iops)} instead of ${whole(baseline.all.iops)}`],
     [
       `${micros(run.all.p50_us)} µs`,
       `median latency, instead of ${micros(baseline.all.p50_us)} µs: ${comparative(p50)}`,
