@@ -5,8 +5,9 @@ import { it } from 'node:test';
 import { repositoryRoot } from '../test/support/daemon.js';
 import { type BlastRadius, ERROR_CODES } from './errors.js';
 
-/** How docs/errors.md heads the codes of a radius. No code concerns a single request. */
-const HEADINGS: Record<Exclude<BlastRadius, 'request'>, string> = {
+/** How docs/errors.md heads the codes of a radius. */
+const HEADINGS: Record<BlastRadius, string> = {
+  request: '## A request',
   process: '## The process',
   core: '## A core',
   session: '## A session',

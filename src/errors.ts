@@ -31,9 +31,10 @@ export const ERROR_CODES = {
   MEMORY_TABLE_INVALID: 'session',
   MEMORY_UNSEALED: 'session',
   FEATURES_INVALID: 'session',
-  CONFIG_SPACE_INVALID: 'session',
   PEER_CLOSED: 'session',
   CALL_BLOCKED: 'session',
+
+  CONFIG_SPACE_INVALID: 'request',
 
   VRING_INVALID: 'queue',
   VRING_ADDRESS_INVALID: 'queue',

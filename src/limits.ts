@@ -15,6 +15,12 @@ export const MEMORY_REGIONS_MAX = 509;
 export const MEMORY_BYTES_MAX = 2 ** 40;
 /** Bytes of device configuration space in one GET_CONFIG or SET_CONFIG. VHOST_USER_MAX_CONFIG_SIZE. */
 export const CONFIG_SPACE_BYTES_MAX = 256;
+/**
+ * Messages of one front end that are answered as they come, and those a second after that. To have a ring served counts as four.
+ * A start-up takes a few hundred; without a bound one front end could take a fifth of a sidecore by having rings set up anew.
+ */
+export const SESSION_MESSAGES_BURST = 4096;
+export const SESSION_MESSAGES_PER_SECOND = 1000;
 /** How long a second front end may wait for the first to leave before it is refused, ms. */
 export const SECOND_FRONT_END_GRACE_MS = 1000;
 /** Pause between two attempts of the client role, ms. */
@@ -36,8 +42,11 @@ export const GUEST_ADDRESS_HIGH_MAX = 2 ** 20;
 export const QUEUE_SIZE_MAX = 32768;
 /** Queues of one device: QEMU's, and more than guests have CPUs. */
 export const QUEUES_MAX = 64;
-/** Requests taken from one queue in one turn: bounds how long a queue makes the others wait. */
-export const BATCH_REQUESTS_MAX = 64;
+/**
+ * Requests taken from one queue in one turn: bounds how long a queue makes the others wait. A guest with more in flight goes on
+ * with what is published while the next are served: a whole ring at once would have the two take turns.
+ */
+export const BATCH_REQUESTS_MAX = 16;
 /** Bytes after which a queue's turn ends, whatever it has waiting: the paper's figure, about 50 us of copying. */
 export const BATCH_BYTES_MAX = 2 ** 19;
 /**

@@ -197,7 +197,7 @@ describe('hostile guests', () => {
         assert.ok(driver instanceof SplitDriverSide);
         const lawful = fillRing(rig, { driver, writable }, random);
         for (const [at, bytes] of before) rig.memory.bytesOf(at).copy(bytes);
-        const parts = Buffer.from(driver.view.buffer).subarray(0, driver.used);
+        const parts = Buffer.from(driver.view.buffer, driver.view.byteOffset, driver.used);
         const driverParts = Buffer.from(parts);
         rig.turn();
         checkGuest(rig, before, writable);

@@ -34,6 +34,8 @@ interface Attached {
   crashes: number;
   /** No thread serves it any more. */
   leftOut: boolean;
+  /** Its owner knows that it is broken. */
+  faultTold: boolean;
 }
 
 /** Where a core runs, and how patiently it polls. */
@@ -125,7 +127,7 @@ export class Core {
 
   /** Has the core serve a queue. */
   async attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
-    this.#attached.set(spec.key, { spec, onFault, crashes: 0, leftOut: false });
+    this.#attached.set(spec.key, { spec, onFault, crashes: 0, leftOut: false, faultTold: false });
     try {
       await this.#ask({ id: this.#nextId++, op: 'attach', queue: spec });
     } catch (error) {
@@ -197,7 +199,7 @@ export class Core {
         this.#uring = message.handles;
         return;
       case 'fault':
-        this.#attached.get(message.key)?.onFault(message.fault);
+        this.#tellFault(this.#attached.get(message.key), message.fault);
         return;
       case 'answer': {
         const pending = this.#pending.get(message.id);
@@ -225,7 +227,11 @@ export class Core {
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
       // One that its guest had broken stays stopped, until its front end sets it up anew.
-      if (new QueueState(attached.spec.state).fault !== 0) attached.leftOut = true;
+      const { fault } = new QueueState(attached.spec.state);
+      if (fault !== 0) {
+        attached.leftOut = true;
+        this.#tellFault(attached, fault);
+      }
       if (attached.leftOut || asked.has(key)) continue;
       const takeOver = this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(attached.spec) });
       takeOver.catch(() => this.#leaveOut(attached));
@@ -234,6 +240,12 @@ export class Core {
       this.#post(request.op === 'attach' ? { ...request, queue: takenOver(request.queue) } : request);
     }
     this.#listener.died(this, reason);
+  }
+
+  #tellFault(attached: Attached | undefined, fault: number): void {
+    if (attached === undefined || attached.faultTold) return;
+    attached.faultTold = true;
+    attached.onFault(fault);
   }
 
   /** Leaves out a queue that was being served at too many deaths. */
@@ -245,7 +257,7 @@ export class Core {
   #leaveOut(attached: Attached): void {
     if (attached.leftOut) return;
     attached.leftOut = true;
-    attached.onFault(CoreFault.CRASHED_CORE);
+    this.#tellFault(attached, CoreFault.CRASHED_CORE);
   }
 }
 

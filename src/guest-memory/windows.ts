@@ -1,4 +1,4 @@
-import { viewMemory } from '../host/memory-map.js';
+import { viewBytes, viewWords32 } from '../host/memory-view.js';
 import { WINDOW_BYTES } from '../limits.js';
 
 /**
@@ -19,12 +19,11 @@ export function windowsOver(address: number, byteLength: number, windowBytes = W
   const windows: Window[] = [];
   for (let at = 0; at < byteLength; at += windowBytes) {
     const length = Math.min(windowBytes, byteLength - at);
-    const memory = viewMemory(address + at, length);
     windows.push({
       address: address + at,
       byteLength: length,
-      bytes: Buffer.from(memory),
-      words: new Uint32Array(memory, 0, length >>> 2),
+      bytes: viewBytes(address + at, length),
+      words: viewWords32(address + at, length),
     });
   }
   return windows;

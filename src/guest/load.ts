@@ -23,8 +23,8 @@ export interface LoadPattern {
   readonly seed?: number;
 }
 
-/** Completions handled before the next guest's turn. */
-const BATCH_MAX = 64;
+/** Completions handled before what was submitted anew is shown to the device, and the next guest has its turn. */
+const BATCH_MAX = 16;
 /** Looks at all guests without a completion before the clock is read. */
 const SPINS_PER_CLOCK = 256;
 

@@ -1,5 +1,6 @@
 import { close } from '../host/libc.js';
-import { createSealedMemory, type MemoryMap, mapFile, PAGE_BYTES, unmap, viewMemory } from '../host/memory-map.js';
+import { createSealedMemory, type MemoryMap, mapFile, PAGE_BYTES, unmap } from '../host/memory-map.js';
+import { viewBytes, viewWords16, viewWords32 } from '../host/memory-view.js';
 
 /**
  * The memory of a built-in guest: one shared, sealed file, handed out from the bottom. Guest physical addresses start at
@@ -9,7 +10,6 @@ export class GuestRam {
   readonly fd: number;
   readonly bytes: Buffer;
   readonly words: Uint32Array;
-  readonly memory: ArrayBuffer;
   readonly #map: MemoryMap;
   #next = 0;
 
@@ -17,9 +17,8 @@ export class GuestRam {
     const length = Math.ceil(byteLength / PAGE_BYTES) * PAGE_BYTES;
     this.fd = createSealedMemory('guest', length);
     this.#map = mapFile(this.fd, 0, length);
-    this.memory = viewMemory(this.#map.address, length);
-    this.bytes = Buffer.from(this.memory);
-    this.words = new Uint32Array(this.memory);
+    this.bytes = viewBytes(this.#map.address, length);
+    this.words = viewWords32(this.#map.address, length);
   }
 
   /** Address of the memory in this process: what a front end calls a user address. */
@@ -29,6 +28,16 @@ export class GuestRam {
 
   get byteLength(): number {
     return this.#map.length;
+  }
+
+  /** A stretch of the memory as 16-bit words. */
+  words16(address: number, byteLength: number): Uint16Array {
+    return viewWords16(this.#map.address + address, byteLength);
+  }
+
+  /** A stretch of the memory as 32-bit words. */
+  words32(address: number, byteLength: number): Uint32Array {
+    return viewWords32(this.#map.address + address, byteLength);
   }
 
   /** Takes `byteLength` bytes; returns their guest physical address. Throws when the memory is used up. */

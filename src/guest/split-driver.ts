@@ -41,9 +41,9 @@ export class SplitDriver {
     this.descriptors = ram.allocate(bytes.descriptors, 4096);
     this.available = ram.allocate(bytes.available, 64);
     this.used = ram.allocate(bytes.used, 4096);
-    this.#avail = new Uint16Array(ram.memory, this.available, bytes.available >>> 1);
-    this.#used16 = new Uint16Array(ram.memory, this.used, bytes.used >>> 1);
-    this.#used32 = new Uint32Array(ram.memory, this.used, bytes.used >>> 2);
+    this.#avail = ram.words16(this.available, bytes.available);
+    this.#used16 = ram.words16(this.used, bytes.used);
+    this.#used32 = ram.words32(this.used, bytes.used);
     this.suppressCalls();
   }
 

@@ -1,12 +1,15 @@
 import { readFileSync } from 'node:fs';
+import koffi from 'koffi';
 import { check, declare } from './libc.js';
 
 const eventfd = declare('int eventfd(unsigned int value, int flags)');
 const eventfdWrite = declare('int eventfd_write(int fd, uint64_t value)');
-const readCall = declare('intptr_t read(int fd, void *buffer, size_t length)');
+const preadv2 = declare('intptr_t preadv2(int fd, void *iov, int count, int64_t offset, int flags)');
 
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
+/** Fail with EAGAIN instead of waiting, whatever the descriptor's own flag says. preadv2(2) */
+const RWF_NOWAIT = 8;
 
 /** A new non-blocking event counter. */
 export function createEventFd(): number {
@@ -21,11 +24,17 @@ export function signal(fd: number): void {
   eventfdWrite(fd, 1);
 }
 
-const value = new Uint32Array(2);
+/** In memory of its own: a small typed array would be moved by the garbage collector. */
+const value = new Uint32Array(new ArrayBuffer(8));
+/** struct iovec: `value`, 8 bytes. readv(2) */
+const iovec = new BigUint64Array([koffi.address(value), 8n]);
 
-/** Empties the counter and gives what was in it; zero if nothing was, or if it is no event counter. */
+/**
+ * Empties the counter and gives what was in it; zero if nothing was, or if it is no event counter. Never waits, even if the
+ * other side, which shares the descriptor's flags, has just made it blocking.
+ */
 export function drain(fd: number): number {
-  return readCall(fd, value, 8) === 8 ? value[0]! : 0;
+  return preadv2(fd, iovec, 1, -1, RWF_NOWAIT) === 8 ? value[0]! : 0;
 }
 
 /** What is in the counter, without emptying it; zero if the descriptor is none. Slow: it asks /proc. */

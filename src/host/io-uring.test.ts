@@ -18,7 +18,8 @@ import { EPOLLIN, Epoll } from './epoll.js';
 import { createEventFd, signal } from './eventfd.js';
 import { IoUring, type IoUringHandles, type IoUringOptions, Operation, retireIoUring, UringOp } from './io-uring.js';
 import { close } from './libc.js';
-import { mapAnonymous, PAGE_BYTES, unmap, viewMemory } from './memory-map.js';
+import { mapAnonymous, PAGE_BYTES, unmap } from './memory-map.js';
+import { viewBytes, viewWords32 } from './memory-view.js';
 
 const operation = new Operation();
 const refused = IoUring.create(1);
@@ -87,7 +88,7 @@ for (const [name, options] of [
           ring.prepare(fd, operation.set(UringOp.READ, memory.address, 100, offset, 0), 1);
           finish(ring, 1, (_, result) => assert.equal(result, 5));
         });
-        assert.equal(Buffer.from(viewMemory(memory.address, 5)).toString(), 'hello');
+        assert.equal(viewBytes(memory.address, 5).toString(), 'hello');
       } finally {
         closeSync(fd);
         unlinkSync(path);
@@ -220,7 +221,7 @@ describe('retireIoUring', { skip }, () => {
       it(`waits for what a dead thread had submitted, and for no more (${how})`, async () => {
         const fd = createEventFd();
         const memory = mapAnonymous(PAGE_BYTES);
-        const words = new Uint32Array(viewMemory(memory.address, 16));
+        const words = viewWords32(memory.address, 16);
         const handles = await handlesOfDead(
           DYING,
           { fd, address: memory.address, options, hang: terminate },
@@ -248,7 +249,7 @@ describe('retireIoUring', { skip }, () => {
     const pieceBytes = 64 * 1024;
     const path = join(tmpdir(), `sidecore-retire-${process.pid}.img`);
     const memory = mapAnonymous(pieces * pieceBytes);
-    const bytes = Buffer.from(viewMemory(memory.address, memory.length));
+    const bytes = viewBytes(memory.address, memory.length);
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_DIRECT);
     ftruncateSync(fd, memory.length);
     for (let round = 0; round < 10; round++) {

@@ -18,7 +18,8 @@ import {
 } from './io-uring-abi.js';
 import { type IoUringOptions, keepWorkersOn, setup } from './io-uring-setup.js';
 import { close, Errno, errno, errorText, syscall } from './libc.js';
-import { type MemoryMap, mapFile, unmap, viewMemory } from './memory-map.js';
+import { type MemoryMap, mapFile, unmap } from './memory-map.js';
+import { viewSigned32, viewWords32 } from './memory-view.js';
 
 export { Operation, UringOp } from './io-uring-abi.js';
 export type { IoUringOptions } from './io-uring-setup.js';
@@ -114,8 +115,8 @@ export class IoUring {
     };
     this.#cqHeadWord = params[Params.CQ_HEAD]! >>> 2;
     this.#cqes = params[Params.CQ_CQES]! >>> 2;
-    this.#rings = new Int32Array(viewMemory(rings.address, rings.length & ~3));
-    this.#sqes = new Uint32Array(viewMemory(entries.address, entries.length));
+    this.#rings = viewSigned32(rings.address, rings.length);
+    this.#sqes = viewWords32(entries.address, entries.length);
     this.completedData = new Uint32Array(this.inFlightMax);
     this.completedResult = new Int32Array(this.inFlightMax);
     // The ring of indices into the entries says once and for all that each entry stands in its own place.
@@ -245,7 +246,7 @@ export class IoUring {
  * operations name; call again.
  */
 export function retireIoUring(handles: IoUringHandles, timeoutMs: number): boolean {
-  const rings = new Int32Array(viewMemory(handles.rings.address, handles.rings.length & ~3));
+  const rings = viewSigned32(handles.rings.address, handles.rings.length);
   const pause = new Int32Array(new SharedArrayBuffer(4));
   const deadline = performance.now() + timeoutMs;
   while (outstanding(handles, rings) !== 0) {

@@ -1,4 +1,3 @@
-import koffi from 'koffi';
 import { SidecoreError } from '../errors.js';
 import { check, declare, errno, errorText } from './libc.js';
 
@@ -62,11 +61,6 @@ export function unmap(map: MemoryMap): void {
 /** Gives pages of anonymous memory back; they read as zeros from then on. Address and length in whole pages. */
 export function forgetPages(address: number, length: number): void {
   check(madviseCall(address, length, MADV_DONTNEED), 'madvise');
-}
-
-/** A view of mapped memory, without a copy, as the caller's thread sees it. */
-export function viewMemory(address: number, length: number): ArrayBuffer {
-  return koffi.view(address, length) as ArrayBuffer;
 }
 
 /** A new memory file that cannot shrink: what a front end shares with a back end. Returns its descriptor. */

@@ -1,7 +1,8 @@
 import { SidecoreError } from '../errors.js';
 import { MESSAGE_FDS_MAX } from '../limits.js';
 import { check, close, declare, Errno, errno, errorText } from './libc.js';
-import { mapAnonymous, PAGE_BYTES, viewMemory } from './memory-map.js';
+import { mapAnonymous, PAGE_BYTES } from './memory-map.js';
+import { viewBytes } from './memory-view.js';
 
 const socketCall = declare('int socket(int domain, int type, int protocol)');
 const bindCall = declare('int bind(int fd, const void *address, unsigned int length)');
@@ -94,7 +95,7 @@ const DATA = 512;
 const CHUNK_BYTES_MAX = PAGE_BYTES * 2 - DATA;
 
 const scratch = mapAnonymous(PAGE_BYTES * 2);
-const page = Buffer.from(viewMemory(scratch.address, scratch.length));
+const page = viewBytes(scratch.address, scratch.length);
 
 function prepare(byteCount: number, controlBytes: number): void {
   page.fill(0, 0, IOVEC);

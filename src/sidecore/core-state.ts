@@ -62,7 +62,7 @@ export class CoreState {
     return Atomics.load(this.#words, Word.THREAD);
   }
 
-  /** Notes what a number of turns were like, from a sample of them. */
+  /** Adds turns, and what they took: in work and in empty polling, ns. */
   countTurns(turns: number, busyNs: number, emptyNs: number): void {
     this.#counters[Counter.TURNS]! += turns;
     this.#counters[Counter.BUSY_NS]! += busyNs;
@@ -79,7 +79,7 @@ export class CoreState {
     this.#counters[Counter.WATCHED] = watched;
   }
 
-  /** Sampled times in work and in empty polling, time asleep, all ns since the start; and counts. */
+  /** Times in work and in empty polling, time asleep, all ns since the start; and counts. */
   read() {
     const at = (slot: number) => this.#counters[slot]!;
     return {

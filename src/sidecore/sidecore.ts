@@ -16,9 +16,12 @@ import { CoreState } from './core-state.js';
 import { Doorway } from './doorway.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
 import { ServedQueue } from './served-queue.js';
+import { WorkMeter } from './work-meter.js';
 
-/** One turn in so many is timed, to tell work from empty polling without a clock in every turn. */
-const SAMPLE_TURNS = 64;
+/** Turns between two readings of the time. */
+const METER_TURNS = 56;
+/** Turns after that which are timed together. */
+const TIMED_TURNS = 8;
 /** Turns awake between two looks for idle queues. */
 const HOUSEKEEPING_TURNS = 32;
 
@@ -35,6 +38,7 @@ export class Sidecore implements QueueHost, BackendHost {
   readonly #idleAfterNs: number;
   readonly #uringOptions: IoUringOptions;
   readonly #doorway: Doorway;
+  readonly #meter: WorkMeter;
   readonly #queues = new Map<number, ServedQueue>();
   readonly #memories = new Map<number, GuestMemory>();
   readonly #polled: ServedQueue[] = [];
@@ -56,21 +60,21 @@ export class Sidecore implements QueueHost, BackendHost {
     const { helperCpus: workerCpus, sqpollCpu } = setup;
     this.#uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
     this.#doorway = new Doorway(setup);
+    this.#meter = new WorkMeter(this.#state, nowNs);
   }
 
   /** Serves until it is told to stop. */
   run(): void {
-    let untilSample = SAMPLE_TURNS;
+    let untilMeter = METER_TURNS;
     while (this.#running) {
       if (this.#state.bell !== this.#bellSeen) {
         this.#answerBell();
         if (!this.#running) return;
       }
-      if (--untilSample === 0) {
-        untilSample = SAMPLE_TURNS;
-        this.#sampledTurn();
-      } else {
-        this.#turn();
+      this.#meter.count(1, this.#turn());
+      if (--untilMeter === 0) {
+        untilMeter = METER_TURNS;
+        this.#timedTurns();
       }
       if (--this.#untilHousekeeping === 0) this.#keepHouse();
       else if (this.#idleAfterNs === 0) this.#watchIdle();
@@ -135,11 +139,14 @@ export class Sidecore implements QueueHost, BackendHost {
     for (const served of this.#queues.values()) if (served.queue === queue) this.#state.serving = served.key;
   }
 
-  #sampledTurn(): void {
+  #timedTurns(): void {
     const before = nowNs();
-    const work = this.#turn();
-    const ns = nowNs() - before;
-    this.#state.countTurns(SAMPLE_TURNS, work > 0 ? ns * SAMPLE_TURNS : 0, work > 0 ? 0 : ns * SAMPLE_TURNS);
+    let work = 0;
+    for (let i = 0; i < TIMED_TURNS; i++) work += this.#turn();
+    const after = nowNs();
+    this.#meter.count(TIMED_TURNS, work);
+    if (work === 0) this.#meter.learn(TIMED_TURNS, after - before);
+    this.#meter.settle(after);
   }
 
   #publishDirty(): void {
@@ -187,12 +194,14 @@ export class Sidecore implements QueueHost, BackendHost {
 
   #countQueues(): void {
     this.#state.countQueues(this.#polled.length, this.#watchedCount);
+    this.#meter.forget();
   }
 
   /** Sleeps until a kick, the bell, or an answer of the kernel. */
   #sleep(): void {
     const uring = this.#uring;
     const before = nowNs();
+    this.#meter.settle(before);
     this.#state.asleep = true;
     const nothing = this.#state.bell === this.#bellSeen && (uring === undefined || !uring.hasCompletions);
     if (nothing) this.#doorway.wait(uring !== undefined && uring.inFlight > 0 ? uring.fd : -1);
@@ -200,6 +209,7 @@ export class Sidecore implements QueueHost, BackendHost {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     if (!nothing) return;
     this.#nowNs = nowNs();
+    this.#meter.wake(this.#nowNs);
     this.#state.countSleep(this.#nowNs - before);
     this.#takeKicks();
   }

@@ -18,6 +18,7 @@ export interface Message {
 export class Connection {
   readonly fd: number;
   #open = true;
+  #closed = false;
 
   /** Takes over a connected, non-blocking socket. */
   constructor(fd: number) {
@@ -62,11 +63,17 @@ export class Connection {
     return this.#open && sendWithFds(this.fd, encodeHeader(id, flags, 0), []) === HEADER_BYTES;
   }
 
-  /** Ends the connection; a pending `receive` gives undefined. */
-  close(): void {
+  /** Ends the conversation; a pending `receive` gives undefined. The socket stays open, so that the other end waits. */
+  stop(): void {
     if (!this.#open) return;
     this.#open = false;
     reactor().cancel(this.fd);
+  }
+
+  close(): void {
+    this.stop();
+    if (this.#closed) return;
+    this.#closed = true;
     close(this.fd);
   }
 

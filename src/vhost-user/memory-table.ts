@@ -13,6 +13,9 @@ interface Entry {
 /** Guest physical addresses stay below 2^52, so that a double holds them exactly. */
 const ADDRESS_MAX = 2n ** 52n;
 
+/** What a ring's descriptors are aligned to. A region that begins elsewhere could not be reached as words. VIRTIO 1.3, 2.7 */
+const REGION_ALIGNMENT = 16n;
+
 let nextId = 1;
 
 /**
@@ -91,6 +94,8 @@ export class MemoryTable {
     const { guestAddress, size, userAddress, mmapOffset } = message;
     if (others.length >= MEMORY_REGIONS_MAX) throw invalid(`more than ${MEMORY_REGIONS_MAX} regions`);
     if (size === 0n) throw invalid('it is empty');
+    if (mmapOffset % REGION_ALIGNMENT !== 0n)
+      throw invalid(`offset ${mmapOffset} in its file is no multiple of ${REGION_ALIGNMENT}`);
     for (const start of [guestAddress, userAddress, mmapOffset]) {
       if (start + size > ADDRESS_MAX) throw invalid(`address ${start} and size ${size} reach beyond 2^52`);
     }

@@ -25,6 +25,7 @@ import {
   PAYLOADS,
   PROTOCOL_FEATURES,
 } from './messages.js';
+import { Pace } from './pace.js';
 import { Vring, type VringContext } from './vring.js';
 
 /** What a session serves, and for whom. */
@@ -49,6 +50,7 @@ export class Session {
   readonly memory: MemoryTable;
   readonly #setup: SessionSetup;
   readonly #connection: Connection;
+  readonly #pace = new Pace();
   /** Negotiated; undefined before SET_FEATURES. */
   #features: bigint | undefined;
   #protocolFeatures = 0n;
@@ -74,6 +76,7 @@ export class Session {
   async run(): Promise<void> {
     try {
       for (let message = await this.#connection.receive(); message; message = await this.#connection.receive()) {
+        await this.#pace.take(1);
         await this.#answer(message);
       }
     } catch (error) {
@@ -82,8 +85,9 @@ export class Session {
     await this.#end();
   }
 
+  /** Has `run` come to its end. */
   close(): void {
-    this.#connection.close();
+    this.#connection.stop();
   }
 
   /** Tells the front end to read the configuration space again; false if it has given us no way to, or does not listen. */
@@ -106,7 +110,8 @@ export class Session {
         error = caught;
       }
       const hasOwnReply = name !== undefined && messageRow(name).reply !== undefined;
-      if (error !== undefined && (!needsReply || hasOwnReply)) throw error;
+      const bearable = error instanceof SidecoreError && error.radius === 'request';
+      if (error !== undefined && !bearable && (!needsReply || hasOwnReply)) throw error;
       if (error !== undefined) this.#report(error);
       if (reply !== undefined) await this.#reply(message.id, reply);
       else if (needsReply && !hasOwnReply) await this.#reply(message.id, encode.u64(error === undefined ? OK : FAILED));
@@ -149,13 +154,15 @@ export class Session {
     else this.#setup.onFault('MESSAGE_INVALID', error instanceof Error ? error.message : String(error));
   }
 
+  /** The sockets are closed last: a front end that sees them closed may take it that nobody touches its memory any more. */
   async #end(): Promise<void> {
-    this.close();
-    this.#backendChannel?.close();
+    this.#connection.stop();
     await this.#reset();
     for (const vring of this.vrings) vring.reset();
     this.memory.clear();
     this.#setup.device.reset();
+    this.#backendChannel?.close();
+    this.#connection.close();
   }
 
   #hasProtocol(feature: keyof typeof PROTOCOL_FEATURES): boolean {
@@ -168,6 +175,7 @@ export class Session {
       server,
       device: spec,
       memory: this.memory,
+      pace: this.#pace,
       features: this.features,
       onFault: (vring, code) => {
         onFault(code, `queue ${vring.index} was stopped`);

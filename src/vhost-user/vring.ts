@@ -3,19 +3,23 @@ import { faultCode } from '../block/faults.js';
 import type { DeviceSpec, QueueServer, QueueSpec } from '../block/queue-spec.js';
 import { type ErrorCode, SidecoreError } from '../errors.js';
 import { hostAddressOfUser } from '../guest-memory/guest-memory.js';
-import { signal } from '../host/eventfd.js';
 import { close, declare } from '../host/libc.js';
+import { signalUnblockably } from '../host/unblockable-signal.js';
 import { QUEUE_SIZE_MAX } from '../limits.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { type SplitRingLayout, splitRingBytes } from '../virtio/split-ring.js';
 import type { VringAddress } from './codec.js';
 import type { MemoryTable } from './memory-table.js';
+import type { Pace } from './pace.js';
 
 const fcntl = declare('int fcntl(int fd, int command, intptr_t argument)');
 const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
+
+/** What it takes to have a ring served, in messages of a session's pace: the sidecore takes part in it. */
+const ATTACH_COST = 4;
 
 let nextKey = 1;
 
@@ -24,6 +28,7 @@ export interface VringContext {
   readonly server: QueueServer;
   readonly device: DeviceSpec;
   readonly memory: MemoryTable;
+  readonly pace: Pace;
   /** Negotiated features. */
   readonly features: bigint;
   /** Tells the operator that the guest or the front end has broken this ring. */
@@ -138,6 +143,7 @@ export class Vring {
       callFd: this.#callFd,
       started: this.#started,
     };
+    await context.pace.take(ATTACH_COST);
     await context.server.attach(spec, (fault) => this.#break(faultCode(fault), context));
     this.#attached = true;
   }
@@ -175,11 +181,8 @@ export class Vring {
 
   #break(code: ErrorCode, context: VringContext): void {
     this.fault = code;
-    if (this.#errFd >= 0) {
-      // The front end shares the flag, and may have made it blocking: this thread would wait for it.
-      makeNonBlocking(this.#errFd);
-      signal(this.#errFd);
-    }
+    // The front end shares the descriptor's flags, and may have made it blocking: this thread would wait for it.
+    if (this.#errFd >= 0) signalUnblockably(this.#errFd);
     context.onFault(this, code);
   }
 
@@ -211,9 +214,5 @@ function requireEventFd(fd: number): void {
   if (!readlinkSync(`/proc/self/fd/${fd}`).includes('[eventfd]')) {
     throw new SidecoreError('MESSAGE_FDS', 'a ring came with a descriptor that is no eventfd');
   }
-  makeNonBlocking(fd);
-}
-
-function makeNonBlocking(fd: number): void {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
 }

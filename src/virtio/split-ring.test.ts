@@ -39,7 +39,7 @@ describe('split ring, its bytes', () => {
       const { view, used, size } = driver;
       for (let i = 0; i < 3; i++) driver.add([good]);
       driver.publish();
-      const before = Buffer.from(view.buffer).toString('latin1');
+      const before = Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('latin1');
       device.suppressKicks();
       const heads = [device.pop(chain), device.pop(chain), device.pop(chain)];
       for (const [i, head] of heads.entries()) device.push(head, 0x01020304 + i);
@@ -53,7 +53,7 @@ describe('split ring, its bytes', () => {
       }
       expected.writeUInt16LE(1, used + 2);
       if (eventIdx) expected.writeUInt16LE(1, used + 4 + 8 * size);
-      assert.equal(Buffer.from(view.buffer).compare(expected), 0);
+      assert.equal(Buffer.from(view.buffer, view.byteOffset, view.byteLength).compare(expected), 0);
       device.suppressKicks();
       assert.equal(view.getUint16(used, true), eventIdx ? 0 : 1);
       release();

@@ -1,6 +1,6 @@
 import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
 import { Segments } from '../guest-memory/segments.js';
-import { viewMemory } from '../host/memory-map.js';
+import { viewWords16, viewWords32 } from '../host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX } from '../limits.js';
 import type { Chain } from './chain.js';
 import type { InflightLog } from './inflight-log.js';
@@ -97,11 +97,10 @@ export class SplitRing implements Virtqueue {
     this.#indirect = layout.indirect;
     this.#memory = memory;
     this.#log = log;
-    this.#descriptors = new Uint32Array(viewMemory(layout.descriptors, bytes.descriptors));
-    this.#available = new Uint16Array(viewMemory(layout.available, bytes.available));
-    const used = viewMemory(layout.used, bytes.used);
-    this.#used16 = new Uint16Array(used);
-    this.#used32 = new Uint32Array(used, 0, bytes.used >>> 2);
+    this.#descriptors = viewWords32(layout.descriptors, bytes.descriptors);
+    this.#available = viewWords16(layout.available, bytes.available);
+    this.#used16 = viewWords16(layout.used, bytes.used);
+    this.#used32 = viewWords32(layout.used, bytes.used);
     this.#usedEvent = AVAIL_RING + size;
     this.#availEvent = 2 + 4 * size;
     this.#pushed = new Uint16Array(size);

@@ -6,7 +6,8 @@ import type { BlockQueue } from '../../src/block/queue.js';
 import { type BlockRequest, RequestPool } from '../../src/block/request.js';
 import { GuestMemory, Translation } from '../../src/guest-memory/guest-memory.js';
 import { IoUring } from '../../src/host/io-uring.js';
-import { type MemoryMap, mapAnonymous, unmap, viewMemory } from '../../src/host/memory-map.js';
+import { type MemoryMap, mapAnonymous, unmap } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
 
 /** A stretch of guest memory: byte offset in it, and length. */
 export interface Piece {
@@ -76,7 +77,7 @@ export class BackendRig {
 
   constructor(make: (host: BackendHost) => BlockBackend) {
     this.#map = mapAnonymous(GUEST_BYTES);
-    this.guest = Buffer.from(viewMemory(this.#map.address, GUEST_BYTES));
+    this.guest = viewBytes(this.#map.address, GUEST_BYTES);
     const half = GUEST_BYTES / 2;
     const region = (at: number) => ({
       guestAddress: GUEST_ADDRESS + at,

@@ -1,7 +1,7 @@
 import { type FileEngine, SyncEngine } from '../../src/block/backends/file/engine.js';
 import { Operation, UringOp } from '../../src/host/io-uring.js';
 import { Errno } from '../../src/host/libc.js';
-import { viewMemory } from '../../src/host/memory-map.js';
+import { viewWords32 } from '../../src/host/memory-view.js';
 
 /** Shorter pieces than a sector would not suit O_DIRECT. */
 const UNIT_BYTES = 512;
@@ -28,7 +28,7 @@ export class FaultyEngine implements FileEngine {
     } else if (opcode === UringOp.READV || opcode === UringOp.WRITEV) {
       if (length > 1) shorter.length = 1 + (this.#next() % length);
       else if (flags === 0) {
-        const [low, high, bytes] = new Uint32Array(viewMemory(address, 12)) as unknown as [number, number, number];
+        const [low, high, bytes] = viewWords32(address, 12) as unknown as [number, number, number];
         const plain = opcode === UringOp.READV ? UringOp.READ : UringOp.WRITE;
         shorter.set(plain, high * 2 ** 32 + low, this.#shorter(bytes), offset, 0);
       }

@@ -3,7 +3,8 @@
  * VIRTIO 1.3, 2.7
  */
 import assert from 'node:assert/strict';
-import { mapAnonymous, unmap, viewMemory } from '../../src/host/memory-map.js';
+import { mapAnonymous, unmap } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX } from '../../src/limits.js';
 import { SplitRing } from '../../src/virtio/split-ring.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
@@ -220,7 +221,8 @@ export function createSplitRing(setup: RingSetup, at?: number): RingUnderTest & 
   const { size, eventIdx, indirect, start } = setup;
   const map = at === undefined ? mapAnonymous(splitRingRoom(size)) : undefined;
   const address = at ?? map!.address;
-  const driver = new SplitDriverSide(new DataView(viewMemory(address, splitRingRoom(size))), setup);
+  const room = viewBytes(address, splitRingRoom(size));
+  const driver = new SplitDriverSide(new DataView(room.buffer, room.byteOffset, room.length), setup);
   const layout = {
     size,
     descriptors: address,

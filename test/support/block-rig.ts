@@ -6,7 +6,8 @@ import { BlockDevice, BlockDeviceState } from '../../src/block/device.js';
 import { SECTOR_BYTES } from '../../src/block/features.js';
 import { BlockQueue, type QueueHost } from '../../src/block/queue.js';
 import { RequestPool } from '../../src/block/request.js';
-import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap, viewMemory } from '../../src/host/memory-map.js';
+import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
 import { BATCH_REQUESTS_MAX } from '../../src/limits.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
 import type { Virtqueue } from '../../src/virtio/virtqueue.js';
@@ -76,10 +77,10 @@ export class BlockRig implements QueueHost {
     const pages = Math.ceil(diskBytes / PAGE_BYTES) * PAGE_BYTES;
     this.#diskMap = mapAnonymous(pages + 2 * PAGE_BYTES);
     const address = this.#diskMap.address + PAGE_BYTES;
-    this.disk = Buffer.from(viewMemory(address, diskBytes));
+    this.disk = viewBytes(address, diskBytes);
     this.#around = [
-      Buffer.from(viewMemory(this.#diskMap.address, PAGE_BYTES)),
-      Buffer.from(viewMemory(address + diskBytes, pages - diskBytes + PAGE_BYTES)),
+      viewBytes(this.#diskMap.address, PAGE_BYTES),
+      viewBytes(address + diskBytes, pages - diskBytes + PAGE_BYTES),
     ];
     for (const canary of this.#around) canary.fill(CANARY);
     this.#canary = Buffer.concat(this.#around);

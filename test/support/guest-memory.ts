@@ -1,7 +1,8 @@
 /** Guest memory for tests: regions at any guest physical address, each between two canary pages of this process. */
 import assert from 'node:assert/strict';
 import { GuestMemory, type MappedRegion } from '../../src/guest-memory/guest-memory.js';
-import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap, viewMemory } from '../../src/host/memory-map.js';
+import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
 
 /** What a region looks like to its guest. */
 export interface RegionPlan {
@@ -38,7 +39,7 @@ export class TestMemory {
     const canaries: Buffer[] = [];
     let at = this.#map.address;
     const addCanary = () => {
-      const page = Buffer.from(viewMemory(at, PAGE_BYTES));
+      const page = viewBytes(at, PAGE_BYTES);
       page.fill(CANARY);
       canaries.push(page);
       at += PAGE_BYTES;
@@ -53,7 +54,7 @@ export class TestMemory {
     this.regions = regions;
     this.#canaries = canaries;
     this.#bytes = regions.map(({ hostAddress, size }) =>
-      size < 2 ** 30 ? Buffer.from(viewMemory(hostAddress, size)) : Buffer.alloc(0),
+      size < 2 ** 30 ? viewBytes(hostAddress, size) : Buffer.alloc(0),
     );
     this.guest = new GuestMemory(regions, windowBytes);
   }

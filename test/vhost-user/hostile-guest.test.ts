@@ -150,7 +150,7 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
       let { queue } = guest;
       for (let round = 0; round < 10; round++) {
         const { ring } = queue.driver;
-        const table = new Uint32Array(guest.ram.memory, ring.descriptors, 4 * ring.size);
+        const table = guest.ram.words32(ring.descriptors, 16 * ring.size);
         for (let turn = 0; turn < 50; turn++) {
           queue.submitWrites();
           for (let change = 0; change < 200; change++) table[random.below(table.length)]! ^= 1 << random.below(32);

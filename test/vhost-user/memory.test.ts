@@ -173,6 +173,7 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
       ['is empty', { ...free, size: 0n }, ram.fd],
       ['ends beyond every address', { ...free, guestAddress: 2n ** 64n - 4096n, size: 8192n }, ram.fd],
       ['has a user address beyond every address', { ...free, userAddress: 2n ** 64n - 1n }, ram.fd],
+      ['could not be read word by word', { ...free, mmapOffset: 8n }, short],
       ['has an offset beyond every address', { ...free, mmapOffset: 2n ** 63n }, ram.fd],
       ['is larger than any memory', { ...free, size: 2n ** 51n }, ram.fd],
       ['is longer than its file', { ...free, size: 4097n }, short],

@@ -4,7 +4,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type GuestRam, RequestType, SECTOR_BYTES, SplitDriver, Status } from '../../src/guest/index.js';
 import { createEventFd, drain, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
-import { createSealedMemory, type MemoryMap, mapFile, unmap, viewMemory } from '../../src/host/memory-map.js';
+import { createSealedMemory, type MemoryMap, mapFile, unmap } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
 import { DESCRIPTOR_BYTES, DescriptorFlag, splitRingBytes } from '../../src/virtio/split-ring.js';
 import type { MemorySeal, Region } from '../replays/replay.js';
 import { openMemory } from './descriptors.js';
@@ -70,7 +71,7 @@ export class ReplayMemory {
   view(guestAddress: number, byteLength: number): Buffer {
     const { address, left } = this.#find(guestAddress);
     assert.ok(byteLength <= left, 'it lies in one region');
-    return Buffer.from(viewMemory(address, byteLength));
+    return viewBytes(address, byteLength);
   }
 
   /** Calls back for each region's part of a stretch of memory. */
@@ -116,8 +117,9 @@ export class ReplayRing {
     this.#view = memory.view(this.#parts, room).fill(0);
     this.#indirect = options.indirect;
     let next = 0;
-    const ram: Pick<GuestRam, 'memory' | 'allocate'> = {
-      memory: this.#view.buffer as ArrayBuffer,
+    const ram: Pick<GuestRam, 'words16' | 'words32' | 'allocate'> = {
+      words16: (at, byteLength) => new Uint16Array(this.#view.buffer, this.#view.byteOffset + at, byteLength >>> 1),
+      words32: (at, byteLength) => new Uint32Array(this.#view.buffer, this.#view.byteOffset + at, byteLength >>> 2),
       allocate: (byteLength, alignment = 64) => {
         const at = Math.ceil(next / alignment) * alignment;
         next = at + byteLength;

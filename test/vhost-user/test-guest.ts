@@ -47,7 +47,7 @@ export class TestQueue {
 
   /** What the used ring says, as a front end reads it that has lost its connection. */
   get usedIndex(): number {
-    return new Uint16Array(this.#ram.memory, this.driver.ring.used, 2)[1]!;
+    return this.#ram.words16(this.driver.ring.used, 4)[1]!;
   }
 
   /** Puts `count` writes of fresh data into the ring, and shows them with a kick if the back end wants one. */
@@ -117,7 +117,7 @@ export class TestQueue {
   }
 
   #words(slot: number): Uint32Array {
-    return new Uint32Array(this.#ram.memory, this.driver.dataAddress(slot), REQUEST_BYTES / 4);
+    return this.#ram.words32(this.driver.dataAddress(slot), REQUEST_BYTES);
   }
 }
 

@@ -1,5 +1,6 @@
 import { assert } from '../../../errors.js';
-import { type MemoryMap, mapAnonymous, unmap, viewMemory } from '../../../host/memory-map.js';
+import { type MemoryMap, mapAnonymous, unmap } from '../../../host/memory-map.js';
+import { viewBytes, viewWords32 } from '../../../host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX, REQUESTS_IN_FLIGHT_MAX } from '../../../limits.js';
 import type { RequestPool } from '../../request.js';
 
@@ -55,9 +56,9 @@ export class Arena {
 
   private constructor() {
     this.#iovecs = mapAnonymous(REQUESTS_IN_FLIGHT_MAX * CHAIN_SEGMENTS_MAX * IOVEC_BYTES);
-    this.#words = new Uint32Array(viewMemory(this.#iovecs.address, this.#iovecs.length));
+    this.#words = viewWords32(this.#iovecs.address, this.#iovecs.length);
     this.#bounces = mapAnonymous(BOUNCE_COUNT * BOUNCE_BYTES);
-    this.#bounceBytes = Buffer.from(viewMemory(this.#bounces.address, this.#bounces.length));
+    this.#bounceBytes = viewBytes(this.#bounces.address, this.#bounces.length);
     this.#zeros = mapAnonymous(ZEROS_BYTES);
     this.zeros = this.#zeros.address;
     for (let i = BOUNCE_COUNT - 1; i > BOUNCE_SYNC; i--) this.#free[this.#freeCount++] = i;

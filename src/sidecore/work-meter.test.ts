@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { CoreState } from './core-state.js';
+import { WorkMeter } from './work-meter.js';
+
+const CLOCK_NS = 50;
+
+/** A core in simulated time: an empty turn takes 20 ns, one with work 300 ns, a reading of the clock 50 ns. */
+class TestCore {
+  readonly state = new CoreState();
+  now = 1e6;
+  busyNs = 0;
+  emptyNs = 0;
+  readonly #clock = () => {
+    this.now += CLOCK_NS;
+    return this.now;
+  };
+  readonly meter = new WorkMeter(this.state, this.#clock);
+  readonly start = this.now;
+
+  turn(work: number): void {
+    const ns = work > 0 ? 300 : 20;
+    this.now += ns;
+    if (work > 0) this.busyNs += ns;
+    else this.emptyNs += ns;
+  }
+
+  /** As the poll loop does it: 56 turns, then 8 with the clock around them. */
+  block(work: (turn: number) => number): void {
+    for (let i = 0; i < 56; i++) {
+      this.turn(work(i));
+      this.meter.count(1, work(i));
+    }
+    const before = this.#clock();
+    let done = 0;
+    for (let i = 56; i < 64; i++) {
+      this.turn(work(i));
+      done += work(i);
+    }
+    const after = this.#clock();
+    this.meter.count(8, done);
+    if (done === 0) this.meter.learn(8, after - before);
+    this.meter.settle(after);
+  }
+
+  get shares() {
+    const { busyNs, emptyNs } = this.state.read();
+    const all = this.now - this.start;
+    return { measured: busyNs / all, real: this.busyNs / all, sum: (busyNs + emptyNs) / all };
+  }
+}
+
+describe('the work meter', () => {
+  for (const [what, work] of [
+    ['an idle core', () => 0],
+    ['a core with work in every turn', () => 1],
+    ['a core with work in one turn of ten', (turn: number) => (turn % 10 === 0 && turn < 56 ? 1 : 0)],
+    ['a core with work in one turn of two', (turn: number) => (turn < 56 ? turn % 2 : 0)],
+  ] as const) {
+    it(`${what}: its share of work within five hundredths`, () => {
+      const core = new TestCore();
+      for (let i = 0; i < 200; i++) core.block(work);
+      const { measured, real, sum } = core.shares;
+      assert.ok(Math.abs(measured - real) < 0.05, `${measured}, really ${real}`);
+      assert.ok(Math.abs(sum - 1) < 0.01, 'all of the time is accounted for, once');
+    });
+  }
+
+  it('does not count time asleep', () => {
+    const core = new TestCore();
+    core.block(() => 1);
+    const before = core.state.read();
+    core.now += 1e9;
+    core.meter.wake(core.now);
+    core.block(() => 1);
+    assert.ok(core.state.read().busyNs - before.busyNs < 1e6);
+  });
+});
