@@ -16,10 +16,8 @@ const CONTEXT = 64;
 const LIST = 72;
 const EVENTS = 128;
 
-let page: { readonly address: number; readonly words: Uint32Array } | undefined;
-
 /** Makes the asynchronous I/O context, and the one operation that is ever given to it: an empty read of /dev/null. */
-function prepare(): NonNullable<typeof page> {
+function prepare(): { readonly address: number; readonly words: Uint32Array } {
   const { address } = mapAnonymous(PAGE_BYTES);
   const words = viewWords32(address, PAGE_BYTES);
   syscall(CALLS.setup, 1, address + CONTEXT);
@@ -31,14 +29,14 @@ function prepare(): NonNullable<typeof page> {
   return { address, words };
 }
 
+const { address, words } = prepare();
+
 /**
  * Adds one to an event counter that somebody else may have filled and made blocking. A write could wait for ever then; the
  * kernel's own signal, which tells the end of an asynchronous read, never does. Costs some 700 ns. Where the kernel has no
  * asynchronous I/O, nothing is signalled.
  */
 export function signalUnblockably(fd: number): void {
-  page ??= prepare();
-  const { address, words } = page;
   const context = words[CONTEXT / 4 + 1]! * 2 ** 32 + words[CONTEXT / 4]!;
   words[IOCB.EVENT_FD] = fd;
   if (syscall(CALLS.submit, context, 1, address + LIST) === 1)

@@ -48,10 +48,6 @@ const WRONG: [string, (guest: TestGuest) => Promise<void>][] = [
     ({ front, ram }) => front.tell('SET_MEM_TABLE', encode.memoryTable([]), Array(33).fill(ram.fd)),
   ],
   ['a back-end channel without descriptor', ({ front }) => front.tell('SET_BACKEND_REQ_FD')],
-  [
-    'configuration space that cannot be written',
-    ({ front }) => front.tell('SET_CONFIG', encode.config({ offset: 0, flags: 0, bytes: Buffer.alloc(8) })),
-  ],
   ...FEATURES_NOT_OFFERED.map((bit): (typeof WRONG)[number] => [
     `feature ${bit}, never offered`,
     ({ front }) => front.tell('SET_FEATURES', encode.u64(FEATURES | (1n << bit))),
