@@ -5,6 +5,7 @@ import { SidecoreError } from '../src/errors.js';
 import type { LoadPattern } from '../src/guest/load.js';
 import { allowedCpus, pinAllThreads } from '../src/host/affinity.js';
 import { type BackEndProcess, OurDaemon, storageDaemon } from './back-ends.js';
+import { idleRows } from './block-idle.js';
 import { countScavenges, countSystemCalls } from './block-proofs.js';
 import { type Duel, duel, type Side, type WindowOptions, type WindowResult, window } from './duel.js';
 import { PlacementProbe } from './placement.js';
@@ -166,6 +167,8 @@ class BlockBench {
     this.#options.progress('counting system calls and scavenges');
     this.#add(...(await countSystemCalls(this.#sidecore, this.#sidecore.socket('memory0'), random(1, 32))));
     this.#add(...(await countScavenges(this.#options.node, join(this.#scratch, 'traced'), this.#cpu, random(1, 32))));
+    this.#options.progress('32 idle disks');
+    this.#add(...(await idleRows(this.#options.node, join(this.#scratch, 'idle'), this.#cpu, this.#options.quick)));
   }
 
   /** Everything that was asked for, depth by depth. */
@@ -232,43 +235,45 @@ class BlockBench {
     );
   }
 
-  /** Many guests against one, the same number of requests in flight in all, and the same working set in all. */
+  /**
+   * Many guests against one, with the same working set in all: each at depth 32, and, harder, with 32 requests in flight in
+   * all, where a queue has but a few for each of its turns.
+   */
   async #guests(count: number, goal: Goal | null): Promise<void> {
-    const inFlight = 32;
-    const many: LoadPattern = { ...patterns.random(1, inFlight / count), workingSetBytes: DISK_BYTES / count };
+    const depth = 32;
+    const one: Side = { sockets: [this.#sidecore.socket('memory0')], pattern: patterns.random(1, depth) };
     const sockets = Array.from({ length: count }, (_, i) => this.#sidecore.socket(`memory${i}`));
-    const name = `${count} guests together against one, memory, 4 KiB random read, ${inFlight} in flight in all`;
-    const { a, b } = await this.#duel(
-      name,
-      { sockets, pattern: many },
-      { sockets: sockets.slice(0, 1), pattern: patterns.random(1, inFlight) },
+    const workingSetBytes = DISK_BYTES / count;
+    const name = `${count} guests together against one, memory, 4 KiB random read`;
+    const each = await this.#duel(
+      `${name}, depth ${depth} each`,
+      {
+        sockets,
+        pattern: { ...patterns.random(1, depth), workingSetBytes },
+      },
+      one,
     );
-    this.#add(row(name, 'IOPS', iops(a), iops(b), goal, 'peer: one guest of ours'));
-    if (goal !== null)
-      this.#add(
-        row(
-          `${count} guests: kicks per request`,
-          'kicks',
-          a.map((one) => one.kicks / one.requests),
-          null,
-          at('at most', 0.001),
-        ),
-      );
-    const each: LoadPattern = { ...patterns.random(1, inFlight), workingSetBytes: DISK_BYTES / count };
-    const deep = `${count} guests at depth 32 each against one, memory, 4 KiB random read`;
-    const again = await this.#duel(
-      deep,
-      { sockets, pattern: each },
-      { sockets: sockets.slice(0, 1), pattern: patterns.random(1, inFlight) },
+    this.#add(row(`${name}, depth ${depth} each`, 'IOPS', iops(each.a), iops(each.b), goal, 'peer: one guest of ours'));
+    if (goal !== null) {
+      const kicks = each.a.map((window) => window.kicks / window.requests);
+      this.#add(row(`${count} guests: kicks per request`, 'kicks', kicks, null, at('at most', 0.001)));
+    }
+    const shared = await this.#duel(
+      `${name}, ${depth} in flight in all`,
+      {
+        sockets,
+        pattern: { ...patterns.random(1, depth / count), workingSetBytes },
+      },
+      one,
     );
     this.#add(
       row(
-        deep,
+        `${name}, ${depth} in flight in all`,
         'IOPS',
-        iops(again.a),
-        iops(again.b),
-        goal,
-        `peer: one guest of ours; buffers in flight ${count} times as large`,
+        iops(shared.a),
+        iops(shared.b),
+        null,
+        'peer: one guest of ours',
       ),
     );
   }

@@ -20,6 +20,12 @@ export function nowNs(): number {
   return read(CLOCK_MONOTONIC);
 }
 
+/** The same into a slot of an array: a number that is returned may be boxed, which is an allocation. */
+export function readNowNs(into: Float64Array, slot: number): void {
+  clockGetTime(CLOCK_MONOTONIC, time);
+  into[slot] = time[0]! * 1e9 + time[2]!;
+}
+
 /** CPU time that the calling thread has used, ns. */
 export function threadCpuNs(): number {
   return read(CLOCK_THREAD_CPUTIME);

@@ -7,7 +7,7 @@ import type { QueueSpec } from '../block/queue-spec.js';
 import { RequestPool } from '../block/request.js';
 import { assert } from '../errors.js';
 import { GuestMemory } from '../guest-memory/guest-memory.js';
-import { nowNs } from '../host/clock.js';
+import { nowNs, readNowNs } from '../host/clock.js';
 import { IoUring, type IoUringOptions } from '../host/io-uring.js';
 import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
@@ -60,7 +60,7 @@ export class Sidecore implements QueueHost, BackendHost {
     const { helperCpus: workerCpus, sqpollCpu } = setup;
     this.#uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
     this.#doorway = new Doorway(setup);
-    this.#meter = new WorkMeter(this.#state, nowNs);
+    this.#meter = new WorkMeter(this.#state, readNowNs);
   }
 
   /** Serves until it is told to stop. */
@@ -140,13 +140,10 @@ export class Sidecore implements QueueHost, BackendHost {
   }
 
   #timedTurns(): void {
-    const before = nowNs();
+    this.#meter.begin();
     let work = 0;
     for (let i = 0; i < TIMED_TURNS; i++) work += this.#turn();
-    const after = nowNs();
-    this.#meter.count(TIMED_TURNS, work);
-    if (work === 0) this.#meter.learn(TIMED_TURNS, after - before);
-    this.#meter.settle(after);
+    this.#meter.end(TIMED_TURNS, work);
   }
 
   #publishDirty(): void {
@@ -201,7 +198,7 @@ export class Sidecore implements QueueHost, BackendHost {
   #sleep(): void {
     const uring = this.#uring;
     const before = nowNs();
-    this.#meter.settle(before);
+    this.#meter.sleep();
     this.#state.asleep = true;
     const nothing = this.#state.bell === this.#bellSeen && (uring === undefined || !uring.hasCompletions);
     if (nothing) this.#doorway.wait(uring !== undefined && uring.inFlight > 0 ? uring.fd : -1);
@@ -209,7 +206,7 @@ export class Sidecore implements QueueHost, BackendHost {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     if (!nothing) return;
     this.#nowNs = nowNs();
-    this.#meter.wake(this.#nowNs);
+    this.#meter.wake();
     this.#state.countSleep(this.#nowNs - before);
     this.#takeKicks();
   }

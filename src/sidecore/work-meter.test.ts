@@ -11,9 +11,9 @@ class TestCore {
   now = 1e6;
   busyNs = 0;
   emptyNs = 0;
-  readonly #clock = () => {
+  readonly #clock = (into: Float64Array, slot: number) => {
     this.now += CLOCK_NS;
-    return this.now;
+    into[slot] = this.now;
   };
   readonly meter = new WorkMeter(this.state, this.#clock);
   readonly start = this.now;
@@ -31,16 +31,13 @@ class TestCore {
       this.turn(work(i));
       this.meter.count(1, work(i));
     }
-    const before = this.#clock();
+    this.meter.begin();
     let done = 0;
     for (let i = 56; i < 64; i++) {
       this.turn(work(i));
       done += work(i);
     }
-    const after = this.#clock();
-    this.meter.count(8, done);
-    if (done === 0) this.meter.learn(8, after - before);
-    this.meter.settle(after);
+    this.meter.end(8, done);
   }
 
   get shares() {
@@ -70,8 +67,9 @@ describe('the work meter', () => {
     const core = new TestCore();
     core.block(() => 1);
     const before = core.state.read();
+    core.meter.sleep();
     core.now += 1e9;
-    core.meter.wake(core.now);
+    core.meter.wake();
     core.block(() => 1);
     assert.ok(core.state.read().busyNs - before.busyNs < 1e6);
   });

@@ -2,6 +2,19 @@ import type { CoreState } from './core-state.js';
 
 /** Weight of the newest look at what an empty turn takes. */
 const LEARNING_RATE = 1 / 8;
+/** Readings of the clock in a row that tell what one takes. */
+const CLOCK_TRIALS = 100;
+
+/** Slots of `#times`. */
+const Time = {
+  /** Up to when time is accounted for. */
+  MARK: 0,
+  /** When the timed turns began, and when they ended. */
+  BEGIN: 1,
+  END: 2,
+  /** What an empty turn takes; zero while that is not known: then all is work. */
+  EMPTY_TURN: 3,
+} as const;
 
 /**
  * Tells a core's time in work from its time in empty polling, with two readings of the clock in 64 turns. Turns are counted,
@@ -10,20 +23,27 @@ const LEARNING_RATE = 1 / 8;
  */
 export class WorkMeter {
   readonly #state: CoreState;
+  /** Puts the time, ns, into a slot. */
+  readonly #clock: (into: Float64Array, slot: number) => void;
   /** What a reading of the clock takes, ns. */
   readonly #clockNs: number;
-  #mark: number;
+  /** Not fields of numbers: those would be boxed anew each time, and a sidecore must not allocate. */
+  readonly #times = new Float64Array(Object.keys(Time).length);
   #turns = 0;
   #emptyTurns = 0;
-  /** Zero until it is known: then all is work. */
-  #emptyTurnNs = 0;
 
-  constructor(state: CoreState, clock: () => number) {
+  constructor(state: CoreState, clock: (into: Float64Array, slot: number) => void) {
     this.#state = state;
+    this.#clock = clock;
+    const times = this.#times;
     let least = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < 100; i++) least = Math.min(least, -clock() + clock());
+    for (let i = 0; i < CLOCK_TRIALS; i++) {
+      clock(times, Time.BEGIN);
+      clock(times, Time.END);
+      least = Math.min(least, times[Time.END]! - times[Time.BEGIN]!);
+    }
     this.#clockNs = least;
-    this.#mark = clock();
+    clock(times, Time.MARK);
   }
 
   /** Counts turns that took or completed so many requests in all. */
@@ -32,29 +52,47 @@ export class WorkMeter {
     if (work === 0) this.#emptyTurns += turns;
   }
 
-  /** So many turns in a row, between two readings of the clock, were empty. */
-  learn(turns: number, ns: number): void {
-    const sample = Math.max(0, ns - this.#clockNs) / turns;
-    this.#emptyTurnNs += (sample - this.#emptyTurnNs) * (this.#emptyTurnNs === 0 ? 1 : LEARNING_RATE);
+  /** Turns that are timed together begin. */
+  begin(): void {
+    this.#clock(this.#times, Time.BEGIN);
+  }
+
+  /** They end; accounts for the time up to now. */
+  end(turns: number, work: number): void {
+    const times = this.#times;
+    this.#clock(times, Time.END);
+    this.count(turns, work);
+    if (work === 0) {
+      const known = times[Time.EMPTY_TURN]!;
+      const sample = Math.max(0, times[Time.END]! - times[Time.BEGIN]! - this.#clockNs) / turns;
+      times[Time.EMPTY_TURN] = known === 0 ? sample : known + (sample - known) * LEARNING_RATE;
+    }
+    this.#settle();
+  }
+
+  /** Accounts for the time up to now: the core goes to sleep, and what follows is not its time. */
+  sleep(): void {
+    this.#clock(this.#times, Time.END);
+    this.#settle();
+  }
+
+  wake(): void {
+    this.#clock(this.#times, Time.MARK);
   }
 
   /** What an empty turn takes has changed: other queues are polled. */
   forget(): void {
-    this.#emptyTurnNs = 0;
+    this.#times[Time.EMPTY_TURN] = 0;
   }
 
-  /** Adds the time up to now to the core's counters. */
-  settle(nowNs: number): void {
-    const ns = nowNs - this.#mark;
-    const emptyNs = this.#emptyTurns === this.#turns ? ns : Math.min(ns, this.#emptyTurns * this.#emptyTurnNs);
+  #settle(): void {
+    const times = this.#times;
+    const ns = times[Time.END]! - times[Time.MARK]!;
+    const allEmpty = this.#emptyTurns === this.#turns;
+    const emptyNs = allEmpty ? ns : Math.min(ns, this.#emptyTurns * times[Time.EMPTY_TURN]!);
     this.#state.countTurns(this.#turns, ns - emptyNs, emptyNs);
     this.#turns = 0;
     this.#emptyTurns = 0;
-    this.#mark = nowNs;
-  }
-
-  /** Time asleep is counted elsewhere. */
-  wake(nowNs: number): void {
-    this.#mark = nowNs;
+    times[Time.MARK] = times[Time.END]!;
   }
 }
