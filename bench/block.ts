@@ -79,11 +79,11 @@ class BlockBench {
     const shm = writtenFile(join(this.#memoryScratch, 'disk.img'));
     const disk = writtenFile(join(this.#scratch, 'disk.img'));
     const disks: Record<string, unknown> = {
-      null: { backend: { type: 'null', size: DISK_BYTES } },
       tmpfs: { backend: { type: 'file', path: shm } },
       disk: { backend: { type: 'file', path: disk } },
     };
-    for (let i = 0; i < GUESTS_MAX; i++) disks[`memory${i}`] = { backend: { type: 'memory', size: DISK_BYTES } };
+    for (const type of ['null', 'memory'])
+      for (let i = 0; i < GUESTS_MAX; i++) disks[`${type}${i}`] = { backend: { type, size: DISK_BYTES } };
     const config = (mode: string) => ({ mode, cores: [this.#cpu], log: 'warn', vms: { bench: { disks } } });
     // One image cannot be open twice: the other mode gets what it is measured with.
     const baselineDisks = Object.fromEntries([0, 1, 2, 3].map((i) => [`memory${i}`, disks[`memory${i}`]]));
@@ -150,7 +150,7 @@ class BlockBench {
       random(1, 32),
       at('at least', 4),
     );
-    await this.#throughput('null, 4 KiB random read, depth 32', 'null', 'null0', random(1, 32), at('at least', 1.5));
+    await this.#throughput('null, 4 KiB random read, depth 32', 'null0', 'null0', random(1, 32), at('at least', 1.5));
     await this.#throughput(
       'memory against null-co, 4 KiB random read, depth 32',
       'memory0',
@@ -178,12 +178,12 @@ class BlockBench {
     this.#pairs = 3;
     this.#windows = { warmUpMs: 150, windowMs: 500, timed: false };
     for (const [disk, peer] of [
-      ['null', 'null0'],
+      ['null0', 'null0'],
       ['memory0', 'null0'],
       ['tmpfs', 'tmpfs'],
       ['disk', 'disk'],
     ] as const) {
-      const label = disk === 'memory0' ? 'memory (peer: null-co)' : disk;
+      const label = disk === 'memory0' ? 'memory (peer: null-co)' : disk.replace('0', '');
       for (const readShare of [1, 0]) {
         for (const depth of [1, 8, 32, 128]) {
           const name = `${label}, 4 KiB random ${readShare ? 'read' : 'write'}, depth ${depth}`;
@@ -241,41 +241,23 @@ class BlockBench {
    */
   async #guests(count: number, goal: Goal | null): Promise<void> {
     const depth = 32;
-    const one: Side = { sockets: [this.#sidecore.socket('memory0')], pattern: patterns.random(1, depth) };
-    const sockets = Array.from({ length: count }, (_, i) => this.#sidecore.socket(`memory${i}`));
-    const workingSetBytes = DISK_BYTES / count;
-    const name = `${count} guests together against one, memory, 4 KiB random read`;
-    const each = await this.#duel(
-      `${name}, depth ${depth} each`,
-      {
-        sockets,
-        pattern: { ...patterns.random(1, depth), workingSetBytes },
-      },
-      one,
-    );
-    this.#add(row(`${name}, depth ${depth} each`, 'IOPS', iops(each.a), iops(each.b), goal, 'peer: one guest of ours'));
+    const against = async (kind: 'null' | 'memory', each: number, goal: Goal | null) => {
+      const sockets = Array.from({ length: count }, (_, i) => this.#sidecore.socket(`${kind}${i}`));
+      const inFlight = each === depth ? `depth ${depth} each` : `${depth} in flight in all`;
+      const name = `${count} guests together against one, ${kind}, 4 KiB random read, ${inFlight}`;
+      const many: LoadPattern = { ...patterns.random(1, each), workingSetBytes: DISK_BYTES / count };
+      const one: Side = { sockets: sockets.slice(0, 1), pattern: patterns.random(1, depth) };
+      const { a, b } = await this.#duel(name, { sockets, pattern: many }, one);
+      this.#add(row(name, 'IOPS', iops(a), iops(b), goal, 'peer: one guest of ours'));
+      return a;
+    };
+    await against('null', depth, goal);
+    const windows = await against('memory', depth, goal);
     if (goal !== null) {
-      const kicks = each.a.map((window) => window.kicks / window.requests);
+      const kicks = windows.map((window) => window.kicks / window.requests);
       this.#add(row(`${count} guests: kicks per request`, 'kicks', kicks, null, at('at most', 0.001)));
     }
-    const shared = await this.#duel(
-      `${name}, ${depth} in flight in all`,
-      {
-        sockets,
-        pattern: { ...patterns.random(1, depth / count), workingSetBytes },
-      },
-      one,
-    );
-    this.#add(
-      row(
-        `${name}, ${depth} in flight in all`,
-        'IOPS',
-        iops(shared.a),
-        iops(shared.b),
-        null,
-        'peer: one guest of ours',
-      ),
-    );
+    await against('memory', depth / count, null);
   }
 
   /** Sidecore against today's paravirtual I/O, four guests at depth 1. */

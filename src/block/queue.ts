@@ -3,6 +3,7 @@ import { signal } from '../host/eventfd.js';
 import {
   BATCH_BYTES_MAX,
   DISCARD_SECTORS_MAX,
+  PUBLISH_REQUESTS,
   QUEUE_REQUESTS_IN_FLIGHT_MAX,
   RANGES_MAX,
   REQUEST_BYTES_MAX,
@@ -127,6 +128,7 @@ export class BlockQueue {
       taken++;
       this.#start(request);
       bytes += request.dataBytes;
+      if (taken % PUBLISH_REQUESTS === 0) this.#show();
     }
     if (taken > 0) {
       this.#counters[QueueCounter.REQUESTS]! += taken;
@@ -159,6 +161,10 @@ export class BlockQueue {
   /** Shows the driver all completions of this turn, and calls it if it wants to be called. */
   publish(): void {
     this.dirty = false;
+    this.#show();
+  }
+
+  #show(): void {
     if (this.ring.publish() && this.#callFd >= 0) this.#call();
   }
 

@@ -57,7 +57,7 @@ export class Daemon {
     const places = {
       mode: config.mode,
       cpus: config.cores,
-      helperCpus: others.length > 0 ? others : allowed,
+      helperCpus: allowed,
       sqpollCpu: config.sqpoll_cpu,
     };
     this.cores = new CoreSet(places, disks.length, {
