@@ -81,6 +81,14 @@ export const SECURE_ERASE_SECTORS_MAX = 2 ** 16;
 /** Largest disk, bytes: the offsets that a double holds exactly. */
 export const DISK_BYTES_MAX = 2 ** 52;
 
+// --- virtio-net -----------------------------------------------------------------------------------------------
+
+/** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */
+export const MTU_MIN = 68;
+export const MTU_MAX = 65535;
+/** Queue pairs of one network card. */
+export const QUEUE_PAIRS_MAX = 8;
+
 // --- sidecore -------------------------------------------------------------------------------------------------
 
 /** Requests that one sidecore has in flight in its back ends; more wait in their rings. */

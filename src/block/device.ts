@@ -9,7 +9,10 @@ import {
   SEGMENT_BYTES_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from '../limits.js';
+import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
+import type { DeviceSpec } from '../virtio/queue-spec.js';
+import type { BackendSpec } from './backends/index.js';
 import type { BackendAbilities } from './backends/backend.js';
 import { BLOCK_FEATURES, SECTOR_BYTES, SERIAL_BYTES } from './features.js';
 
@@ -39,6 +42,15 @@ export const ConfigOffset = {
 /** Bytes of the device configuration that have a meaning. VIRTIO 1.3, 5.2.4 (the zoned part included, as zeros). */
 export const CONFIG_BYTES = 96;
 
+/** What all queues of a disk have in common. Plain data. */
+export interface BlockDeviceSpec extends DeviceSpec {
+  readonly kind: 'block';
+  /** Memory of its `BlockDeviceState`. */
+  readonly shared: SharedArrayBuffer;
+  readonly readOnly: boolean;
+  readonly backend: BackendSpec;
+}
+
 /** How a disk is presented to its guest. */
 export interface BlockDeviceOptions {
   readonly abilities: BackendAbilities;
@@ -60,7 +72,7 @@ assert(((SEGMENT_BYTES_MAX * DATA_SEGMENTS_MAX) / SECTOR_BYTES) % 2 ** 16 !== 0,
  * A virtio block device as its guest sees it: features, configuration space, and the state that all of its queues share.
  * That state lies in shared memory, so that the queues of one device may be served by different sidecores.
  */
-export class BlockDevice {
+export class BlockDevice implements VirtioDevice {
   /** Crosses to the sidecores as it is. */
   readonly shared: SharedArrayBuffer;
   readonly offeredFeatures: bigint;
@@ -111,6 +123,10 @@ export class BlockDevice {
     const sectors = Math.floor(sizeBytes / SECTOR_BYTES);
     this.#state.capacitySectors = sectors;
     this.#config.setBigUint64(ConfigOffset.CAPACITY, BigInt(sectors), true);
+  }
+
+  get queueCount(): number {
+    return this.options.queues;
   }
 
   get capacityBytes(): number {

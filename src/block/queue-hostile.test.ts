@@ -9,7 +9,7 @@ import { SplitDriverSide, splitRingRoom } from '../../test/conformance/virtqueue
 import { BlockRig, header, MORE_RAM, RAM, RAM_END } from '../../test/support/block-rig.js';
 import { CANARY } from '../../test/support/guest-memory.js';
 import { type Random, seeded } from '../../test/support/seed.js';
-import { faultCode } from './faults.js';
+import { faultCode } from '../virtio/queue-faults.js';
 import { RequestType, Status } from './features.js';
 import { RequestPool } from './request.js';
 

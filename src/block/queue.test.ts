@@ -11,8 +11,8 @@ import {
   send,
 } from '../../test/support/block-rig.js';
 import { StubBackend } from '../../test/support/stub-backend.js';
+import { REQUEST_MALFORMED } from '../virtio/queue-faults.js';
 import { RequestType, Status } from './features.js';
-import { REQUEST_MALFORMED } from './queue.js';
 
 const { IN, OUT, FLUSH, GET_ID } = RequestType;
 const SECTORS = 64;

@@ -10,15 +10,14 @@ import {
   SECURE_ERASE_SECTORS_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from '../limits.js';
+import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
+import { REQUEST_MALFORMED } from '../virtio/queue-faults.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
 import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
 import { type BlockBackend, PENDING } from './backends/backend.js';
 import type { BlockDeviceState } from './device.js';
 import { BLOCK_FEATURES, RequestType, SECTOR_BYTES, SERIAL_BYTES, Status } from './features.js';
 import type { BlockRequest, RequestPool } from './request.js';
-
-/** The chain is no block request: no room for header or status. Continues the numbers of `Pop`. */
-export const REQUEST_MALFORMED = -20;
 
 /** Request header: type, reserved, sector. VIRTIO 1.3, 5.2.6 */
 const HEADER_BYTES = 16;
@@ -30,18 +29,17 @@ const DISCARD = Number(BLOCK_FEATURES.DISCARD);
 const WRITE_ZEROES = Number(BLOCK_FEATURES.WRITE_ZEROES);
 const SECURE_ERASE = Number(BLOCK_FEATURES.SECURE_ERASE);
 
-/** What a queue needs of the sidecore that serves it. */
-export interface QueueHost {
+/** What a block queue needs of the sidecore that serves it. */
+export interface BlockQueueHost extends QueueHost {
   readonly pool: RequestPool;
-  /** Notes that a queue has completions to publish at the end of this turn. */
-  markDirty(queue: BlockQueue): void;
 }
 
 /**
  * One virtqueue of a block device, on the sidecore that serves it: takes chains, reads them as requests, checks them
  * against the standard, hands them to the back end, and gives them back.
  */
-export class BlockQueue {
+export class BlockQueue implements DeviceQueue {
+  readonly passive = false;
   readonly ring: Virtqueue;
   readonly state: QueueState;
   readonly backend: BlockBackend;
@@ -54,7 +52,7 @@ export class BlockQueue {
   readonly #memory: GuestMemory;
   readonly #device: BlockDeviceState;
   readonly #readOnly: boolean;
-  readonly #host: QueueHost;
+  readonly #host: BlockQueueHost;
   readonly #callFd: number;
   readonly #header = new Uint32Array(HEADER_BYTES / 4);
   readonly #headerBytes = Buffer.from(this.#header.buffer);
@@ -71,7 +69,7 @@ export class BlockQueue {
     device: BlockDeviceState;
     readOnly: boolean;
     backend: BlockBackend;
-    host: QueueHost;
+    host: BlockQueueHost;
     /** Event counter for calls; negative if the front end polls. */
     callFd: number;
   }) {
@@ -172,6 +170,8 @@ export class BlockQueue {
     this.#counters[QueueCounter.CALLS]!++;
     signal(this.#callFd);
   }
+
+  start(): void {}
 
   close(): void {
     this.backend.close();

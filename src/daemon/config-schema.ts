@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SECTOR_BYTES, SERIAL_BYTES } from '../block/features.js';
-import { DISK_BYTES_MAX, QUEUES_MAX } from '../limits.js';
+import { DISK_BYTES_MAX, MTU_MAX, MTU_MIN, QUEUE_PAIRS_MAX, QUEUES_MAX } from '../limits.js';
+import { parseMac } from '../net/ethernet.js';
 
 const UNITS: Record<string, number> = {
   '': 1,
@@ -92,9 +93,23 @@ const disk = z.strictObject({
   role: z.enum(['server', 'client']).default('server'),
 });
 
+const nic = z.strictObject({
+  network: name.default('lan'),
+  mac: z
+    .string()
+    .refine((text) => parseMac(text) !== undefined, 'expects an address of one card, like "52:54:00:12:34:56"')
+    .optional(),
+  mtu: z.int().min(MTU_MIN).max(MTU_MAX).default(1500),
+  queue_pairs: z.int().min(1).max(QUEUE_PAIRS_MAX).default(1),
+  speed: z.int().min(1).max(1_000_000).default(10_000),
+  socket: path.optional(),
+  role: z.enum(['server', 'client']).default('server'),
+});
+
 const vm = z.strictObject({
   unsealed_memory: z.enum(['refuse', 'allow']).default('refuse'),
   disks: z.record(name, disk).default({}),
+  nics: z.record(name, nic).default({}),
 });
 
 /** A user or group: its name, or its number (-1 is the kernel's "leave it"). */
@@ -139,6 +154,7 @@ export const configSchema = z.strictObject({
 /** A whole configuration, defaults filled in, all paths absolute. */
 export type Config = z.output<typeof configSchema>;
 export type DiskConfig = z.output<typeof disk>;
+export type NicConfig = z.output<typeof nic>;
 export type VmConfig = Config['vms'][string];
 
 const EXPECTED: Record<string, string> = {

@@ -3,10 +3,10 @@ import { dirname, join, resolve } from 'node:path';
 import { SERIAL_BYTES } from '../block/features.js';
 import { SidecoreError } from '../errors.js';
 import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
-import { type Config, configSchema, type DiskConfig, explain } from './config-schema.js';
+import { type Config, configSchema, type DiskConfig, explain, type NicConfig } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
 
-export { type Config, type DiskConfig, parseSize, type VmConfig } from './config-schema.js';
+export { type Config, type DiskConfig, type NicConfig, parseSize, type VmConfig } from './config-schema.js';
 
 /** A configuration and its text; without a configuration if anything is wrong with it. */
 export interface ReadConfig {
@@ -69,17 +69,26 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
   const control = join(config.run_dir, 'control.sock');
   requireShortPath(control, SOCKET_PATH_BYTES_MAX, ['run_dir'], complain);
   claims.take(control, ['run_dir'], 'the control socket', true);
-  for (const [vm, { disks }] of Object.entries(config.vms)) {
+  const completeSocket = (device: DiskConfig | NicConfig, label: string, keys: KeyPath) => {
+    device.socket = resolve(base, device.socket ?? join(config.run_dir, `${label.replace('/', '.')}.sock`));
+    requireShortPath(device.socket, DEVICE_SOCKET_BYTES_MAX[device.role], [...keys, 'socket'], complain);
+    claims.take(device.socket, [...keys, 'socket'], label, true);
+  };
+  for (const [vm, { disks, nics }] of Object.entries(config.vms)) {
     for (const [name, disk] of Object.entries(disks)) {
       const keys = ['vms', vm, 'disks', name];
       const label = `${vm}/${name}`;
       disk.serial ??= serialOf(label, name);
-      disk.socket = resolve(base, disk.socket ?? join(config.run_dir, `${vm}.${name}.sock`));
-      requireShortPath(disk.socket, DISK_SOCKET_BYTES_MAX[disk.role], [...keys, 'socket'], complain);
-      claims.take(disk.socket, [...keys, 'socket'], label, true);
+      completeSocket(disk, label, keys);
       completeBackend(disk, keys, base, complain);
       if (disk.backend.type === 'file')
         claims.take(disk.backend.path, [...keys, 'backend', 'path'], label, !disk.read_only);
+    }
+    for (const [name, nic] of Object.entries(nics)) {
+      const label = `${vm}/${name}`;
+      nic.mac ??= macOf(label);
+      completeSocket(nic, label, ['vms', vm, 'nics', name]);
+      claims.take(`${nic.network} ${nic.mac}`, ['vms', vm, 'nics', name, 'mac'], label, true);
     }
   }
   return problems;
@@ -111,8 +120,8 @@ class Claims {
   }
 }
 
-/** A disk's listening socket is made under a name that is one byte longer, and moved into place. */
-const DISK_SOCKET_BYTES_MAX = { server: SOCKET_PATH_BYTES_MAX - 1, client: SOCKET_PATH_BYTES_MAX };
+/** A device's listening socket is made under a name that is one byte longer, and moved into place. */
+const DEVICE_SOCKET_BYTES_MAX = { server: SOCKET_PATH_BYTES_MAX - 1, client: SOCKET_PATH_BYTES_MAX };
 
 function requireShortPath(path: string, bytesMax: number, keys: KeyPath, complain: Complain): void {
   const bytes = Buffer.byteLength(path);
@@ -128,4 +137,10 @@ function serialOf(label: string, name: string): string {
   if (name.length <= SERIAL_BYTES) return name;
   const hash = createHash('sha256').update(name).digest('hex').slice(0, 8);
   return `${name.slice(0, SERIAL_BYTES - hash.length - 1)}-${hash}`;
+}
+
+/** The address of a card that is given none: always the same for the same card. QEMU's prefix for local addresses. */
+function macOf(label: string): string {
+  const hash = createHash('sha256').update(label).digest('hex');
+  return `52:54:00:${hash.slice(0, 2)}:${hash.slice(2, 4)}:${hash.slice(4, 6)}`;
 }

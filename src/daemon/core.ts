@@ -1,6 +1,6 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { CoreFault } from '../block/faults.js';
-import type { QueuePosition, QueueSpec } from '../block/queue-spec.js';
+import { CoreFault } from '../virtio/queue-faults.js';
+import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { assert, SidecoreError } from '../errors.js';
 import { Epoll } from '../host/epoll.js';
 import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';

@@ -8,7 +8,9 @@ import type { Config } from './config.js';
 import { ControlServer } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet } from './core-set.js';
-import { ServedDisk, type SocketOwner, unknownDisk } from './disk.js';
+import { ServedDisk, unknownDisk } from './disk.js';
+import { ServedNic } from './nic.js';
+import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
 
 /** Path of the control socket in a run directory. */
@@ -20,6 +22,7 @@ export class Daemon {
   readonly #config: Config;
   readonly #log: Logger;
   readonly #disks: ServedDisk[] = [];
+  readonly #nics: ServedNic[] = [];
   readonly #control: ControlServer;
   readonly #startedAt = Date.now();
 
@@ -27,7 +30,7 @@ export class Daemon {
   static async start(config: Config, log: Logger): Promise<Daemon> {
     const daemon = new Daemon(config, log);
     try {
-      for (const disk of daemon.#disks) disk.start();
+      for (const device of [...daemon.#disks, ...daemon.#nics]) device.start();
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
@@ -35,7 +38,7 @@ export class Daemon {
       throw error;
     }
     log.info(
-      `sidecore ${version} serves ${daemon.#disks.length} disks, mode ${config.mode}, CPU ${config.cores.join(', ')}`,
+      `sidecore ${version} serves ${daemon.#disks.length} disks and ${daemon.#nics.length} network cards, mode ${config.mode}, CPU ${config.cores.join(', ')}`,
     );
     return daemon;
   }
@@ -50,8 +53,9 @@ export class Daemon {
     if (others.length > 0) pinAllThreads(others);
     else log.warn('every CPU is a sidecore’s: the control plane and other programs will take time from them');
 
-    const disks = Object.entries(config.vms).flatMap(([vm, { disks, unsealed_memory }]) =>
-      Object.entries(disks).map(([name, disk]) => ({ vm, name, disk, unsealedMemory: unsealed_memory === 'allow' })),
+    const deviceCount = Object.values(config.vms).reduce(
+      (sum, { disks, nics }) => sum + Object.keys(disks).length + Object.keys(nics).length,
+      0,
     );
     const owner = resolveOwner(config.socket);
     const places = {
@@ -60,7 +64,7 @@ export class Daemon {
       helperCpus: allowed,
       sqpollCpu: config.sqpoll_cpu,
     };
-    this.cores = new CoreSet(places, disks.length, {
+    this.cores = new CoreSet(places, deviceCount, {
       died: (core, reason) => this.#coreDied(core, reason),
       stalled: (core) => this.#coreStalled(core),
     });
@@ -68,9 +72,15 @@ export class Daemon {
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => this.#resize(disk, sizeBytes),
     });
+    const networks: string[] = [];
     try {
-      for (const { vm, name, disk, unsealedMemory } of disks) {
-        this.#disks.push(new ServedDisk(vm, name, disk, { unsealedMemory, owner, cores: this.cores, log }));
+      for (const [vm, { disks, nics, unsealed_memory }] of Object.entries(config.vms)) {
+        const place = { unsealedMemory: unsealed_memory === 'allow', owner, cores: this.cores, log };
+        for (const [name, disk] of Object.entries(disks)) this.#disks.push(new ServedDisk(vm, name, disk, place));
+        for (const [name, nic] of Object.entries(nics)) {
+          if (!networks.includes(nic.network)) networks.push(nic.network);
+          this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
+        }
       }
     } catch (error) {
       void this.stop();
@@ -81,18 +91,12 @@ export class Daemon {
   /** Serves no longer: front ends are disconnected, requests in flight finished, sockets removed. */
   async stop(): Promise<void> {
     await this.#control.stop();
-    await Promise.all(this.#disks.map((disk) => disk.stop()));
+    await Promise.all([...this.#disks, ...this.#nics].map((device) => device.stop()));
     await this.cores.stop();
   }
 
   /** Everything that `sidecore status` shows. */
   status() {
-    const vms: Record<string, Record<string, ReturnType<ServedDisk['status']>>> = {};
-    for (const disk of this.#disks) {
-      const [vm, name] = disk.label.split('/') as [string, string];
-      vms[vm] ??= {};
-      vms[vm][name] = disk.status();
-    }
     return {
       version,
       pid: process.pid,
@@ -100,7 +104,8 @@ export class Daemon {
       mode: this.#config.mode,
       uptime_s: Math.round((Date.now() - this.#startedAt) / 1000),
       cores: this.cores.cores.map(coreStatus),
-      vms,
+      vms: byVm(this.#disks),
+      nics: byVm(this.#nics),
     };
   }
 
@@ -150,6 +155,17 @@ function coreStatus(core: Core) {
     asleep_ns: Math.round(asleepNs),
     sleeps,
   };
+}
+
+/** What devices say of themselves, by VM and name. */
+function byVm<Status>(devices: readonly { label: string; status(): Status }[]): Record<string, Record<string, Status>> {
+  const vms: Record<string, Record<string, Status>> = {};
+  for (const device of devices) {
+    const [vm, name] = device.label.split('/') as [string, string];
+    vms[vm] ??= {};
+    vms[vm][name] = device.status();
+  }
+  return vms;
 }
 
 function makeRunDirectory(path: string): void {

@@ -1,23 +1,9 @@
-import type { Logger } from 'pino';
 import type { OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
-import { BlockDevice } from '../block/device.js';
-import { faultCode } from '../block/faults.js';
+import { BlockDevice, type BlockDeviceSpec } from '../block/device.js';
 import { SidecoreError } from '../errors.js';
-import { eventCount } from '../host/eventfd.js';
-import { Endpoint } from '../vhost-user/endpoint.js';
-import type { Vring } from '../vhost-user/vring.js';
-import { QueueCounter, type QueueCounterName, QueuePhase } from '../virtio/queue-state.js';
 import type { DiskConfig } from './config.js';
-import type { CoreSet } from './core-set.js';
-import { FaultLog } from './fault-log.js';
-
-/** Who may use a disk's socket, in numbers. */
-export interface SocketOwner {
-  readonly uid?: number | undefined;
-  readonly gid?: number | undefined;
-  readonly mode?: number | undefined;
-}
+import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured disk while the daemon runs: its image, its device, its socket, its core. */
 export class ServedDisk {
@@ -25,22 +11,12 @@ export class ServedDisk {
   readonly #config: DiskConfig;
   readonly #opened: OpenDisk<BackendSpec>;
   readonly #device: BlockDevice;
-  readonly #endpoint: Endpoint;
-  readonly #core: number;
-  readonly #faults: FaultLog;
-  readonly #log: Logger;
+  readonly #served: ServedDevice;
 
   /** Opens the image; throws one clear error if it cannot. */
-  constructor(
-    vm: string,
-    name: string,
-    config: DiskConfig,
-    options: { unsealedMemory: boolean; owner: SocketOwner; cores: CoreSet; log: Logger },
-  ) {
+  constructor(vm: string, name: string, config: DiskConfig, place: DevicePlace) {
     this.label = `${vm}/${name}`;
     this.#config = config;
-    this.#log = options.log.child({ disk: this.label });
-    this.#faults = new FaultLog(this.#log);
     this.#opened = openDisk(
       config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
     );
@@ -53,27 +29,22 @@ export class ServedDisk {
       serial: config.serial ?? this.label,
       writeback: config.cache === 'writeback',
     });
-    const { core, server } = options.cores.place();
-    this.#core = core.options.index;
-    this.#endpoint = new Endpoint(
-      { path: config.socket!, role: config.role, ...options.owner },
-      {
-        device: this.#device,
-        spec: { shared: this.#device.shared, readOnly, backend: this.#opened.spec },
-        server,
-        allowUnsealedMemory: options.unsealedMemory,
-        onFault: (code, text) => this.#faults.add(code, `${this.label}: ${text}`),
-      },
-    );
+    const spec: BlockDeviceSpec = {
+      kind: 'block',
+      shared: this.#device.shared,
+      readOnly,
+      backend: this.#opened.spec,
+    };
+    this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
 
   start(): void {
-    this.#endpoint.start();
-    this.#log.info(`${this.label}: ${this.#config.backend.type} disk at ${this.#config.socket}`);
+    this.#served.start();
+    this.#served.log.info(`${this.label}: ${this.#config.backend.type} disk at ${this.#config.socket}`);
   }
 
   async stop(): Promise<void> {
-    await this.#endpoint.stop();
+    await this.#served.stop();
     this.#opened.close();
   }
 
@@ -81,49 +52,15 @@ export class ServedDisk {
   async resize(sizeBytes: number | undefined): Promise<{ sizeBytes: number; guestTold: boolean }> {
     const size = this.#opened.resize(sizeBytes);
     this.#device.resize(size);
-    const guestTold = this.#endpoint.session?.notifyConfigChange() ?? false;
-    this.#log.info(`${this.label}: now ${size} bytes${guestTold ? '' : '; no front end could be told'}`);
+    const guestTold = this.#served.notifyConfigChange();
+    this.#served.log.info(`${this.label}: now ${size} bytes${guestTold ? '' : '; no front end could be told'}`);
     return { sizeBytes: size, guestTold };
   }
 
   /** Counters and phases, for `status`. */
   status() {
-    const { session } = this.#endpoint;
-    return {
-      socket: this.#config.socket,
-      role: this.#config.role,
-      backend: this.#config.backend.type,
-      size_bytes: this.#device.capacityBytes,
-      core: this.#core,
-      connected: session !== undefined,
-      sessions: this.#endpoint.sessions,
-      features: `0x${(session?.features ?? 0n).toString(16)}`,
-      protocol_features: `0x${(session?.protocolFeatures ?? 0n).toString(16)}`,
-      memory_regions: session?.memory.regions.length ?? 0,
-      faults: this.#faults.counts,
-      last_fault: this.#faults.last ?? null,
-      queues: (session?.vrings ?? []).map(queueStatus),
-    };
+    return { backend: this.#config.backend.type, size_bytes: this.#device.capacityBytes, ...this.#served.status() };
   }
-}
-
-const PHASES = Object.fromEntries(Object.entries(QueuePhase).map(([name, phase]) => [phase, name.toLowerCase()]));
-
-function queueStatus(vring: Vring) {
-  const { state } = vring;
-  const counters = Object.fromEntries(
-    Object.entries(QueueCounter).map(([name, slot]) => [name.toLowerCase(), state?.counters[slot] ?? 0]),
-  ) as Record<Lowercase<QueueCounterName>, number>;
-  return {
-    index: vring.index,
-    size: vring.size,
-    phase: PHASES[state?.phase ?? QueuePhase.STOPPED],
-    fault: vring.fault ?? (state?.fault ? faultCode(state.fault) : null),
-    enabled: vring.enabled,
-    // The counter is never emptied, because it is watched edge-triggered: its value is the number of kicks.
-    kicks: Number(eventCount(vring.kickFd)),
-    ...counters,
-  };
 }
 
 /** The error for a disk that is not configured. */

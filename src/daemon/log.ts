@@ -8,7 +8,7 @@ export function createLog(level: string, json: boolean): Logger {
     destination: 2,
     sync: true,
     colorize: process.stderr.isTTY,
-    ignore: 'pid,hostname,disk,code',
+    ignore: 'pid,hostname,device,code',
     translateTime: 'SYS:HH:MM:ss.l',
   });
   return pino({ level, base: null }, pretty);

@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
-import type { QueuePosition, QueueSpec } from '../block/queue-spec.js';
+import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import type { IoUringHandles } from '../host/io-uring.js';
 
 /** What the daemon tells a sidecore. Each is answered once, by its `id`. */

@@ -1,10 +1,10 @@
-import type { BlockQueue } from '../block/queue.js';
+import type { DeviceQueue } from '../virtio/device-queue.js';
 import { QueuePhase } from '../virtio/queue-state.js';
 
 /** A queue on its sidecore, with what polling and watching it takes. */
 export class ServedQueue {
   readonly key: number;
-  readonly queue: BlockQueue;
+  readonly queue: DeviceQueue;
   /** Event counter; negative if the queue can only be polled. */
   readonly kickFd: number;
   /** Identifies the guest memory whose views the queue uses. */
@@ -17,7 +17,7 @@ export class ServedQueue {
   /** The request to detach it that is waiting for its requests to finish; zero if there is none. */
   detachId = 0;
 
-  constructor(key: number, queue: BlockQueue, kickFd: number, memoryId: number, started: boolean) {
+  constructor(key: number, queue: DeviceQueue, kickFd: number, memoryId: number, started: boolean) {
     this.key = key;
     this.queue = queue;
     this.kickFd = kickFd;
@@ -27,6 +27,7 @@ export class ServedQueue {
 
   /** Marks it polled and asks the driver not to kick. */
   poll(nowNs: number): void {
+    if (!this.started || !this.polled) this.queue.start();
     this.started = true;
     this.polled = true;
     this.lastWorkNs = nowNs;

@@ -1,18 +1,18 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import type { BackendHost } from '../block/backends/backend.js';
-import { createBackend } from '../block/backends/index.js';
-import { BlockDeviceState } from '../block/device.js';
-import { BlockQueue, type QueueHost } from '../block/queue.js';
-import type { QueueSpec } from '../block/queue-spec.js';
+import type { BlockQueue } from '../block/queue.js';
+import type { QueueSpec } from '../virtio/queue-spec.js';
 import { RequestPool } from '../block/request.js';
 import { assert } from '../errors.js';
 import { GuestMemory } from '../guest-memory/guest-memory.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import { IoUring, type IoUringOptions } from '../host/io-uring.js';
 import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
+import { Networks } from '../net/networks.js';
+import type { DeviceQueue } from '../virtio/device-queue.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { SplitRing } from '../virtio/split-ring.js';
 import { CoreState } from './core-state.js';
+import { createQueue, type DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
 import { ServedQueue } from './served-queue.js';
@@ -31,8 +31,9 @@ const HOUSEKEEPING_TURNS = 32;
  *
  * It never waits and never allocates while there is work. The mailbox is looked at when the bell has rung.
  */
-export class Sidecore implements QueueHost, BackendHost {
+export class Sidecore implements DeviceHost {
   readonly pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
+  readonly networks = new Networks();
   readonly #state: CoreState;
   readonly #mailbox: MessagePort;
   readonly #idleAfterNs: number;
@@ -43,7 +44,7 @@ export class Sidecore implements QueueHost, BackendHost {
   readonly #memories = new Map<number, GuestMemory>();
   readonly #polled: ServedQueue[] = [];
   readonly #closing: ServedQueue[] = [];
-  readonly #dirty: BlockQueue[] = [];
+  readonly #dirty: DeviceQueue[] = [];
   #dirtyCount = 0;
   #uring: IoUring | undefined;
   #uringTried = false;
@@ -82,7 +83,7 @@ export class Sidecore implements QueueHost, BackendHost {
     }
   }
 
-  markDirty(queue: BlockQueue): void {
+  markDirty(queue: DeviceQueue): void {
     this.#dirty[this.#dirtyCount++] = queue;
   }
 
@@ -134,6 +135,12 @@ export class Sidecore implements QueueHost, BackendHost {
     return count;
   }
 
+  /** A passive queue is not looked at by itself: that it is broken shows when something is put into it. */
+  #dropPassive(queue: DeviceQueue): void {
+    for (const served of this.#queues.values())
+      if (served.queue === queue && served.polled) this.#dropFaulted(served);
+  }
+
   /** Says whose request this thread is about to die of. */
   #blame(queue: BlockQueue | undefined): void {
     for (const served of this.#queues.values()) if (served.queue === queue) this.#state.serving = served.key;
@@ -147,7 +154,11 @@ export class Sidecore implements QueueHost, BackendHost {
   }
 
   #publishDirty(): void {
-    for (let i = 0; i < this.#dirtyCount; i++) this.#dirty[i]!.publish();
+    for (let i = 0; i < this.#dirtyCount; i++) {
+      const queue = this.#dirty[i]!;
+      queue.publish();
+      if (queue.passive && queue.closed) this.#dropPassive(queue);
+    }
     this.#dirtyCount = 0;
   }
 
@@ -178,7 +189,7 @@ export class Sidecore implements QueueHost, BackendHost {
 
   #startPolling(served: ServedQueue): void {
     served.poll(this.#nowNs);
-    this.#polled.push(served);
+    if (!served.queue.passive) this.#polled.push(served);
     this.#countQueues();
   }
 
@@ -268,16 +279,7 @@ export class Sidecore implements QueueHost, BackendHost {
     const state = new QueueState(spec.state);
     const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
     const ring = new SplitRing(spec.ring, memory, state.inflight, spec.resume, spec.nextAvail);
-    const queue = new BlockQueue({
-      ring,
-      memory,
-      state,
-      device: new BlockDeviceState(spec.device.shared),
-      readOnly: spec.device.readOnly,
-      backend: createBackend(spec.device.backend, this),
-      host: this,
-      callFd: spec.callFd,
-    });
+    const queue = createQueue(spec, { ring, memory, state }, this);
     const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
     if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
     this.#memories.set(spec.memory.id, memory);

@@ -1,7 +1,7 @@
-import type { BlockDevice } from '../block/device.js';
-import type { DeviceSpec, QueueServer } from '../block/queue-spec.js';
+import type { DeviceSpec, QueueServer } from '../virtio/queue-spec.js';
 import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
+import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import {
   type ConfigMessage,
@@ -30,7 +30,7 @@ import { Vring, type VringContext } from './vring.js';
 
 /** What a session serves, and for whom. */
 export interface SessionSetup {
-  readonly device: BlockDevice;
+  readonly device: VirtioDevice;
   readonly spec: DeviceSpec;
   readonly server: QueueServer;
   readonly allowUnsealedMemory: boolean;
@@ -61,7 +61,7 @@ export class Session {
     this.#setup = setup;
     this.#connection = new Connection(socketFd);
     this.memory = new MemoryTable(setup.allowUnsealedMemory);
-    this.vrings = Array.from({ length: setup.device.options.queues }, (_, index) => new Vring(index));
+    this.vrings = Array.from({ length: setup.device.queueCount }, (_, index) => new Vring(index));
   }
 
   get features(): bigint {

@@ -1,6 +1,6 @@
 import { readlinkSync } from 'node:fs';
-import { faultCode } from '../block/faults.js';
-import type { DeviceSpec, QueueServer, QueueSpec } from '../block/queue-spec.js';
+import { faultCode } from '../virtio/queue-faults.js';
+import type { DeviceSpec, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { type ErrorCode, SidecoreError } from '../errors.js';
 import { hostAddressOfUser } from '../guest-memory/guest-memory.js';
 import { close, declare } from '../host/libc.js';
@@ -133,6 +133,7 @@ export class Vring {
     this.state.phase = QueuePhase.STOPPED;
     const spec: QueueSpec = {
       key: this.key,
+      index: this.index,
       state: this.state.buffer,
       device: context.device,
       memory: { id: context.memory.id, regions: context.memory.regions },

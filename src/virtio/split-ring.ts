@@ -142,6 +142,11 @@ export class SplitRing implements Virtqueue {
     return this.#walk(head, chain);
   }
 
+  unpop(head: number): void {
+    this.#nextAvail = (this.#nextAvail - 1) & 0xffff;
+    this.#log.finish(head);
+  }
+
   retake(head: number, chain: Chain): number {
     return this.#walk(head, chain);
   }

@@ -38,6 +38,8 @@ export interface Virtqueue {
    * the queue must not be used again.
    */
   pop(chain: Chain): number;
+  /** Gives up the chain taken last, as if it had not been taken. Several are given up in the reverse order. */
+  unpop(head: number): void;
   /** Takes a chain again that an earlier thread took and did not finish. Same results as `pop`. */
   retake(head: number, chain: Chain): number;
   /** Gives a chain back with the number of bytes written to it. Not visible to the driver before `publish`. */

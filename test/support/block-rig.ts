@@ -4,7 +4,7 @@ import type { BackendAbilities, BlockBackend } from '../../src/block/backends/ba
 import { MemoryBackend } from '../../src/block/backends/memory/backend.js';
 import { BlockDevice, BlockDeviceState } from '../../src/block/device.js';
 import { SECTOR_BYTES } from '../../src/block/features.js';
-import { BlockQueue, type QueueHost } from '../../src/block/queue.js';
+import { BlockQueue, type BlockQueueHost } from '../../src/block/queue.js';
 import { RequestPool } from '../../src/block/request.js';
 import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
@@ -49,7 +49,7 @@ export interface RigQueue {
   takeOver(): BlockQueue;
 }
 
-export class BlockRig implements QueueHost {
+export class BlockRig implements BlockQueueHost {
   readonly memory = new TestMemory([RAM, MORE_RAM], WINDOW_BYTES);
   readonly device: BlockDevice;
   readonly pool: RequestPool;

@@ -1,6 +1,8 @@
 import { assert, type ErrorCode } from '../errors.js';
-import { POP_FAULTS } from '../virtio/virtqueue.js';
-import { REQUEST_MALFORMED } from './queue.js';
+import { POP_FAULTS } from './virtqueue.js';
+
+/** The chain is no request of its device: no room for header or status. Continues the numbers of `Pop`. */
+export const REQUEST_MALFORMED = -20;
 
 /** Faults that are seen from outside the sidecore. They continue the numbers of `Pop` and `REQUEST_MALFORMED`. */
 export const CoreFault = {

@@ -1,19 +1,17 @@
 import type { MappedRegion } from '../guest-memory/guest-memory.js';
-import type { SplitRingLayout } from '../virtio/split-ring.js';
-import type { BackendSpec } from './backends/index.js';
+import type { SplitRingLayout } from './split-ring.js';
 
-/** What all queues of a device have in common. Plain data. */
+/** What all queues of a device have in common. Plain data; the rest is known to its kind. */
 export interface DeviceSpec {
-  /** Memory of its `BlockDeviceState`. */
-  readonly shared: SharedArrayBuffer;
-  readonly readOnly: boolean;
-  readonly backend: BackendSpec;
+  readonly kind: string;
 }
 
 /** Everything a sidecore needs to serve a queue: whole, validated, and plain data. */
 export interface QueueSpec {
   /** Identifies the queue among all of the daemon; never zero. */
   readonly key: number;
+  /** Its number in the device. */
+  readonly index: number;
   /** Memory of its `QueueState`. */
   readonly state: SharedArrayBuffer;
   readonly device: DeviceSpec;

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ERROR_CODES } from '../errors.js';
-import { POP_FAULTS } from '../virtio/virtqueue.js';
-import { CoreFault, faultCode } from './faults.js';
-import { REQUEST_MALFORMED } from './queue.js';
+import { CoreFault, faultCode, REQUEST_MALFORMED } from './queue-faults.js';
+import { POP_FAULTS } from './virtqueue.js';
 
-describe('faults of a block queue', () => {
+describe('faults of a queue', () => {
   const faults = [...Object.keys(POP_FAULTS).map(Number), REQUEST_MALFORMED, ...Object.values(CoreFault)];
 
   it('have numbers and codes of their own', () => {

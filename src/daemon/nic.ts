@@ -1,0 +1,47 @@
+import { NetDevice, type NetDeviceSpec, NetDeviceState } from '../net/device.js';
+import { PortCounter, type PortCounterName } from '../net/port.js';
+import { formatMac, parseMac } from '../net/ethernet.js';
+import type { NicConfig } from './config.js';
+import { type DevicePlace, ServedDevice } from './served-device.js';
+
+/** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
+export class ServedNic {
+  readonly label: string;
+  readonly #config: NicConfig;
+  readonly #device: NetDevice;
+  readonly #served: ServedDevice;
+
+  /**
+   * @param switchId - of the switch that the card is plugged into
+   * @param port - the card's number there
+   */
+  constructor(vm: string, name: string, config: NicConfig, switchId: number, port: number, place: DevicePlace) {
+    this.label = `${vm}/${name}`;
+    this.#config = config;
+    const { mtu, queue_pairs: queuePairs, speed: speedMbps } = config;
+    this.#device = new NetDevice({ mac: parseMac(config.mac!)!, mtu, queuePairs, speedMbps });
+    const spec: NetDeviceSpec = { kind: 'net', shared: this.#device.shared, switchId, port, queuePairs };
+    this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+  }
+
+  start(): void {
+    this.#served.start();
+    this.#served.log.info(`${this.label}: network card ${this.#config.mac} at ${this.#config.socket}`);
+  }
+
+  stop(): Promise<void> {
+    return this.#served.stop();
+  }
+
+  /** Counters and phases, for `status`. */
+  status() {
+    const { counters } = new NetDeviceState(this.#device.shared);
+    const named = Object.entries(PortCounter).map(([name, slot]) => [name.toLowerCase(), counters[slot]!]);
+    return {
+      mac: formatMac(this.#device.options.mac),
+      network: this.#config.network,
+      ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
+      ...this.#served.status(),
+    };
+  }
+}

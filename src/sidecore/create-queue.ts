@@ -1,0 +1,60 @@
+import type { BackendHost } from '../block/backends/backend.js';
+import { createBackend } from '../block/backends/index.js';
+import { type BlockDeviceSpec, BlockDeviceState } from '../block/device.js';
+import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
+import type { GuestMemory } from '../guest-memory/guest-memory.js';
+import { type NetDeviceSpec, NetDeviceState } from '../net/device.js';
+import { LEGACY_NET_HEADER_BYTES, NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
+import type { Networks } from '../net/networks.js';
+import { NetRxQueue } from '../net/rx-queue.js';
+import { NetTxQueue } from '../net/tx-queue.js';
+import type { DeviceQueue } from '../virtio/device-queue.js';
+import { RING_FEATURES } from '../virtio/features.js';
+import type { QueueSpec } from '../virtio/queue-spec.js';
+import type { QueueState } from '../virtio/queue-state.js';
+import type { Virtqueue } from '../virtio/virtqueue.js';
+
+/** What devices need of the sidecore on which their queues are served. */
+export interface DeviceHost extends BlockQueueHost, BackendHost {
+  readonly networks: Networks;
+}
+
+interface QueueParts {
+  readonly ring: Virtqueue;
+  readonly memory: GuestMemory;
+  readonly state: QueueState;
+}
+
+/** Makes the device's end of a queue, by the kind of its device. */
+export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
+  const device = spec.device as BlockDeviceSpec | NetDeviceSpec;
+  switch (device.kind) {
+    case 'block':
+      return new BlockQueue({
+        ...parts,
+        device: new BlockDeviceState(device.shared),
+        readOnly: device.readOnly,
+        backend: createBackend(device.backend, host),
+        host,
+        callFd: spec.callFd,
+      });
+    case 'net':
+      return createNetQueue(spec, device, parts, host);
+  }
+}
+
+/** Even queues receive, odd ones send. VIRTIO 1.3, 5.1.2 */
+function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
+  const state = new NetDeviceState(device.shared);
+  const port = host.networks.port(device);
+  const mergeable = state.has(NET_FEATURES.MRG_RXBUF);
+  const headerBytes = mergeable || state.has(RING_FEATURES.VERSION_1) ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
+  const common = { ...parts, host, callFd: spec.callFd, headerBytes };
+  if (spec.index % 2 === 1) {
+    const network = host.networks.switch(device.switchId);
+    return new NetTxQueue({ ...common, device: state, network, port, pair: spec.index >> 1 });
+  }
+  const queue = new NetRxQueue({ ...common, mergeable, onClose: (closed) => port.remove(closed) });
+  port.add(queue);
+  return queue;
+}

@@ -1,0 +1,30 @@
+import type { QueueState } from './queue-state.js';
+import type { Virtqueue } from './virtqueue.js';
+
+/** What a queue needs of the sidecore that serves it, whatever its device. */
+export interface QueueHost {
+  /** Notes that a queue has completions to publish at the end of this turn. */
+  markDirty(queue: DeviceQueue): void;
+}
+
+/** One virtqueue of a device of any kind, on the sidecore that serves it. */
+export interface DeviceQueue {
+  readonly ring: Virtqueue;
+  readonly state: QueueState;
+  /** The driver offers room in it, for what comes from elsewhere: there is nothing to look for in it, and no need to kick. */
+  readonly passive: boolean;
+  /** The driver has kicked it, or need not: it may be used. */
+  start(): void;
+  /** Requests taken and not yet in the used ring. */
+  readonly inFlight: number;
+  /** No more chains are taken: the queue is being stopped, or has a fault. */
+  closed: boolean;
+  /** Takes up to `limit` chains and does what they ask for. Returns how many. */
+  serve(limit: number): number;
+  /** Shows the driver all completions of this turn, and calls it if it wants to be called. */
+  publish(): void;
+  /** Does again what a sidecore that died had taken. Called once, before the first `serve`. */
+  retakeUnfinished(): void;
+  /** Lets go of all that the queue holds; nothing of it is in flight. */
+  close(): void;
+}
