@@ -307,9 +307,9 @@ export class Session {
     }
   }
 
-  /** Flags other than zero mean a write by a VMM that migrates its guest, which is not done here. vhost-user, SET_CONFIG */
+  /** Flags are 0 for a write by the driver, which Cloud Hypervisor says with 1. vhost-user, SET_CONFIG */
   setConfig({ offset, flags, bytes }: ConfigMessage): void {
-    if (flags !== 0 || !this.#setup.device.writeConfig(offset, bytes)) {
+    if (flags > 1 || !this.#setup.device.writeConfig(offset, bytes)) {
       throw new SidecoreError('CONFIG_SPACE_INVALID', `configuration space cannot be written at ${offset}`);
     }
   }
