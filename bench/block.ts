@@ -241,14 +241,14 @@ class BlockBench {
    */
   async #guests(count: number, goal: Goal | null): Promise<void> {
     const depth = 32;
-    const against = async (kind: 'null' | 'memory', each: number, goal: Goal | null) => {
+    const against = async (kind: 'null' | 'memory', each: number, held: Goal | null) => {
       const sockets = Array.from({ length: count }, (_, i) => this.#sidecore.socket(`${kind}${i}`));
       const inFlight = each === depth ? `depth ${depth} each` : `${depth} in flight in all`;
       const name = `${count} guests together against one, ${kind}, 4 KiB random read, ${inFlight}`;
       const many: LoadPattern = { ...patterns.random(1, each), workingSetBytes: DISK_BYTES / count };
       const one: Side = { sockets: sockets.slice(0, 1), pattern: patterns.random(1, depth) };
       const { a, b } = await this.#duel(name, { sockets, pattern: many }, one);
-      this.#add(row(name, 'IOPS', iops(a), iops(b), goal, 'peer: one guest of ours'));
+      this.#add(row(name, 'IOPS', iops(a), iops(b), held, 'peer: one guest of ours'));
       return a;
     };
     await against('null', depth, goal);

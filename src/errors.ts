@@ -21,9 +21,12 @@ export const ERROR_CODES = {
   UNSUPPORTED_PLATFORM: 'process',
   SYSTEM_CALL_FAILED: 'process',
 
+  CORE_LOST: 'process',
+
   CORE_DIED: 'core',
   CORE_STALLED: 'core',
 
+  INTERNAL_ERROR: 'session',
   MESSAGE_INVALID: 'session',
   MESSAGE_UNKNOWN: 'session',
   MESSAGE_TRUNCATED: 'session',

@@ -16,7 +16,8 @@ export const MEMORY_BYTES_MAX = 2 ** 40;
 /** Bytes of device configuration space in one GET_CONFIG or SET_CONFIG. VHOST_USER_MAX_CONFIG_SIZE. */
 export const CONFIG_SPACE_BYTES_MAX = 256;
 /**
- * Messages of one front end that are answered as they come, and those a second after that. To have a ring served counts as four.
+ * Messages to one device that are answered as they come, and those a second after that, whoever connects to it. To have a ring
+ * served counts as four, a connection as sixteen.
  * A start-up takes a few hundred; without a bound one front end could take a fifth of a sidecore by having rings set up anew.
  */
 export const SESSION_MESSAGES_BURST = 4096;

@@ -138,10 +138,11 @@ export class BlockQueue implements DeviceQueue {
   /** Ends a request: writes its status, puts it into the used ring, unpublished. */
   complete(request: BlockRequest, status: number): void {
     this.#memory.bytes[request.statusWindow]![request.statusOffset] = status;
-    let written = 1;
+    // So many bytes from the first writable one on are written, which leaves the status byte out where others stay before it.
+    let written = request.chain.writableBytes === 1 ? 1 : 0;
     if (status !== Status.OK) this.#counters[QueueCounter.ERRORS]!++;
     else if (request.type === RequestType.IN) {
-      written += request.dataBytes;
+      written = request.dataBytes + 1;
       this.#counters[QueueCounter.BYTES_READ]! += request.dataBytes;
     } else if (request.type === RequestType.GET_ID) {
       // Without the status byte, if there is a gap before it.

@@ -1,7 +1,6 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { RANGES_MAX } from '../limits.js';
 import { Chain } from '../virtio/chain.js';
-import { Status } from './features.js';
 import type { BlockQueue } from './queue.js';
 
 /**
@@ -37,10 +36,9 @@ export class BlockRequest {
   /** How far a back end has come with it: bytes, or ranges and phases; meaning as the back end likes. */
   progress = 0;
   step = 0;
-  /** The queue it came from and that guest's memory, while in use. */
+  /** The queue it came from, or came from last, and that guest's memory. */
   queue: BlockQueue | undefined = undefined;
   memory: GuestMemory | undefined = undefined;
-  status: number = Status.OK;
 
   constructor(slot: number) {
     this.slot = slot;

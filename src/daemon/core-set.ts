@@ -23,7 +23,7 @@ export interface CoreSetOptions {
   readonly mode: Mode;
   /** Theirs alone; in the modes that share cores, one sidecore for each. */
   readonly cpus: readonly number[];
-  /** For everything else. */
+  /** For kernel threads that work for sidecores, besides each one's own CPU. */
   readonly helperCpus: readonly number[];
   /** For a kernel thread that polls for submissions to files. */
   readonly sqpollCpu: number | undefined;

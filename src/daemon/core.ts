@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
@@ -11,8 +12,9 @@ import { CoreState } from '../sidecore/core-state.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 
-/** How long a replacement waits for the kernel to finish what the dead thread had started, ms. */
+/** How long a replacement waits for the kernel to finish what the dead thread had started, and how often it looks, ms. */
 const RETIRE_MS_MAX = 10_000;
+const RETIRE_LOOK_MS = 5;
 
 /** What the daemon is told of a core. */
 export interface CoreListener {
@@ -20,6 +22,8 @@ export interface CoreListener {
   died(core: Core, reason: string): void;
   /** The thread has made no progress for about a second: something of the operating system holds it up. */
   stalled(core: Core): void;
+  /** The thread died, and what the kernel does for it does not end: nobody can take its queues over. */
+  lost(core: Core): void;
 }
 
 interface Pending {
@@ -73,7 +77,7 @@ export class Core {
   #uring: IoUringHandles | undefined;
   #nextId = 1;
   #stopping = false;
-  #turnsSeen = 0;
+  #beatSeen = 0;
   #looksWithoutProgress = 0;
 
   constructor(options: CoreOptions, listener: CoreListener) {
@@ -89,10 +93,11 @@ export class Core {
   start(): void {
     const { port1, port2 } = new MessageChannel();
     const { index, cpus, helperCpus, sqpollCpu, idleAfterNs, watcherFd } = this.options;
+    const workerCpus = [...helperCpus, ...cpus];
     const doorwayFd = new Epoll(1).fd;
     const setup: CoreSetup = {
       cpus,
-      helperCpus,
+      workerCpus,
       sqpollCpu,
       idleAfterNs,
       state: this.state.buffer,
@@ -118,7 +123,7 @@ export class Core {
       close(doorwayFd);
       if (this.#stopping) return;
       // Later: whoever waited for one of those answers goes on first, so that all agree on what is attached.
-      setImmediate(() => this.#replace(reason || `the thread ended with code ${code}`));
+      setImmediate(() => void this.#replace(reason || `the thread ended with code ${code}`));
     });
     port1.on('message', (message: CoreMessage) => this.#hear(message));
     this.#worker = worker;
@@ -163,9 +168,9 @@ export class Core {
    * it blocking. That front end loses its connection.
    */
   supervise(): void {
-    const { turns } = this.state.read();
-    const getsOn = this.state.asleep || turns !== this.#turnsSeen;
-    this.#turnsSeen = turns;
+    const { beat } = this.state;
+    const getsOn = this.state.asleep || beat !== this.#beatSeen;
+    this.#beatSeen = beat;
     this.#looksWithoutProgress = getsOn ? 0 : this.#looksWithoutProgress + 1;
     if (this.#looksWithoutProgress < STUCK_LOOKS) return;
     if (this.#looksWithoutProgress === STALLED_LOOKS) this.#listener.stalled(this);
@@ -213,25 +218,24 @@ export class Core {
   }
 
   /** Starts another thread and gives it everything that the dead one had. */
-  #replace(reason: string): void {
+  async #replace(reason: string): Promise<void> {
     this.deaths++;
     this.#blame(this.state.serving);
     this.state.serving = 0;
-    if (this.#uring !== undefined && !retireIoUring(this.#uring, RETIRE_MS_MAX)) {
-      // Its operations may still write to guest memory: going on would corrupt disks.
-      throw new SidecoreError('CORE_DIED', `core ${this.options.index} died and its I/O does not finish`);
-    }
-    this.#uring = undefined;
+    // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
+    if (!(await this.#retired())) return this.#listener.lost(this);
     this.start();
+    for (const attached of this.#attached.values()) {
+      // One that its guest had broken stays stopped, until its front end sets it up anew.
+      const { fault } = new QueueState(attached.spec.state);
+      if (fault === 0) continue;
+      attached.leftOut = true;
+      this.#tellFault(attached, fault);
+    }
+    this.#forgetAttaching();
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
-      // One that its guest had broken stays stopped, until its front end sets it up anew.
-      const { fault } = new QueueState(attached.spec.state);
-      if (fault !== 0) {
-        attached.leftOut = true;
-        this.#tellFault(attached, fault);
-      }
       if (attached.leftOut || asked.has(key)) continue;
       const takeOver = this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(attached.spec) });
       takeOver.catch(() => this.#leaveOut(attached));
@@ -246,6 +250,27 @@ export class Core {
     if (attached === undefined || attached.faultTold) return;
     attached.faultTold = true;
     attached.onFault(fault);
+  }
+
+  /** Waits until the kernel has finished what the dead thread had started; false if that does not happen. */
+  async #retired(): Promise<boolean> {
+    const uring = this.#uring;
+    this.#uring = undefined;
+    const deadline = performance.now() + RETIRE_MS_MAX;
+    while (uring !== undefined && !retireIoUring(uring, 0)) {
+      if (performance.now() > deadline) return false;
+      await sleep(RETIRE_LOOK_MS);
+    }
+    return true;
+  }
+
+  /** A queue that is left out is not attached any more, even if that had been asked for and not answered. */
+  #forgetAttaching(): void {
+    for (const [id, { request, reject }] of this.#pending) {
+      if (request.op !== 'attach' || !this.#attached.get(request.queue.key)?.leftOut) continue;
+      this.#pending.delete(id);
+      reject(new SidecoreError('QUEUE_CRASHED_CORE', 'sidecores died while they took the queue over'));
+    }
   }
 
   /** Leaves out a queue that was being served at too many deaths. */

@@ -61,12 +61,13 @@ export class Daemon {
     const places = {
       mode: config.mode,
       cpus: config.cores,
-      helperCpus: allowed,
+      helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
     };
     this.cores = new CoreSet(places, deviceCount, {
       died: (core, reason) => this.#coreDied(core, reason),
       stalled: (core) => this.#coreStalled(core),
+      lost: (core) => this.#coreLost(core),
     });
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
       status: async () => this.status(),
@@ -126,6 +127,15 @@ export class Daemon {
       { code: 'CORE_STALLED' },
       `sidecore ${core.options.index} (${where}) makes no progress; disks: ${serving} [CORE_STALLED]`,
     );
+  }
+
+  /** Its disks cannot be served any more, and nobody may touch their guests' memory: an end that a supervisor sees is best. */
+  #coreLost(core: Core): void {
+    this.#log.fatal(
+      { code: 'CORE_LOST' },
+      `sidecore ${core.options.index} died and its I/O does not end: the daemon ends too [CORE_LOST]`,
+    );
+    process.exit(1);
   }
 
   #coreDied(core: Core, reason: string): void {

@@ -30,9 +30,11 @@ describe('an event counter', () => {
     assert.equal(drain(fd), 0, 'empty and blocking: a read would wait');
   });
 
-  it('is no other descriptor', () => {
+  it('is no other descriptor, and a wrong one does no harm to the next', () => {
     signalUnblockably(-1);
     signalUnblockably(0);
     assert.equal(drain(-1), 0);
+    signalUnblockably(fd);
+    assert.equal(drain(fd), 1);
   });
 });

@@ -11,12 +11,14 @@ import { PAGE_BYTES } from './memory-map.js';
 const SPAN_BYTES = Math.min(constants.MAX_LENGTH, 2 ** 41);
 /** Spans overlap by half, so that any view of up to this length lies whole in one. */
 const SPAN_STRIDE = SPAN_BYTES / 2;
+/** Longest view, bytes: V8 is fast below element 2^31 only. */
+const VIEW_BYTES_MAX = 2 ** 31;
 
 const spans = new Map<number, { readonly start: number; readonly memory: ArrayBuffer }>();
 
 /** Where a stretch of this process's memory lies in an ArrayBuffer of the calling thread. */
 function locate(address: number, length: number): { memory: ArrayBuffer; offset: number } {
-  assert(address >= PAGE_BYTES && length <= SPAN_STRIDE, 'a view of mapped memory, of at most 2 GiB');
+  assert(address >= PAGE_BYTES && length <= VIEW_BYTES_MAX, 'a view of mapped memory, of at most 2 GiB');
   const number = Math.floor(address / SPAN_STRIDE);
   let span = spans.get(number);
   if (span === undefined) {

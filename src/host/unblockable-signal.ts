@@ -7,7 +7,7 @@ import { viewWords32 } from './memory-view.js';
 const CALLS = process.arch === 'arm64' ? { setup: 0, submit: 2, events: 4 } : { setup: 206, submit: 209, events: 208 };
 
 /** struct iocb, in 32-bit words. io_submit(2) */
-const IOCB = { OPCODE: 4, FILE: 5, FLAGS: 14, EVENT_FD: 15, WORDS: 16 } as const;
+const IOCB = { OPCODE: 4, FILE: 5, FLAGS: 14, EVENT_FD: 15 } as const;
 const IOCB_CMD_PREAD = 0;
 const IOCB_FLAG_RESFD = 1;
 

@@ -8,6 +8,8 @@ const Word = {
   SERVING: 2,
   /** Thread id, as /proc and top know it. */
   THREAD: 3,
+  /** Counts turns, of the queues and of the loop: while it does not move, the core does not get on. */
+  BEAT: 4,
 } as const;
 
 /** Counters of a sidecore, by slot. Written by the core only. */
@@ -52,6 +54,15 @@ export class CoreState {
 
   get serving(): number {
     return Atomics.load(this.#words, Word.SERVING);
+  }
+
+  /** A queue has had its turn. A plain store. */
+  countBeat(): void {
+    this.#words[Word.BEAT] = (this.#words[Word.BEAT]! + 1) | 0;
+  }
+
+  get beat(): number {
+    return Atomics.load(this.#words, Word.BEAT);
   }
 
   set threadId(id: number) {

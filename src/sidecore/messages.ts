@@ -21,7 +21,7 @@ export type CoreMessage =
 export interface CoreSetup {
   readonly cpus: readonly number[];
   /** CPUs of the kernel threads that do for it what would block; left to themselves they would stay on its own. */
-  readonly helperCpus: readonly number[];
+  readonly workerCpus: readonly number[];
   /** CPU of a kernel thread that polls for its submissions, so that it makes no system call for files either. */
   readonly sqpollCpu: number | undefined;
   /**

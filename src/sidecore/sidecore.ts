@@ -19,9 +19,9 @@ import { ServedQueue } from './served-queue.js';
 import { WorkMeter } from './work-meter.js';
 
 /** Turns between two readings of the time. */
-const METER_TURNS = 56;
+const METER_TURNS = 60;
 /** Turns after that which are timed together. */
-const TIMED_TURNS = 8;
+const TIMED_TURNS = 4;
 /** Turns awake between two looks for idle queues. */
 const HOUSEKEEPING_TURNS = 32;
 
@@ -46,6 +46,8 @@ export class Sidecore implements DeviceHost {
   readonly #closing: ServedQueue[] = [];
   readonly #dirty: DeviceQueue[] = [];
   #dirtyCount = 0;
+  /** Queues that wait for a kick. */
+  #watchedCount = 0;
   #uring: IoUring | undefined;
   #uringTried = false;
   #bellSeen = 0;
@@ -58,7 +60,7 @@ export class Sidecore implements DeviceHost {
     this.#state = new CoreState(setup.state);
     this.#mailbox = setup.mailbox;
     this.#idleAfterNs = setup.idleAfterNs;
-    const { helperCpus: workerCpus, sqpollCpu } = setup;
+    const { workerCpus, sqpollCpu } = setup;
     this.#uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
     this.#doorway = new Doorway(setup);
     this.#meter = new WorkMeter(this.#state, readNowNs);
@@ -72,7 +74,7 @@ export class Sidecore implements DeviceHost {
         this.#answerBell();
         if (!this.#running) return;
       }
-      this.#meter.count(1, this.#turn());
+      this.#meter.count(this.#turn());
       if (--untilMeter === 0) {
         untilMeter = METER_TURNS;
         this.#timedTurns();
@@ -108,8 +110,9 @@ export class Sidecore implements DeviceHost {
       if (taken > 0) {
         work += taken;
         served.lastWorkNs = this.#nowNs;
-        this.#publishDirty();
       }
+      if (this.#dirtyCount > 0) this.#publishDirty();
+      this.#state.countBeat();
       if (queue.closed) this.#dropFaulted(served);
     }
     const uring = this.#uring;
@@ -148,9 +151,8 @@ export class Sidecore implements DeviceHost {
 
   #timedTurns(): void {
     this.#meter.begin();
-    let work = 0;
-    for (let i = 0; i < TIMED_TURNS; i++) work += this.#turn();
-    this.#meter.end(TIMED_TURNS, work);
+    for (let i = 0; i < TIMED_TURNS; i++) this.#meter.count(this.#turn());
+    this.#meter.end();
   }
 
   #publishDirty(): void {
@@ -183,10 +185,6 @@ export class Sidecore implements DeviceHost {
     }
   }
 
-  get #watchedCount(): number {
-    return this.#queues.size - this.#polled.length - this.#closing.length;
-  }
-
   #startPolling(served: ServedQueue): void {
     served.poll(this.#nowNs);
     if (!served.queue.passive) this.#polled.push(served);
@@ -201,6 +199,8 @@ export class Sidecore implements DeviceHost {
   }
 
   #countQueues(): void {
+    this.#watchedCount = 0;
+    for (const { polled, queue } of this.#queues.values()) if (!polled && !queue.closed) this.#watchedCount++;
     this.#state.countQueues(this.#polled.length, this.#watchedCount);
     this.#meter.forget();
   }

@@ -1,7 +1,7 @@
 import type { CoreState } from './core-state.js';
 
-/** Weight of the newest look at what an empty turn takes. */
-const LEARNING_RATE = 1 / 8;
+/** What an empty turn takes is the least that was seen; it is forgotten by this much at each look that took longer. */
+const FORGETTING = 1 + 1 / 64;
 /** Readings of the clock in a row that tell what one takes. */
 const CLOCK_TRIALS = 100;
 
@@ -31,6 +31,9 @@ export class WorkMeter {
   readonly #times = new Float64Array(Object.keys(Time).length);
   #turns = 0;
   #emptyTurns = 0;
+  /** The two when the timed turns began. */
+  #turnsBefore = 0;
+  #emptyBefore = 0;
 
   constructor(state: CoreState, clock: (into: Float64Array, slot: number) => void) {
     this.#state = state;
@@ -46,26 +49,28 @@ export class WorkMeter {
     clock(times, Time.MARK);
   }
 
-  /** Counts turns that took or completed so many requests in all. */
-  count(turns: number, work: number): void {
-    this.#turns += turns;
-    if (work === 0) this.#emptyTurns += turns;
+  /** Counts a turn that took or completed so many requests. */
+  count(work: number): void {
+    this.#turns++;
+    if (work === 0) this.#emptyTurns++;
   }
 
   /** Turns that are timed together begin. */
   begin(): void {
+    this.#turnsBefore = this.#turns;
+    this.#emptyBefore = this.#emptyTurns;
     this.#clock(this.#times, Time.BEGIN);
   }
 
   /** They end; accounts for the time up to now. */
-  end(turns: number, work: number): void {
+  end(): void {
     const times = this.#times;
     this.#clock(times, Time.END);
-    this.count(turns, work);
-    if (work === 0) {
+    const turns = this.#turns - this.#turnsBefore;
+    if (this.#emptyTurns - this.#emptyBefore === turns) {
       const known = times[Time.EMPTY_TURN]!;
       const sample = Math.max(0, times[Time.END]! - times[Time.BEGIN]! - this.#clockNs) / turns;
-      times[Time.EMPTY_TURN] = known === 0 ? sample : known + (sample - known) * LEARNING_RATE;
+      times[Time.EMPTY_TURN] = known === 0 ? sample : Math.min(sample, known * FORGETTING);
     }
     this.#settle();
   }

@@ -6,6 +6,7 @@ import { close } from '../host/libc.js';
 import { reactor } from '../host/reactor.js';
 import { acceptUnix, connectUnix, listenUnix, peerPid } from '../host/unix-socket.js';
 import { CONNECT_RETRY_MS, SECOND_FRONT_END_GRACE_MS } from '../limits.js';
+import { Pace } from './pace.js';
 import { Session, type SessionSetup } from './session.js';
 
 /** Where a device meets its front end. */
@@ -30,6 +31,7 @@ export class Endpoint {
   /** Sessions so far. */
   sessions = 0;
   readonly #setup: SessionSetup;
+  readonly #pace = new Pace();
   readonly #stopping = new AbortController();
   #sessionDone: Promise<void> = Promise.resolve();
   #listenFd = -1;
@@ -123,7 +125,7 @@ export class Endpoint {
   }
 
   async #converse(fd: number): Promise<void> {
-    const session = new Session(this.#setup, fd);
+    const session = new Session(this.#setup, fd, this.#pace);
     this.session = session;
     this.sessions++;
     if (this.#stopping.signal.aborted) session.close();

@@ -3,6 +3,7 @@ import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
+import { checkMessage } from './check-message.js';
 import {
   type ConfigMessage,
   decode,
@@ -18,14 +19,12 @@ import { MemoryTable } from './memory-table.js';
 import {
   BACKEND_MESSAGES,
   Flag,
-  type MessageName,
   messageName,
   messageRow,
   OFFERED_PROTOCOL_FEATURES,
-  PAYLOADS,
   PROTOCOL_FEATURES,
 } from './messages.js';
-import { Pace } from './pace.js';
+import type { Pace } from './pace.js';
 import { Vring, type VringContext } from './vring.js';
 
 /** What a session serves, and for whom. */
@@ -37,6 +36,9 @@ export interface SessionSetup {
   /** Told once for each fault, with its code and what happened. */
   onFault(code: ErrorCode, text: string): void;
 }
+
+/** What a connection takes, in messages of the pace: its end takes back all that it set up. */
+const CONNECTION_COST = 16;
 
 const OK = 0n;
 const FAILED = 1n;
@@ -50,15 +52,17 @@ export class Session {
   readonly memory: MemoryTable;
   readonly #setup: SessionSetup;
   readonly #connection: Connection;
-  readonly #pace = new Pace();
+  readonly #pace: Pace;
   /** Negotiated; undefined before SET_FEATURES. */
   #features: bigint | undefined;
   #protocolFeatures = 0n;
   #status = 0;
   #backendChannel: Connection | undefined;
 
-  constructor(setup: SessionSetup, socketFd: number) {
+  /** @param pace - shared by all who connect to the device, one after the other */
+  constructor(setup: SessionSetup, socketFd: number, pace: Pace) {
     this.#setup = setup;
+    this.#pace = pace;
     this.#connection = new Connection(socketFd);
     this.memory = new MemoryTable(setup.allowUnsealedMemory);
     this.vrings = Array.from({ length: setup.device.queueCount }, (_, index) => new Vring(index));
@@ -75,6 +79,7 @@ export class Session {
   /** Answers messages until the front end leaves, breaks the protocol, or `close` is called. Never throws. */
   async run(): Promise<void> {
     try {
+      await this.#pace.take(CONNECTION_COST);
       for (let message = await this.#connection.receive(); message; message = await this.#connection.receive()) {
         await this.#pace.take(1);
         await this.#answer(message);
@@ -85,7 +90,7 @@ export class Session {
     await this.#end();
   }
 
-  /** Has `run` come to its end. */
+  /** Makes `run` end. */
   close(): void {
     this.#connection.stop();
   }
@@ -104,14 +109,15 @@ export class Session {
       let error: unknown;
       try {
         if (name === undefined) throw new SidecoreError('MESSAGE_UNKNOWN', `message ${message.id} is not known here`);
-        this.#check(name, message);
+        checkMessage(name, message, this.#protocolFeatures);
         reply = (await HANDLERS[name](this, message.payload, fds)) ?? undefined;
       } catch (caught) {
         error = caught;
       }
       const hasOwnReply = name !== undefined && messageRow(name).reply !== undefined;
+      const ours = error !== undefined && !(error instanceof SidecoreError);
       const bearable = error instanceof SidecoreError && error.radius === 'request';
-      if (error !== undefined && !bearable && (!needsReply || hasOwnReply)) throw error;
+      if (ours || (error !== undefined && !bearable && (!needsReply || hasOwnReply))) throw error;
       if (error !== undefined) this.#report(error);
       if (reply !== undefined) await this.#reply(message.id, reply);
       else if (needsReply && !hasOwnReply) await this.#reply(message.id, encode.u64(error === undefined ? OK : FAILED));
@@ -125,44 +131,27 @@ export class Session {
     return this.#connection.send(id, Flag.REPLY, payload);
   }
 
-  /** Holds a message against its row of the table. */
-  #check(name: MessageName, { flags, payload, fds }: Message): void {
-    const row = messageRow(name);
-    const { bytes, exact } = PAYLOADS[row.payload];
-    if ((flags & Flag.VERSION_MASK) !== Flag.VERSION)
-      throw new SidecoreError('MESSAGE_INVALID', `${name} has version ${flags & 3}, not 1`);
-    if (payload.length < bytes || (exact && payload.length > bytes)) {
-      throw new SidecoreError('MESSAGE_INVALID', `${name} has ${payload.length} bytes, its payload has ${bytes}`);
-    }
-    if (fds.length > row.fdsMax) {
-      throw new SidecoreError(
-        'MESSAGE_FDS',
-        `${name} came with ${fds.length} descriptors, at most ${row.fdsMax} are its`,
-      );
-    }
-    if (row.needs !== undefined && !this.#hasProtocol(row.needs)) {
-      throw new SidecoreError(
-        'MESSAGE_INVALID',
-        `${name} needs the protocol feature ${row.needs}, which was not negotiated`,
-      );
-    }
-  }
-
   #report(error: unknown): void {
     if (error instanceof SidecoreError)
       this.#setup.onFault(error.code, error.remedy ? `${error.message}. ${error.remedy}` : error.message);
-    else this.#setup.onFault('MESSAGE_INVALID', error instanceof Error ? error.message : String(error));
+    else this.#setup.onFault('INTERNAL_ERROR', error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 
   /** The sockets are closed last: a front end that sees them closed may take it that nobody touches its memory any more. */
   async #end(): Promise<void> {
     this.#connection.stop();
-    await this.#reset();
-    for (const vring of this.vrings) vring.reset();
-    this.memory.clear();
-    this.#setup.device.reset();
-    this.#backendChannel?.close();
-    this.#connection.close();
+    try {
+      await this.#reset();
+      for (const vring of this.vrings) vring.reset();
+      this.memory.clear();
+      this.#setup.device.reset();
+    } catch (error) {
+      // Its memory stays mapped, for a sidecore may still use it.
+      this.#report(error);
+    } finally {
+      this.#backendChannel?.close();
+      this.#connection.close();
+    }
   }
 
   #hasProtocol(feature: keyof typeof PROTOCOL_FEATURES): boolean {
@@ -318,8 +307,9 @@ export class Session {
     }
   }
 
-  setConfig({ offset, bytes }: ConfigMessage): void {
-    if (!this.#setup.device.writeConfig(offset, bytes)) {
+  /** Flags are 0 for a write by the driver, which Cloud Hypervisor says with 1. vhost-user, SET_CONFIG */
+  setConfig({ offset, flags, bytes }: ConfigMessage): void {
+    if (flags > 1 || !this.#setup.device.writeConfig(offset, bytes)) {
       throw new SidecoreError('CONFIG_SPACE_INVALID', `configuration space cannot be written at ${offset}`);
     }
   }
