@@ -12,8 +12,8 @@ import {
 import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
-import type { BackendSpec } from './backends/index.js';
 import type { BackendAbilities } from './backends/backend.js';
+import type { BackendSpec } from './backends/index.js';
 import { BLOCK_FEATURES, SECTOR_BYTES, SERIAL_BYTES } from './features.js';
 
 /** Device configuration, byte offsets. VIRTIO 1.3, 5.2.4 */

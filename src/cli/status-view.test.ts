@@ -61,6 +61,7 @@ const STATUS: DaemonStatus = {
   uptime_s: 3725,
   cores: [CORE],
   vms: { web1: { root: DISK } },
+  nics: {},
 };
 
 const WIDE = Number.POSITIVE_INFINITY;

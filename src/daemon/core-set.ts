@@ -1,8 +1,8 @@
 import { Worker } from 'node:worker_threads';
-import type { QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
 import { WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
+import type { QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
 
 /** How sidecores are run. */

@@ -1,7 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { CoreFault } from '../virtio/queue-faults.js';
-import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { assert, SidecoreError } from '../errors.js';
 import { Epoll } from '../host/epoll.js';
 import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';
@@ -10,6 +8,8 @@ import { close } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import { CoreState } from '../sidecore/core-state.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
+import { CoreFault } from '../virtio/queue-faults.js';
+import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 
 /** How long a replacement waits for the kernel to finish what the dead thread had started, and how often it looks, ms. */

@@ -1,6 +1,6 @@
 import { NetDevice, type NetDeviceSpec, NetDeviceState } from '../net/device.js';
+import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
-import { formatMac, parseMac } from '../net/ethernet.js';
 import type { NicConfig } from './config.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
@@ -38,7 +38,7 @@ export class ServedNic {
     const { counters } = new NetDeviceState(this.#device.shared);
     const named = Object.entries(PortCounter).map(([name, slot]) => [name.toLowerCase(), counters[slot]!]);
     return {
-      mac: formatMac(this.#device.options.mac),
+      mac: this.#config.mac!,
       network: this.#config.network,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
       ...this.#served.status(),

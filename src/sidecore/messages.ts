@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
-import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import type { IoUringHandles } from '../host/io-uring.js';
+import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 
 /** What the daemon tells a sidecore. Each is answered once, by its `id`. */
 export type CoreRequest =

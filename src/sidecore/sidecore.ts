@@ -1,6 +1,5 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { BlockQueue } from '../block/queue.js';
-import type { QueueSpec } from '../virtio/queue-spec.js';
 import { RequestPool } from '../block/request.js';
 import { assert } from '../errors.js';
 import { GuestMemory } from '../guest-memory/guest-memory.js';
@@ -9,6 +8,7 @@ import { IoUring, type IoUringOptions } from '../host/io-uring.js';
 import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import { Networks } from '../net/networks.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
+import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { SplitRing } from '../virtio/split-ring.js';
 import { CoreState } from './core-state.js';
@@ -140,8 +140,7 @@ export class Sidecore implements DeviceHost {
 
   /** A passive queue is not looked at by itself: that it is broken shows when something is put into it. */
   #dropPassive(queue: DeviceQueue): void {
-    for (const served of this.#queues.values())
-      if (served.queue === queue && served.polled) this.#dropFaulted(served);
+    for (const served of this.#queues.values()) if (served.queue === queue && served.polled) this.#dropFaulted(served);
   }
 
   /** Says whose request this thread is about to die of. */

@@ -1,8 +1,8 @@
-import type { DeviceSpec, QueueServer } from '../virtio/queue-spec.js';
 import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
+import type { DeviceSpec, QueueServer } from '../virtio/queue-spec.js';
 import { checkMessage } from './check-message.js';
 import {
   type ConfigMessage,

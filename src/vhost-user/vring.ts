@@ -1,12 +1,12 @@
 import { readlinkSync } from 'node:fs';
-import { faultCode } from '../virtio/queue-faults.js';
-import type { DeviceSpec, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { type ErrorCode, SidecoreError } from '../errors.js';
 import { hostAddressOfUser } from '../guest-memory/guest-memory.js';
 import { close, declare } from '../host/libc.js';
 import { signalUnblockably } from '../host/unblockable-signal.js';
 import { QUEUE_SIZE_MAX } from '../limits.js';
 import { RING_FEATURES } from '../virtio/features.js';
+import { faultCode } from '../virtio/queue-faults.js';
+import type { DeviceSpec, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { type SplitRingLayout, splitRingBytes } from '../virtio/split-ring.js';
 import type { VringAddress } from './codec.js';

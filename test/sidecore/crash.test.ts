@@ -1,9 +1,7 @@
 /** A request at which its sidecore dies, each time that it is done: the queue is left out, and the core lives. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { BlockDevice } from '../../src/block/device.js';
-import { CoreFault } from '../../src/block/faults.js';
-import type { QueueSpec } from '../../src/block/queue-spec.js';
+import { BlockDevice, type BlockDeviceSpec } from '../../src/block/device.js';
 import { Core } from '../../src/daemon/core.js';
 import { GuestRam } from '../../src/guest/ram.js';
 import { SplitDriver } from '../../src/guest/split-driver.js';
@@ -11,6 +9,8 @@ import { Epoll } from '../../src/host/epoll.js';
 import { createEventFd } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
+import { CoreFault } from '../../src/virtio/queue-faults.js';
+import type { QueueSpec } from '../../src/virtio/queue-spec.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
 import { DescriptorFlag } from '../../src/virtio/split-ring.js';
 import { until } from '../vhost-user/raw-front-end.js';
@@ -44,10 +44,17 @@ function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
   ring.add(0);
   ring.publish();
   const host = ram.userAddress;
+  const spec: BlockDeviceSpec = {
+    kind: 'block',
+    shared: device.shared,
+    readOnly: false,
+    backend: { type: 'memory', address: host, sizeBytes: 0 },
+  };
   return {
     key: 7,
+    index: 0,
     state: QueueState.create(RING_SIZE).buffer,
-    device: { shared: device.shared, readOnly: false, backend: { type: 'memory', address: host, sizeBytes: 0 } },
+    device: spec,
     memory: { id: 1, regions: [{ guestAddress: 0, size: RAM_BYTES, userAddress: 0, hostAddress: host }] },
     ring: {
       size: RING_SIZE,

@@ -1,0 +1,33 @@
+import { randomInt } from 'node:crypto';
+import { type NetDeviceSpec, NetDeviceState } from './device.js';
+import { GuestPort } from './guest-port.js';
+import { MacTable } from './mac-table.js';
+import { Switch } from './switch.js';
+
+/** The switches of one sidecore, and the guests' cards that are plugged into them. Made when first asked for. */
+export class Networks {
+  readonly #switches = new Map<number, Switch>();
+  readonly #ports = new Map<number, GuestPort>();
+
+  switch(id: number): Switch {
+    let found = this.#switches.get(id);
+    if (found === undefined) {
+      found = new Switch(new MacTable({ secrets: randomPair() }));
+      this.#switches.set(id, found);
+    }
+    return found;
+  }
+
+  /** The port of a card; a card is plugged in when the first of its queues is served. */
+  port({ port: number, switchId, shared }: NetDeviceSpec): GuestPort {
+    let port = this.#ports.get(number);
+    if (port === undefined) {
+      port = new GuestPort(number, new NetDeviceState(shared).counters);
+      this.#ports.set(number, port);
+      this.switch(switchId).plug(port);
+    }
+    return port;
+  }
+}
+
+const randomPair = (): [number, number] => [randomInt(2 ** 32), randomInt(2 ** 32)];

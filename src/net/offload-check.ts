@@ -1,0 +1,137 @@
+import {
+  FRAME_HEADERS_BYTES_MAX,
+  FrameLayout,
+  findLayout,
+  IPV6_HEADER_BYTES,
+  IpProtocol,
+  LayoutFault,
+  TCP_HEADER_BYTES,
+  UDP_HEADER_BYTES,
+} from './frame-layout.js';
+import { GSO_ECN, GsoType, type NetHeader, NetHeaderFlag } from './net-header.js';
+import { neededOffloads, Offload, UNKNOWN_OFFLOAD } from './offloads.js';
+
+/** Bytes of an IP packet that is to be cut up: what their length fields hold. VIRTIO 1.3, 5.1.6.3 */
+export const IPV4_PACKET_BYTES_MAX = 65535;
+export const IPV6_PACKET_BYTES_MAX = IPV6_HEADER_BYTES + 65535;
+/**
+ * Segments of one frame. What 64 KiB come to in segments of 128 bytes; the smallest that networks ask for has 524. Bounds the
+ * time that one frame takes.
+ */
+export const GSO_SEGMENTS_MAX = 512;
+
+/** Why a frame is not passed on with its header; besides these, values of `LayoutFault`. Zero is none. */
+export const OffloadFault = {
+  /** Asks for what was not negotiated: a checksum, a kind of segmentation, ECN. */
+  NOT_NEGOTIATED: -40,
+  /** The kind of segmentation is unknown, or fragmentation, which nobody is offered. */
+  GSO_TYPE_UNKNOWN: -41,
+  /** The sum would begin, or go, outside the frame or into its Ethernet or IP header. */
+  CHECKSUM_OUTSIDE: -42,
+  /** The packet is TCP or UDP, and the sum would not go where its checksum is; or it is to be cut up, and neither. */
+  CHECKSUM_MISPLACED: -43,
+  /** Segmentation without a checksum. */
+  GSO_WITHOUT_CHECKSUM: -44,
+  /** The packet is not of the kind that is to be cut up, or is a fragment. */
+  GSO_PACKET_DIFFERS: -45,
+  /** A segment would carry nothing. */
+  GSO_SIZE_ZERO: -46,
+  /** Nothing to be cut up, or more than an IP packet can hold, or than IP says there is, or too many segments. */
+  GSO_LENGTH_INVALID: -47,
+  /** `hdr_len` goes beyond the frame. */
+  HEADER_LENGTH_OUTSIDE: -48,
+} as const;
+
+const layout = new FrameLayout();
+
+/**
+ * Holds the header that a guest put before a frame against the frame itself. Returns 0, or an `OffloadFault` or `LayoutFault`;
+ * then the frame must be dropped. VIRTIO 1.3, 5.1.6.2
+ *
+ * If it returns 0, the header holds what was found out and nothing else: flags that we do not know are gone, `hdrLen` is
+ * what the headers really come to, fields that do not count are zero.
+ *
+ * @param frame - private memory with the first `FRAME_HEADERS_BYTES_MAX` bytes of the frame, or all of it.
+ * @param length - bytes of the whole frame.
+ * @param negotiated - bits of `Offload`.
+ */
+export function checkOffload(header: NetHeader, frame: Buffer, length: number, negotiated: number): number {
+  if (((header.flags & NetHeaderFlag.NEEDS_CSUM) | header.gsoType) === 0) {
+    header.clear();
+    return 0;
+  }
+  const fault = findLayout(frame, length, layout);
+  return fault !== 0 ? fault : checkWith(layout, header, frame, length, negotiated);
+}
+
+/** The same for a frame whose layout is known, and that asks for something. */
+export function checkWith(
+  layout: FrameLayout,
+  header: NetHeader,
+  frame: Buffer,
+  length: number,
+  negotiated: number,
+): number {
+  const needed = neededOffloads(header);
+  if (needed === UNKNOWN_OFFLOAD) return OffloadFault.GSO_TYPE_UNKNOWN;
+  if ((needed & ~negotiated) !== 0) return OffloadFault.NOT_NEGOTIATED;
+  if ((needed & Offload.CSUM) === 0) return OffloadFault.GSO_WITHOUT_CHECKSUM;
+  if (header.hdrLen > length) return OffloadFault.HEADER_LENGTH_OUTSIDE;
+  const fault = checkChecksum(layout, header, length);
+  if (fault !== 0) return fault;
+  if (header.gsoType === GsoType.NONE) {
+    header.hdrLen = 0;
+    header.gsoSize = 0;
+  } else {
+    const headerBytes = gsoHeaderBytes(layout, header, frame, length);
+    if (headerBytes < 0) return headerBytes;
+    header.hdrLen = headerBytes;
+  }
+  header.flags = NetHeaderFlag.NEEDS_CSUM;
+  header.numBuffers = 0;
+  return 0;
+}
+
+/** Whoever completes the sum must not change addresses by it: we have looked at these. */
+function checkChecksum(layout: FrameLayout, header: NetHeader, length: number): number {
+  const { csumStart, csumOffset } = header;
+  // Sums of 16-bit numbers do not wrap here, as they would in C.
+  if (csumStart < layout.l4 || csumStart + csumOffset + 2 > length) return OffloadFault.CHECKSUM_OUTSIDE;
+  // Elsewhere in the frame it belongs to a protocol that we do not know, such as what is inside a tunnel.
+  if (csumStart !== layout.l4) return 0;
+  if (layout.protocol === IpProtocol.TCP && csumOffset !== TCP_CHECKSUM) return OffloadFault.CHECKSUM_MISPLACED;
+  if (layout.protocol === IpProtocol.UDP && csumOffset !== UDP_CHECKSUM) return OffloadFault.CHECKSUM_MISPLACED;
+  return 0;
+}
+
+/** Bytes of the headers that each segment gets, or a fault. Only what the packet itself says counts. */
+function gsoHeaderBytes(layout: FrameLayout, header: NetHeader, frame: Buffer, length: number): number {
+  const { l3, l4, ipVersion, protocol } = layout;
+  const type = header.gsoType & ~GSO_ECN;
+  const isTcp = type !== GsoType.UDP_L4;
+  if (layout.fragment || protocol !== (isTcp ? IpProtocol.TCP : IpProtocol.UDP)) return OffloadFault.GSO_PACKET_DIFFERS;
+  if (isTcp && ipVersion !== (type === GsoType.TCPV4 ? 4 : 6)) return OffloadFault.GSO_PACKET_DIFFERS;
+  if (header.csumStart !== l4) return OffloadFault.CHECKSUM_MISPLACED;
+  let headerBytes = l4 + (isTcp ? TCP_HEADER_BYTES : UDP_HEADER_BYTES);
+  if (headerBytes > length) return LayoutFault.TRUNCATED;
+  if (headerBytes > FRAME_HEADERS_BYTES_MAX) return LayoutFault.HEADERS_EXCEEDED;
+  if (isTcp) {
+    const tcpBytes = (frame[l4 + TCP_DATA_OFFSET]! >>> 4) * 4;
+    if (tcpBytes < TCP_HEADER_BYTES) return LayoutFault.HEADER_INVALID;
+    headerBytes = l4 + tcpBytes;
+    if (headerBytes > FRAME_HEADERS_BYTES_MAX) return LayoutFault.HEADERS_EXCEEDED;
+  }
+  const payloadBytes = length - headerBytes;
+  const packetBytesMax = ipVersion === 4 ? IPV4_PACKET_BYTES_MAX : IPV6_PACKET_BYTES_MAX;
+  if (payloadBytes <= 0 || length - l3 > packetBytesMax) return OffloadFault.GSO_LENGTH_INVALID;
+  // Some drivers leave it to whoever cuts the packet up to say how long it is.
+  if (layout.ipBytes !== 0 && layout.ipBytes !== length - l3) return OffloadFault.GSO_LENGTH_INVALID;
+  if (header.gsoSize === 0) return OffloadFault.GSO_SIZE_ZERO;
+  if (payloadBytes > header.gsoSize * GSO_SEGMENTS_MAX) return OffloadFault.GSO_LENGTH_INVALID;
+  return headerBytes;
+}
+
+/** Offsets in the headers of TCP and UDP, bytes. RFC 9293, 3.1; RFC 768 */
+const TCP_DATA_OFFSET = 12;
+const TCP_CHECKSUM = 16;
+const UDP_CHECKSUM = 6;
