@@ -154,7 +154,10 @@ describe('the pseudo-header', () => {
       fc.property(plans(300), (plan) => {
         const { frame, l3, l4, checksumOffset } = buildPacket(plan);
         const pseudoSum = plan.version === 4 ? pseudoSum4 : pseudoSum6;
-        assert.equal(pseudoSum(frame, l3, plan.tcp ? 6 : 17, frame.length - l4), frame.readUInt16BE(l4 + checksumOffset));
+        assert.equal(
+          pseudoSum(frame, l3, plan.tcp ? 6 : 17, frame.length - l4),
+          frame.readUInt16BE(l4 + checksumOffset),
+        );
       }),
       300,
     );

@@ -25,15 +25,20 @@ describe('an access port', () => {
 describe('a trunk port', () => {
   it('carries what is on its list', () => {
     check(
-      fc.property(fc.array(vlans), fc.oneof(vlans, fc.constantFrom(NO_VLAN, VLAN_DROP)), vlans, (list, native, vlan) => {
-        const port = trunkPort(native, list);
-        const listed = list.includes(vlan);
-        assert.equal(ingressVlan(port, UNTAGGED), native);
-        assert.equal(ingressVlan(port, 0), native);
-        assert.equal(ingressVlan(port, 4095), VLAN_DROP);
-        assert.equal(ingressVlan(port, vlan), listed ? vlan : VLAN_DROP);
-        assert.equal(egressOf(port, vlan), vlan === native ? Egress.UNTAGGED : listed ? Egress.TAGGED : Egress.NONE);
-      }),
+      fc.property(
+        fc.array(vlans),
+        fc.oneof(vlans, fc.constantFrom(NO_VLAN, VLAN_DROP)),
+        vlans,
+        (list, native, vlan) => {
+          const port = trunkPort(native, list);
+          const listed = list.includes(vlan);
+          assert.equal(ingressVlan(port, UNTAGGED), native);
+          assert.equal(ingressVlan(port, 0), native);
+          assert.equal(ingressVlan(port, 4095), VLAN_DROP);
+          assert.equal(ingressVlan(port, vlan), listed ? vlan : VLAN_DROP);
+          assert.equal(egressOf(port, vlan), vlan === native ? Egress.UNTAGGED : listed ? Egress.TAGGED : Egress.NONE);
+        },
+      ),
       500,
     );
   });
