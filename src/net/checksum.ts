@@ -8,7 +8,7 @@ import { assert } from '../errors.js';
  */
 
 /** Shorter stretches are summed byte by byte: making ready for the other way costs more than it saves. */
-const BYTEWISE_MAX = 48;
+const BYTEWISE_MAX = 24;
 
 /**
  * Views for reading four bytes at any position, one for each buffer that is used again and again. The last one is at hand

@@ -199,6 +199,7 @@ describe('an offload header', () => {
     for (let length = 0; length < 66; length++) {
       assert.notEqual(verdict({ hdrLen: 0 }, { length, plan: { lengthUnsaid: true } }), 0, `${length}`);
     }
+    assert.equal(verdict({}, { length: 53, plan: { lengthUnsaid: true } }), LayoutFault.TRUNCATED);
     const longTcp = (frame: Buffer, { l4 }: Packet) => void (frame[l4 + 12] = 0xf0);
     const plan = { payload: new Uint8Array(20), tcpOptionWords: 0 };
     assert.equal(verdict({ hdrLen: 54 }, { plan, frame: longTcp }), OffloadFault.GSO_LENGTH_INVALID);
