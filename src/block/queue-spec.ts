@@ -7,6 +7,7 @@ export interface DeviceSpec {
   /** Memory of its `BlockDeviceState`. */
   readonly shared: SharedArrayBuffer;
   readonly readOnly: boolean;
+  readonly queues: number;
   readonly backend: BackendSpec;
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
+import { startCloser } from '../host/closer.js';
 import type { Config } from './config.js';
 import { ControlServer } from './control-server.js';
 import type { Core } from './core.js';
@@ -44,6 +45,7 @@ export class Daemon {
     this.#config = config;
     this.#log = log;
     const allowed = allowedCpus();
+    startCloser();
     requireCpus(config.sqpoll_cpu === undefined ? config.cores : [...config.cores, config.sqpoll_cpu], allowed);
     makeRunDirectory(config.run_dir);
     const others = allowed.filter((cpu) => !config.cores.includes(cpu));

@@ -59,7 +59,7 @@ export class ServedDisk {
       { path: config.socket!, role: config.role, ...options.owner },
       {
         device: this.#device,
-        spec: { shared: this.#device.shared, readOnly, backend: this.#opened.spec },
+        spec: { shared: this.#device.shared, readOnly, queues: config.queues, backend: this.#opened.spec },
         server,
         allowUnsealedMemory: options.unsealedMemory,
         onFault: (code, text) => this.#faults.add(code, `${this.label}: ${text}`),

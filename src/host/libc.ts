@@ -68,3 +68,18 @@ const closeFd = declare('int close(int fd)');
 export function close(fd: number): void {
   if (fd >= 0) closeFd(fd);
 }
+
+const fcntl = declare('int fcntl(int fd, int command, intptr_t argument)');
+const dup3 = declare('int dup3(int fd, int target, int flags)');
+const F_DUPFD_CLOEXEC = 1030;
+const O_CLOEXEC = 0o2000000;
+
+/** Another descriptor of the same thing. */
+export function duplicate(fd: number): number {
+  return check(fcntl(fd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
+}
+
+/** Has a descriptor mean what another one does, for every thread at once. What it meant before is let go of. */
+export function replaceDescriptor(fd: number, by: number): void {
+  check(dup3(by, fd, O_CLOEXEC), 'dup3');
+}

@@ -274,12 +274,18 @@ export class Sidecore implements QueueHost, BackendHost {
       state,
       device: new BlockDeviceState(spec.device.shared),
       readOnly: spec.device.readOnly,
+      queues: spec.device.queues,
       backend: createBackend(spec.device.backend, this),
       host: this,
       callFd: spec.callFd,
     });
     const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
-    if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
+    try {
+      if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
+    } catch (error) {
+      queue.close();
+      throw error;
+    }
     this.#memories.set(spec.memory.id, memory);
     this.#queues.set(spec.key, served);
     return served;

@@ -5,7 +5,7 @@ import { EPOLLIN } from '../host/epoll.js';
 import { close } from '../host/libc.js';
 import { reactor } from '../host/reactor.js';
 import { acceptUnix, connectUnix, listenUnix, peerPid } from '../host/unix-socket.js';
-import { CONNECT_RETRY_MS, SECOND_FRONT_END_GRACE_MS } from '../limits.js';
+import { CONNECT_RETRY_MS, PENALTY_MS, PENALTY_MS_MAX, SECOND_FRONT_END_GRACE_MS } from '../limits.js';
 import { Pace } from './pace.js';
 import { Session, type SessionSetup } from './session.js';
 
@@ -34,6 +34,8 @@ export class Endpoint {
   readonly #pace = new Pace();
   readonly #stopping = new AbortController();
   #sessionDone: Promise<void> = Promise.resolve();
+  #penaltyMs = PENALTY_MS;
+  #penalty: Promise<void> = Promise.resolve();
   #listenFd = -1;
   #inode = 0;
   #loop: Promise<void> = Promise.resolve();
@@ -91,6 +93,8 @@ export class Endpoint {
 
   async #acceptForever(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
+      await this.#penalty;
+      if (this.#stopping.signal.aborted) return;
       await reactor().wait(this.#listenFd, EPOLLIN);
       const fd = this.#stopping.signal.aborted ? -1 : acceptUnix(this.#listenFd);
       if (fd < 0) continue;
@@ -119,6 +123,7 @@ export class Endpoint {
     const { signal } = this.#stopping;
     for (let fd = first; !signal.aborted; fd = connectUnix(this.options.path)) {
       if (fd >= 0) await this.#converse(fd);
+      await this.#penalty;
       await sleep(CONNECT_RETRY_MS, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
     }
@@ -131,6 +136,14 @@ export class Endpoint {
     if (this.#stopping.signal.aborted) session.close();
     await session.run();
     this.session = undefined;
+    if (session.obstructive) this.#penalty = this.#keepAway();
+  }
+
+  /** Whoever comes now waits. */
+  async #keepAway(): Promise<void> {
+    const { signal } = this.#stopping;
+    await sleep(this.#penaltyMs, undefined, { signal }).catch(() => {});
+    this.#penaltyMs = Math.min(2 * this.#penaltyMs, PENALTY_MS_MAX);
   }
 }
 

@@ -47,7 +47,12 @@ function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
   return {
     key: 7,
     state: QueueState.create(RING_SIZE).buffer,
-    device: { shared: device.shared, readOnly: false, backend: { type: 'memory', address: host, sizeBytes: 0 } },
+    device: {
+      shared: device.shared,
+      readOnly: false,
+      queues: 1,
+      backend: { type: 'memory', address: host, sizeBytes: 0 },
+    },
     memory: { id: 1, regions: [{ guestAddress: 0, size: RAM_BYTES, userAddress: 0, hostAddress: host }] },
     ring: {
       size: RING_SIZE,

@@ -195,7 +195,7 @@ describe('a flush that fails', () => {
     // fdatasync of an event counter fails.
     const counter = createEventFd();
     const bad = new FileBackend({ ...disk.spec, fd: counter }, host);
-    const request = pool.take()!;
+    const request = pool.take(0)!;
     assert.equal(good.flush(request), Status.OK);
     assert.equal(bad.flush(request), Status.IOERR);
     assert.equal(good.flush(request), Status.IOERR);
@@ -216,7 +216,7 @@ describe('a full ring', () => {
     const queue: Pick<BlockQueue, 'complete'> = { complete: (_request, status) => statuses.push(status) };
     const requests: BlockRequest[] = [];
     for (let i = 0; i < 5; i++) {
-      const request = pool.take()!;
+      const request = pool.take(0)!;
       request.queue = queue as BlockQueue;
       requests.push(request);
       const status = backend.flush(request);
