@@ -6,7 +6,7 @@ import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { type Config, configSchema, type DiskConfig, explain } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
 
-export { type Config, type DiskConfig, parseSize, type VmConfig } from './config-schema.js';
+export { type Config, type DiskConfig, parseSize, readSize, type VmConfig } from './config-schema.js';
 
 /** A configuration and its text; without a configuration if anything is wrong with it. */
 export interface ReadConfig {
