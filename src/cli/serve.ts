@@ -4,7 +4,7 @@ import { Daemon } from '../daemon/daemon.js';
 import { createLog } from '../daemon/log.js';
 
 export const serveCommand = new Command('serve')
-  .description('Serve the disks of a configuration until SIGTERM or Ctrl-C.')
+  .description('Serve the disks of a configuration until SIGTERM, SIGHUP or Ctrl-C.')
   .requiredOption('-c, --config <file>', 'configuration, YAML')
   .option('--json', 'log in JSON')
   .action(async (options: { config: string; json?: boolean }) => {
@@ -12,7 +12,7 @@ export const serveCommand = new Command('serve')
     const log = createLog(config.log, options.json === true);
     const daemon = await Daemon.start(config, log);
     await new Promise<void>((resolve) => {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
         // A second signal ends the process at once.
         process.once(signal, () => resolve());
       }
