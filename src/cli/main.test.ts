@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -80,6 +80,12 @@ it('help and version end with 0, every command says what its exit codes mean', (
     assert.equal(status, 0);
     assert.match(stdout, /Exit codes: 0 good, 1 a problem .*, 2 wrong usage\.\n$/);
   }
+});
+
+it('the build makes the command executable', () => {
+  const { bin, scripts } = JSON.parse(readFileSync(join(repositoryRoot, 'package.json'), 'utf8'));
+  assert.equal(join(repositoryRoot, bin.sidecore), MAIN);
+  assert.ok(scripts.build.endsWith(`&& chmod +x ${bin.sidecore}`));
 });
 
 it('a reader that stops early is no error', async (test) => {

@@ -52,7 +52,7 @@ describe('a start that fails', () => {
     assert.equal(status, 1);
     assert.equal(
       stderr,
-      'sidecore: web1/b: none.img does not exist [IMAGE_MISSING]\n  Check the path, or give the disk a `size` to have it made.\n',
+      'sidecore: sidecore.yaml:1: web1/b: none.img does not exist [IMAGE_MISSING]\n  Check the path, or give the disk a `size` to have it made.\n',
     );
     assert.deepEqual(readdirSync(folder, { recursive: true }).sort(), ['sidecore.yaml', 'there']);
   });
@@ -61,7 +61,7 @@ describe('a start that fails', () => {
     const { stderr } = serve(scratchDirectory(test), config({ a: image('none/a.img', '1MiB') }, { run_dir: 'run' }));
     assert.match(
       stderr,
-      /^sidecore: web1\/a: none\/a\.img cannot be: folder \S*none does not exist \[IMAGE_MISSING\]\n/,
+      /^sidecore: sidecore\.yaml:1: web1\/a: none\/a\.img cannot be: folder \S*none does not exist \[IMAGE_MISSING\]\n/,
     );
   });
 
@@ -70,7 +70,7 @@ describe('a start that fails', () => {
       args: '--json',
     });
     const { code, message, remedy } = JSON.parse(stderr);
-    assert.deepEqual([code, message], ['IMAGE_MISSING', 'web1/a: a.img does not exist']);
+    assert.deepEqual([code, message], ['IMAGE_MISSING', 'sidecore.yaml:1: web1/a: a.img does not exist']);
     assert.ok(remedy.length > 0);
   });
 

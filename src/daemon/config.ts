@@ -17,13 +17,21 @@ export interface ReadConfig {
 
 /** Reads and checks a configuration file. Throws one error that names file, line and key of everything that is wrong. */
 export function loadConfig(path: string): Config {
-  return parseConfig(readConfigFile(path), path);
+  return loadConfigText(path).config;
+}
+
+/** The same, with where its keys stand. */
+export function loadConfigText(path: string): { config: Config; text: ConfigText } {
+  return good(readConfig(readConfigFile(path), path));
 }
 
 /** The same for the text of a configuration. Relative paths start at the file's folder. */
 export function parseConfig(text: string, path: string): Config {
-  const { config, problems } = readConfig(text, path);
-  if (config !== undefined) return config;
+  return good(readConfig(text, path)).config;
+}
+
+function good({ config, text, problems }: ReadConfig): { config: Config; text: ConfigText } {
+  if (config !== undefined) return { config, text };
   throw new SidecoreError(
     'CONFIG_INVALID',
     problems.map(problemLine).join('\n'),

@@ -17,6 +17,11 @@ const DISK_DESCRIPTORS = 2;
 /** Most that a thread has open, which is while it starts. The watcher is one too. */
 const THREAD_DESCRIPTORS = 20;
 
+/** How errors name a disk: where it is configured, and its label. */
+type DiskName = (vm: string, disk: string) => string;
+
+const splitLabel = (label: string) => label.split('/') as [vm: string, disk: string];
+
 /** Path of the control socket in a run directory. */
 export const controlSocketPath = (runDir: string): string => join(runDir, 'control.sock');
 
@@ -32,14 +37,14 @@ export class Daemon {
   #supervision: NodeJS.Timeout | undefined;
 
   /** Brings everything up, or throws one clear error and leaves nothing behind. */
-  static async start(config: Config, log: Logger): Promise<Daemon> {
+  static async start(config: Config, log: Logger, nameDisk: DiskName = (vm, disk) => `${vm}/${disk}`): Promise<Daemon> {
     await requireNoDaemon(controlSocketPath(config.run_dir));
     const daemon = new Daemon(config, log);
     let made: string | undefined;
     try {
       made = makeRunDirectory(config.run_dir);
-      daemon.#openDisks();
-      for (const disk of daemon.#disks) about(disk.label, () => disk.start());
+      daemon.#openDisks(nameDisk);
+      for (const disk of daemon.#disks) about(nameDisk(...splitLabel(disk.label)), () => disk.start());
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
@@ -84,7 +89,7 @@ export class Daemon {
     });
   }
 
-  #openDisks(): void {
+  #openDisks(nameDisk: DiskName): void {
     for (const [vm, { disks, unsealed_memory }] of Object.entries(this.#config.vms)) {
       const options = {
         unsealedMemory: unsealed_memory === 'allow',
@@ -93,7 +98,7 @@ export class Daemon {
         log: this.#log,
       };
       for (const [name, disk] of Object.entries(disks))
-        about(`${vm}/${name}`, () => this.#disks.push(new ServedDisk(vm, name, disk, options)));
+        about(nameDisk(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, options)));
     }
     this.#supervision = setInterval(() => {
       for (const disk of this.#disks) disk.reportIoErrors();
@@ -112,7 +117,7 @@ export class Daemon {
   status() {
     const vms: Record<string, Record<string, ReturnType<ServedDisk['status']>>> = {};
     for (const disk of this.#disks) {
-      const [vm, name] = disk.label.split('/') as [string, string];
+      const [vm, name] = splitLabel(disk.label);
       vms[vm] ??= {};
       vms[vm][name] = disk.status();
     }
