@@ -1,16 +1,27 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
+import { requireDescriptors } from '../host/descriptors.js';
 import type { Config } from './config.js';
-import { ControlServer } from './control-server.js';
+import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
-import { CoreSet } from './core-set.js';
+import { CoreSet, SUPERVISE_MS } from './core-set.js';
 import { ServedDisk, type SocketOwner, unknownDisk } from './disk.js';
 import { version } from './version.js';
+
+/** Image and socket of a disk. */
+const DISK_DESCRIPTORS = 2;
+/** Most that a thread has open, which is while it starts. The watcher is one too. */
+const THREAD_DESCRIPTORS = 20;
+
+/** How errors name a disk: where it is configured, and its label. */
+type DiskName = (vm: string, disk: string) => string;
+
+const splitLabel = (label: string) => label.split('/') as [vm: string, disk: string];
 
 /** Path of the control socket in a run directory. */
 export const controlSocketPath = (runDir: string): string => join(runDir, 'control.sock');
@@ -22,22 +33,29 @@ export class Daemon {
   readonly #log: Logger;
   readonly #disks: ServedDisk[] = [];
   readonly #control: ControlServer;
+  readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
+  #supervision: NodeJS.Timeout | undefined;
 
   /** Brings everything up, or throws one clear error and leaves nothing behind. */
-  static async start(config: Config, log: Logger): Promise<Daemon> {
+  static async start(config: Config, log: Logger, nameDisk: DiskName = (vm, disk) => `${vm}/${disk}`): Promise<Daemon> {
+    await requireNoDaemon(controlSocketPath(config.run_dir));
     const daemon = new Daemon(config, log);
+    let made: string | undefined;
     try {
-      for (const disk of daemon.#disks) disk.start();
+      made = makeRunDirectory(config.run_dir);
+      daemon.#openDisks(nameDisk);
+      for (const disk of daemon.#disks) about(nameDisk(...splitLabel(disk.label)), () => disk.start());
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
       await daemon.stop();
+      for (const disk of daemon.#disks) disk.discard();
+      if (made !== undefined) removeEmptyFolders(config.run_dir, made);
       throw error;
     }
-    log.info(
-      `sidecore ${version} serves ${daemon.#disks.length} disks, mode ${config.mode}, CPU ${config.cores.join(', ')}`,
-    );
+    const disks = daemon.#disks.length === 1 ? '1 disk' : `${daemon.#disks.length} disks`;
+    log.info(`sidecore ${version} serves ${disks}, mode ${config.mode}, CPU ${config.cores.join(', ')}`);
     return daemon;
   }
 
@@ -46,23 +64,23 @@ export class Daemon {
     this.#log = log;
     const allowed = allowedCpus();
     startCloser();
-    requireCpus(config.sqpoll_cpu === undefined ? config.cores : [...config.cores, config.sqpoll_cpu], allowed);
-    makeRunDirectory(config.run_dir);
+    requireCpus(config.cores, 'under `cores:`', allowed);
+    if (config.sqpoll_cpu !== undefined) requireCpus([config.sqpoll_cpu], 'as `sqpoll_cpu:`', allowed);
+    this.#owner = resolveOwner(config.socket);
     const others = allowed.filter((cpu) => !config.cores.includes(cpu));
     if (others.length > 0) pinAllThreads(others);
     else log.warn('every CPU is a sidecore’s: the control plane and other programs will take time from them');
 
-    const disks = Object.entries(config.vms).flatMap(([vm, { disks, unsealed_memory }]) =>
-      Object.entries(disks).map(([name, disk]) => ({ vm, name, disk, unsealedMemory: unsealed_memory === 'allow' })),
-    );
-    const owner = resolveOwner(config.socket);
+    const disks = Object.values(config.vms).reduce((sum, vm) => sum + Object.keys(vm.disks).length, 0);
+    const threads = config.mode === 'baseline' ? disks : config.cores.length;
+    requireDescriptors(DISK_DESCRIPTORS * disks + THREAD_DESCRIPTORS * (threads + 1));
     const places = {
       mode: config.mode,
       cpus: config.cores,
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
     };
-    this.cores = new CoreSet(places, disks.length, {
+    this.cores = new CoreSet(places, disks, {
       died: (core, reason) => this.#coreDied(core, reason),
       stalled: (core) => this.#coreStalled(core),
       lost: (core) => this.#coreLost(core),
@@ -71,20 +89,29 @@ export class Daemon {
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => this.#resize(disk, sizeBytes),
     });
-    try {
-      for (const { vm, name, disk, unsealedMemory } of disks) {
-        this.#disks.push(new ServedDisk(vm, name, disk, { unsealedMemory, owner, cores: this.cores, log }));
-      }
-    } catch (error) {
-      void this.stop();
-      throw error;
+  }
+
+  #openDisks(nameDisk: DiskName): void {
+    for (const [vm, { disks, unsealed_memory }] of Object.entries(this.#config.vms)) {
+      const options = {
+        unsealedMemory: unsealed_memory === 'allow',
+        owner: this.#owner,
+        cores: this.cores,
+        log: this.#log,
+      };
+      for (const [name, disk] of Object.entries(disks))
+        about(nameDisk(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, options)));
     }
+    this.#supervision = setInterval(() => {
+      for (const disk of this.#disks) disk.reportIoErrors();
+    }, SUPERVISE_MS).unref();
   }
 
   /** Serves no longer: front ends are disconnected, requests in flight finished, sockets removed. */
   async stop(): Promise<void> {
     await this.#control.stop();
     await Promise.all(this.#disks.map((disk) => disk.stop()));
+    clearInterval(this.#supervision);
     await this.cores.stop();
   }
 
@@ -92,7 +119,7 @@ export class Daemon {
   status() {
     const vms: Record<string, Record<string, ReturnType<ServedDisk['status']>>> = {};
     for (const disk of this.#disks) {
-      const [vm, name] = disk.label.split('/') as [string, string];
+      const [vm, name] = splitLabel(disk.label);
       vms[vm] ??= {};
       vms[vm][name] = disk.status();
     }
@@ -164,15 +191,35 @@ function coreStatus(core: Core) {
   };
 }
 
-function makeRunDirectory(path: string): void {
+/** Says which disk an error is about. */
+function about<T>(label: string, call: () => T): T {
   try {
-    mkdirSync(path, { recursive: true });
+    return call();
+  } catch (error) {
+    if (!(error instanceof SidecoreError)) throw error;
+    throw new SidecoreError(error.code, `${label}: ${error.message}`, error.remedy, { cause: error });
+  }
+}
+
+/** Returns the first folder that it had to make. */
+function makeRunDirectory(path: string): string | undefined {
+  try {
+    return mkdirSync(path, { recursive: true });
   } catch (error) {
     throw new SidecoreError(
       'SOCKET_PERMISSION',
       `cannot make the run directory ${path}: ${(error as NodeJS.ErrnoException).code}`,
       'Run as root, or set `run_dir:` to a folder of your own.',
     );
+  }
+}
+
+/** Takes back what was made: folders from `path` up to `first`, as far as nobody else has put anything into them. */
+function removeEmptyFolders(path: string, first: string): void {
+  try {
+    for (let folder = path; folder.length >= first.length; folder = dirname(folder)) rmdirSync(folder);
+  } catch {
+    // It is not empty.
   }
 }
 

@@ -5,6 +5,7 @@ import { BlockDevice } from '../block/device.js';
 import { faultCode } from '../block/faults.js';
 import { SidecoreError } from '../errors.js';
 import { eventCount } from '../host/eventfd.js';
+import { errorText } from '../host/libc.js';
 import { Endpoint } from '../vhost-user/endpoint.js';
 import type { Vring } from '../vhost-user/vring.js';
 import { QueueCounter, type QueueCounterName, QueuePhase } from '../virtio/queue-state.js';
@@ -56,7 +57,12 @@ export class ServedDisk {
     const { core, server } = options.cores.place();
     this.#core = core.options.index;
     this.#endpoint = new Endpoint(
-      { path: config.socket!, role: config.role, ...options.owner },
+      {
+        path: config.socket!,
+        role: config.role,
+        ...options.owner,
+        onChange: (kind, text) => this.#faults.note(kind, `${this.label}: ${text}`),
+      },
       {
         device: this.#device,
         spec: { shared: this.#device.shared, readOnly, queues: config.queues, backend: this.#opened.spec },
@@ -77,8 +83,22 @@ export class ServedDisk {
     this.#opened.close();
   }
 
+  /** After `stop`, at a start that failed: takes back what opening the disk has made. */
+  discard(): void {
+    this.#opened.undo?.();
+  }
+
   /** Changes the disk's size while its guest runs. Returns the new size, and whether the guest was told of it. */
   async resize(sizeBytes: number | undefined): Promise<{ sizeBytes: number; guestTold: boolean }> {
+    const blockBytes = this.#config.block_size;
+    if (sizeBytes !== undefined && sizeBytes % blockBytes !== 0) {
+      const next = Math.ceil(sizeBytes / blockBytes) * blockBytes;
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        `${sizeBytes} bytes are no multiple of the disk's block_size, ${blockBytes}`,
+        `Ask for ${next} bytes.`,
+      );
+    }
     const size = this.#opened.resize(sizeBytes);
     this.#device.resize(size);
     const guestTold = this.#endpoint.session?.notifyConfigChange() ?? false;
@@ -86,8 +106,21 @@ export class ServedDisk {
     return { sizeBytes: size, guestTold };
   }
 
+  /** To be called now and then: reports what storage has failed since the last time. */
+  reportIoErrors(): void {
+    const { ioErrors } = this.#opened;
+    const count = ioErrors?.look() ?? 0;
+    const { backend } = this.#config;
+    if (ioErrors === undefined || count === 0) return;
+    const why = ioErrors.last === 0 ? 'it has become shorter than the disk' : errorText(ioErrors.last);
+    const requests = count === 1 ? '1 request' : `${count} requests`;
+    const image = backend.type === 'file' ? backend.path : backend.type;
+    this.#faults.add('IO_FAILED', `${this.label}: ${requests} failed in ${image}: ${why}`, count);
+  }
+
   /** Counters and phases, for `status`. */
   status() {
+    this.reportIoErrors();
     const { session } = this.#endpoint;
     return {
       socket: this.#config.socket,

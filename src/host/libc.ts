@@ -1,5 +1,5 @@
 import koffi from 'koffi';
-import { type ErrorCode, SidecoreError } from '../errors.js';
+import { type ErrorCode, MORE_DESCRIPTORS, SidecoreError } from '../errors.js';
 
 /**
  * The C library, reached through koffi. Pointers are numbers here: user addresses fit 47 bits, and a number, unlike a
@@ -36,6 +36,8 @@ export const Errno = {
   EBUSY: 16,
   EEXIST: 17,
   EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
   ENOSPC: 28,
   ENOSYS: 38,
   EOPNOTSUPP: 95,
@@ -59,7 +61,8 @@ export function errorText(error: number): string {
 export function check(result: number, what: string, code: ErrorCode = 'SYSTEM_CALL_FAILED'): number {
   if (result >= 0) return result;
   const error = errno();
-  throw new SidecoreError(code, `${what}: ${errorText(error)}`, '', { cause: error });
+  const remedy = error === Errno.EMFILE || error === Errno.ENFILE ? MORE_DESCRIPTORS : '';
+  throw new SidecoreError(code, `${what}: ${errorText(error)}`, remedy, { cause: error });
 }
 
 const closeFd = declare('int close(int fd)');

@@ -18,6 +18,8 @@ export interface EndpointOptions {
   readonly mode?: number | undefined;
   readonly uid?: number | undefined;
   readonly gid?: number | undefined;
+  /** Told of who comes and goes: one line each. */
+  readonly onChange?: (kind: 'connected' | 'left' | 'waits', text: string) => void;
 }
 
 /**
@@ -121,7 +123,9 @@ export class Endpoint {
   /** @param first - what the first attempt gave; that it was made says that the path is a possible one */
   async #connectForever(first: number): Promise<void> {
     const { signal } = this.#stopping;
-    for (let fd = first; !signal.aborted; fd = connectUnix(this.options.path)) {
+    const { path, onChange } = this.options;
+    if (first < 0) onChange?.('waits', `waits for a VMM to listen on ${path}`);
+    for (let fd = first; !signal.aborted; fd = connectUnix(path)) {
       if (fd >= 0) await this.#converse(fd);
       await this.#penalty;
       await sleep(CONNECT_RETRY_MS, undefined, { signal }).catch(() => {});
@@ -134,8 +138,12 @@ export class Endpoint {
     this.session = session;
     this.sessions++;
     if (this.#stopping.signal.aborted) session.close();
+    const pid = peerPid(fd);
+    const { onChange } = this.options;
+    onChange?.('connected', `front end connected (process ${pid})`);
     await session.run();
     this.session = undefined;
+    onChange?.('left', `front end left (process ${pid})`);
     if (session.obstructive) this.#penalty = this.#keepAway();
   }
 
