@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   CALL_BLOCKED: 'session',
 
   CONFIG_SPACE_INVALID: 'request',
+  IO_FAILED: 'request',
 
   VRING_INVALID: 'queue',
   VRING_ADDRESS_INVALID: 'queue',
@@ -79,6 +80,10 @@ export class SidecoreError extends Error {
     return `${this.message} [${this.code}]${this.remedy === '' ? '' : `\n  ${this.remedy}`}`;
   }
 }
+
+/** What to do where the operating system gives no more file descriptors (EMFILE, ENFILE). */
+export const MORE_DESCRIPTORS =
+  'Allow more open files: `ulimit -n`, or LimitNOFILE= of the service. A disk takes 2, and 3 for each of its queues in use.';
 
 /** An assertion about our own code, never about a guest. Stays on in production. */
 export function assert(condition: boolean, what: string): asserts condition {

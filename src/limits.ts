@@ -24,6 +24,12 @@ export const SESSION_MESSAGES_BURST = 4096;
 export const SESSION_MESSAGES_PER_SECOND = 1000;
 /** How long a second front end may wait for the first to leave before it is refused, ms. */
 export const SECOND_FRONT_END_GRACE_MS = 1000;
+/**
+ * How long a device's socket is left alone after a front end made a sidecore wait for it, ms: the first time, and at most; each
+ * time is twice as long as the one before.
+ */
+export const PENALTY_MS = 1000;
+export const PENALTY_MS_MAX = 60_000;
 /** Pause between two attempts of the client role, ms. */
 export const CONNECT_RETRY_MS = 500;
 
@@ -71,14 +77,17 @@ export const CHAIN_SEGMENTS_MAX = 2 * DATA_SEGMENTS_MAX + 4;
 export const SEGMENT_BYTES_MAX = 2 ** 15;
 /** Data of one request, bytes: what full segments come to, just below 4 MiB. Bounds the time that one request takes. */
 export const REQUEST_BYTES_MAX = DATA_SEGMENTS_MAX * SEGMENT_BYTES_MAX;
-/** Ranges in one DISCARD, WRITE_ZEROES or SECURE_ERASE. */
-export const RANGES_MAX = 16;
-/** Sectors in one range of DISCARD (32 GiB in 512-byte sectors would not fit the field's intent): 1 GiB. */
-export const DISCARD_SECTORS_MAX = 2 ** 21;
-/** Sectors in one range of WRITE_ZEROES: 32 MiB, since it may have to be written out. */
-export const WRITE_ZEROES_SECTORS_MAX = 2 ** 16;
-/** Sectors in one range of SECURE_ERASE: 32 MiB, since it is overwritten. */
-export const SECURE_ERASE_SECTORS_MAX = 2 ** 16;
+/**
+ * Ranges in one DISCARD, WRITE_ZEROES or SECURE_ERASE. With the sectors below it bounds how long one such request to a disk in
+ * memory holds up the other guests: about 2 ms.
+ */
+export const RANGES_MAX = 4;
+/** Sectors in one range of DISCARD: 16 MiB, whose pages may have to be given back one by one. */
+export const DISCARD_SECTORS_MAX = 2 ** 15;
+/** Sectors in one range of WRITE_ZEROES: 1 MiB, since it may have to be written out. */
+export const WRITE_ZEROES_SECTORS_MAX = 2 ** 11;
+/** Sectors in one range of SECURE_ERASE: 1 MiB, since it is overwritten. */
+export const SECURE_ERASE_SECTORS_MAX = 2 ** 11;
 /** Largest disk, bytes: the offsets that a double holds exactly. */
 export const DISK_BYTES_MAX = 2 ** 52;
 
@@ -94,8 +103,12 @@ export const QUEUE_PAIRS_MAX = 8;
 
 /** Requests that one sidecore has in flight in its back ends; more wait in their rings. */
 export const REQUESTS_IN_FLIGHT_MAX = 4096;
-/** Requests of one queue in flight, so that one guest cannot take all of the above. */
-export const QUEUE_REQUESTS_IN_FLIGHT_MAX = 512;
+/** Requests of one device in flight, over all its queues, so that one guest cannot take all of the above. */
+export const DEVICE_REQUESTS_IN_FLIGHT_MAX = 512;
+/** What each queue of a device may have in flight however many there are. */
+export const QUEUE_REQUESTS_IN_FLIGHT_MIN = 8;
+/** Requests in flight that every queue of a sidecore may have, whatever the others have. */
+export const QUEUE_REQUESTS_RESERVED = 2;
 /** Entries of a sidecore's io_uring. A full ring is submitted and goes on. */
 export const IO_URING_ENTRIES = 1024;
 /** Queues on one sidecore. */

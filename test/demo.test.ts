@@ -112,7 +112,7 @@ test('Ctrl-C stops the demo and its daemon, and removes the scratch folder', { t
 test('what cannot be done is said in one line', { timeout: TIMEOUT_MS }, async (test) => {
   const { status, stderr } = await start(test, '--cpu', '1023').ended;
   assert.equal(status, 1);
-  assert.match(stderr, /^sidecore: CPU 1023 cannot be used: .*\[CPU_UNUSABLE\]\n/);
+  assert.match(stderr, /^sidecore: CPU 1023 cannot be used: .*\[CPU_UNUSABLE\]\n {2}Choose another with --cpu,/);
 });
 
 function commandLine(pid: string): string {

@@ -48,6 +48,7 @@ export interface BlockDeviceSpec extends DeviceSpec {
   /** Memory of its `BlockDeviceState`. */
   readonly shared: SharedArrayBuffer;
   readonly readOnly: boolean;
+  readonly queues: number;
   readonly backend: BackendSpec;
 }
 

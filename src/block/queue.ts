@@ -2,9 +2,10 @@ import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { signal } from '../host/eventfd.js';
 import {
   BATCH_BYTES_MAX,
+  DEVICE_REQUESTS_IN_FLIGHT_MAX,
   DISCARD_SECTORS_MAX,
   PUBLISH_REQUESTS,
-  QUEUE_REQUESTS_IN_FLIGHT_MAX,
+  QUEUE_REQUESTS_IN_FLIGHT_MIN,
   RANGES_MAX,
   REQUEST_BYTES_MAX,
   SECURE_ERASE_SECTORS_MAX,
@@ -54,6 +55,7 @@ export class BlockQueue implements DeviceQueue {
   readonly #readOnly: boolean;
   readonly #host: BlockQueueHost;
   readonly #callFd: number;
+  readonly #inFlightMax: number;
   readonly #header = new Uint32Array(HEADER_BYTES / 4);
   readonly #headerBytes = Buffer.from(this.#header.buffer);
   readonly #ranges = new Uint32Array((RANGES_MAX * RANGE_BYTES) / 4);
@@ -68,6 +70,8 @@ export class BlockQueue implements DeviceQueue {
     state: QueueState;
     device: BlockDeviceState;
     readOnly: boolean;
+    /** Queues of the device. */
+    queues: number;
     backend: BlockBackend;
     host: BlockQueueHost;
     /** Event counter for calls; negative if the front end polls. */
@@ -81,6 +85,8 @@ export class BlockQueue implements DeviceQueue {
     this.backend = parts.backend;
     this.#host = parts.host;
     this.#callFd = parts.callFd;
+    const share = Math.floor(DEVICE_REQUESTS_IN_FLIGHT_MAX / parts.queues);
+    this.#inFlightMax = Math.max(QUEUE_REQUESTS_IN_FLIGHT_MIN, share);
     this.#counters = parts.state.counters;
   }
 
@@ -97,7 +103,7 @@ export class BlockQueue implements DeviceQueue {
   #retake(): void {
     const { unfinished } = this.ring;
     while (this.#retaken < unfinished.length && !this.closed) {
-      const request = this.#host.pool.take();
+      const request = this.#host.pool.take(0);
       if (request === undefined) return;
       this.#counters[QueueCounter.RETAKEN]!++;
       const result = this.ring.retake(unfinished[this.#retaken++]!, request.chain);
@@ -114,8 +120,8 @@ export class BlockQueue implements DeviceQueue {
     let bytes = 0;
     if (this.#retaken < ring.unfinished.length) this.#retake();
     if (ring.waiting() === 0) return 0;
-    while (taken < limit && bytes < BATCH_BYTES_MAX && this.inFlight < QUEUE_REQUESTS_IN_FLIGHT_MAX && !this.closed) {
-      const request = pool.take();
+    while (taken < limit && bytes < BATCH_BYTES_MAX && this.inFlight < this.#inFlightMax && !this.closed) {
+      const request = pool.take(this.inFlight);
       if (request === undefined) break;
       const head = ring.pop(request.chain);
       if (head < 0) {
@@ -125,7 +131,7 @@ export class BlockQueue implements DeviceQueue {
       }
       taken++;
       this.#start(request);
-      bytes += request.dataBytes;
+      bytes += request.costBytes;
       if (taken % PUBLISH_REQUESTS === 0) this.#show();
     }
     if (taken > 0) {
@@ -219,6 +225,7 @@ export class BlockQueue implements DeviceQueue {
     request.first = isRead ? chain.readableCount : first;
     request.end = isRead ? writableEnd : chain.readableCount;
     request.dataBytes = isRead ? chain.writableBytes - 1 : chain.readableBytes - HEADER_BYTES;
+    request.costBytes = request.dataBytes;
     return true;
   }
 
@@ -331,6 +338,7 @@ export class BlockQueue implements DeviceQueue {
       if (sectors > sectorsMax || sector + sectors > this.#device.capacitySectors) outside = true;
       request.rangeSector[i] = sector;
       request.rangeSectors[i] = sectors;
+      request.costBytes += sectors * SECTOR_BYTES;
       request.rangeUnmap[i] = flags & RANGE_UNMAP;
     }
     request.rangeCount = count;

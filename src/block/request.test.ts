@@ -15,7 +15,7 @@ describe('RequestPool', () => {
           const lent: BlockRequest[] = [];
           for (const step of steps) {
             if (step < 15) {
-              const request = pool.take();
+              const request = pool.take(0);
               assert.equal(request === undefined, lent.length === capacity);
               if (request === undefined) continue;
               assert.ok(!lent.includes(request), 'a request is lent twice');
@@ -35,7 +35,7 @@ describe('RequestPool', () => {
   it('uses again what it has built', () => {
     const pool = new RequestPool(1000);
     for (let i = 0; i < 5000; i++) {
-      const request = pool.take()!;
+      const request = pool.take(0)!;
       assert.equal(request.slot, 0);
       pool.giveBack(request);
     }

@@ -1,5 +1,5 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { RANGES_MAX } from '../limits.js';
+import { QUEUE_REQUESTS_RESERVED, RANGES_MAX } from '../limits.js';
 import { Chain } from '../virtio/chain.js';
 import type { BlockQueue } from './queue.js';
 
@@ -19,6 +19,8 @@ export class BlockRequest {
   sector = 0.5;
   /** Data bytes, of all segments together. */
   dataBytes = 0;
+  /** Bytes that it counts for in its queue's turn: its data, or what its ranges cover. */
+  costBytes = 0;
   /** First data segment. */
   first = 0;
   /** Segment after the last data segment. */
@@ -50,16 +52,23 @@ export class RequestPool {
   readonly requests: BlockRequest[] = [];
   readonly #free: Uint16Array;
   #freeCount: number;
+  /** Kept for queues with less in flight than each may have. */
+  readonly #reserved: number;
 
   constructor(capacity: number) {
     this.#free = new Uint16Array(capacity);
     this.#freeCount = 0;
+    this.#reserved = capacity >>> 1;
     for (let slot = capacity - 1; slot >= 0; slot--) this.#free[this.#freeCount++] = slot;
   }
 
-  /** A request, or undefined if all are in use. Slots are used lowest first, and built on first use. */
-  take(): BlockRequest | undefined {
+  /**
+   * A request for a queue that has so many in flight; undefined if all are in use, or if what is left is kept for queues that
+   * have hardly any. Slots are used lowest first, and built on first use.
+   */
+  take(inFlight: number): BlockRequest | undefined {
     if (this.#freeCount === 0) return undefined;
+    if (inFlight >= QUEUE_REQUESTS_RESERVED && this.#freeCount <= this.#reserved) return undefined;
     const slot = this.#free[--this.#freeCount]!;
     const request = this.requests[slot];
     if (request !== undefined) return request;

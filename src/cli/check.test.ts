@@ -91,6 +91,21 @@ describe('check finds', () => {
     ]);
   });
 
+  it('a CPU for SQPOLL that is not there', (test) => {
+    const bench = new Bench(test);
+    assert.deepEqual(bench.problems(`run_dir: run\ncores: [${CPU}]\nsqpoll_cpu: 1023\n`), [
+      `3: sqpoll_cpu: CPU 1023 cannot be used, only CPU ${allowedCpus().join(', ')} [CPU_UNUSABLE]`,
+    ]);
+  });
+
+  it('images that are not raw', (test) => {
+    const bench = new Bench(test);
+    writeFileSync(join(bench.folder, 'a.img'), 'QFI\xfb\0\0\0\x03'.padEnd(1024, '\0'), 'latin1');
+    const wrong = `6: ${KEY}.backend.path: a.img is a qcow2 image, and only raw ones are served [IMAGE_INVALID]`;
+    assert.deepEqual(bench.disk('path: a.img'), [wrong]);
+    assert.deepEqual(bench.disk('path: a.img, size: 1MiB'), [wrong]);
+  });
+
   it('users and groups that are not there', (test) => {
     const bench = new Bench(test);
     assert.deepEqual(
@@ -115,7 +130,7 @@ describe('check finds', () => {
       `6: ${KEY}.socket: a.img is no folder [SOCKET_PERMISSION]`,
     ]);
     assert.deepEqual(bench.disk('path: none/a.img, size: 1MiB'), [
-      `6: ${KEY}.backend.path: none/a.img does not exist [IMAGE_MISSING]`,
+      `6: ${KEY}.backend.path: none/a.img cannot be: folder none does not exist [IMAGE_MISSING]`,
     ]);
   });
 

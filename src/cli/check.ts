@@ -3,6 +3,8 @@ import { accessSync, constants, type Stats, statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
+import { formatFault } from '../block/backends/file/format.js';
+import { bytesOf } from '../block/backends/file/probe.js';
 import { SECTOR_BYTES } from '../block/features.js';
 import { type Config, type DiskConfig, readConfig } from '../daemon/config.js';
 import {
@@ -52,7 +54,8 @@ function describe(problem: ConfigProblem): string {
 /** Holds a configuration against this machine, as the user who asks. Opens, makes and changes nothing. */
 export function inspect(config: Config, text: ConfigText): ConfigProblem[] {
   const inspector = new Inspector(text);
-  inspector.cpus(config.cores);
+  config.cores.forEach((cpu, index) => inspector.cpu(cpu, ['cores', index]));
+  if (config.sqpoll_cpu !== undefined) inspector.cpu(config.sqpoll_cpu, ['sqpoll_cpu']);
   inspector.account(config.socket.owner, 'passwd', 'owner');
   inspector.account(config.socket.group, 'group', 'group');
   inspector.runDirectory(config.run_dir);
@@ -80,18 +83,11 @@ class Inspector {
     this.problems.push(this.#text.problem(keys, text, remedy, code));
   }
 
-  cpus(cores: readonly number[]): void {
+  cpu(cpu: number, keys: KeyPath): void {
     const allowed = allowedCpus();
-    cores.forEach((cpu, index) => {
-      if (allowed.includes(cpu)) return;
-      const remedy = 'Choose another, or widen the CPU set (taskset, cgroup cpuset, AllowedCPUs=).';
-      this.#complain(
-        'CPU_UNUSABLE',
-        ['cores', index],
-        `CPU ${cpu} cannot be used, only CPU ${allowed.join(', ')}`,
-        remedy,
-      );
-    });
+    if (allowed.includes(cpu)) return;
+    const remedy = 'Choose another, or widen the CPU set (taskset, cgroup cpuset, AllowedCPUs=).';
+    this.#complain('CPU_UNUSABLE', keys, `CPU ${cpu} cannot be used, only CPU ${allowed.join(', ')}`, remedy);
   }
 
   account(name: string | number | undefined, database: 'passwd' | 'group', key: 'owner' | 'group'): void {
@@ -157,7 +153,7 @@ class Inspector {
     } else if (!file.isFile() && !file.isBlockDevice()) {
       this.#complain('IMAGE_INVALID', keys, `${path} is neither a file nor a block device`, 'Name an image.');
     } else {
-      this.#presentImage(path, file, size ?? SECTOR_BYTES, readOnly, keys);
+      this.#presentImage(path, file, size, readOnly, keys);
       this.#sharedImage(path, file, readOnly, keys, label);
     }
   }
@@ -168,8 +164,11 @@ class Inspector {
     if (accessFault(path, constants.F_OK) === 'EACCES') {
       const remedy = 'Change the mode of the folders above it.';
       this.#complain('IMAGE_PERMISSION', keys, `${path} cannot be reached (EACCES)`, remedy);
-    } else if (size === undefined || readOnly || stat(folder) === undefined) {
-      const remedy = readOnly ? '' : ' and its folder, or give the disk a `size` to have it made';
+    } else if (stat(folder) === undefined) {
+      const text = `${path} cannot be: folder ${folder} does not exist`;
+      this.#complain('IMAGE_MISSING', keys, text, 'Make the folder, or correct the path.');
+    } else if (size === undefined || readOnly) {
+      const remedy = readOnly ? '' : ', or give the disk a `size` to have it made';
       this.#complain('IMAGE_MISSING', keys, `${path} does not exist`, `Check the path${remedy}.`);
     } else if (fault !== undefined) {
       const text = `${path} is to be made, but ${folder} ${fault}`;
@@ -177,14 +176,17 @@ class Inspector {
     }
   }
 
-  #presentImage(path: string, file: Stats, bytesMin: number, readOnly: boolean, keys: KeyPath): void {
+  #presentImage(path: string, file: Stats, size: number | undefined, readOnly: boolean, keys: KeyPath): void {
     const fault = accessFault(path, readOnly ? constants.R_OK : constants.R_OK | constants.W_OK);
     if (fault !== undefined) {
       const text = `${path} may not be ${readOnly ? 'read' : 'read and written'} (${fault})`;
       const remedy = readOnly ? '' : ', or make the disk `read_only`';
       this.#complain('IMAGE_PERMISSION', keys, text, `Change its owner or mode${remedy}.`);
     }
-    if (file.isFile() && file.size < bytesMin) {
+    const format = accessFault(path, constants.R_OK) === undefined && formatFault(path, size, bytesOf(file));
+    if (format) this.#complain('IMAGE_INVALID', keys, format.text, format.remedy);
+    const bytesMin = size ?? SECTOR_BYTES;
+    if (file.isFile() && file.size < bytesMin && !format) {
       const text = `${path} has ${file.size} bytes, less than the ${bytesMin} of its disk`;
       this.#complain('IMAGE_INVALID', keys, text, 'Is it the right file? If so, grow it (truncate -s).');
     }

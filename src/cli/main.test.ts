@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -50,6 +50,24 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
       ['status', '--watch', 'often'],
       `error: option '--watch [seconds]' argument 'often' is invalid. Write seconds, from 0.1 to 86400.\n${HINT}`,
     ],
+    [['help', 'frob'], `error: unknown command 'frob'\n${HINT}`],
+    ...(
+      [
+        ['0', '"0" is too small: a disk has at least 512 bytes'],
+        ['99999999TiB', '"99999999TiB" is too large: 4503599627370496 bytes is the limit'],
+        ['20G', '"20G" is no size: write "10GiB", "512MiB" or a number of bytes'],
+        ['-5', '"-5" is no size: write "10GiB", "512MiB" or a number of bytes'],
+        ['1.5', '"1.5" is too small: a disk has at least 512 bytes'],
+        ['1000', '"1000" is 1000 bytes, which is no multiple of 512: write 1024'],
+      ] as const
+    ).map(([size, why]): [string[], string] => [
+      ['resize', 'web1/d', size],
+      `error: command-argument value '${size}' is invalid for argument 'size'. ${why}\n${HINT}`,
+    ]),
+    [
+      ['resize', 'web1', '20GiB'],
+      `error: command-argument value 'web1' is invalid for argument 'vm/disk'. Write VM/DISK, as \`sidecore status\` shows it.\n${HINT}`,
+    ],
   ];
   for (const [args, stderr] of cases)
     it(args.join(' '), () => assert.deepEqual(sidecore(...args), { status: 2, stdout: '', stderr }));
@@ -62,6 +80,12 @@ it('help and version end with 0, every command says what its exit codes mean', (
     assert.equal(status, 0);
     assert.match(stdout, /Exit codes: 0 good, 1 a problem .*, 2 wrong usage\.\n$/);
   }
+});
+
+it('the build makes the command executable', () => {
+  const { bin, scripts } = JSON.parse(readFileSync(join(repositoryRoot, 'package.json'), 'utf8'));
+  assert.equal(join(repositoryRoot, bin.sidecore), MAIN);
+  assert.ok(scripts.build.endsWith(`&& chmod +x ${bin.sidecore}`));
 });
 
 it('a reader that stops early is no error', async (test) => {
@@ -141,7 +165,7 @@ it('status says so if there is no daemon', (test) => {
   assert.deepEqual(sidecore('status', '--run-dir', folder), {
     status: 1,
     stdout: '',
-    stderr: `sidecore: cannot reach a daemon at ${folder}/control.sock: ENOENT [DAEMON_UNREACHABLE]\n  Is it running, and with this run directory? (--run-dir)\n`,
+    stderr: `sidecore: there is no daemon at ${folder}/control.sock [DAEMON_UNREACHABLE]\n  Is it running, and with this run directory? (--run-dir)\n`,
   });
 });
 

@@ -1,34 +1,10 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { version } from '../daemon/version.js';
-import { SidecoreError } from '../errors.js';
-import { benchCommand } from './bench.js';
-import { checkCommand } from './check.js';
-import { demoCommand } from './demo.js';
-import { resizeCommand } from './resize.js';
-import { serveCommand } from './serve.js';
-import { statusCommand } from './status.js';
-import { vmArgsCommand } from './vm-args.js';
+import { MORE_DESCRIPTORS, SidecoreError } from '../errors.js';
 
-const program = new Command('sidecore')
-  .description('Serves virtual disks to virtual machines over vhost-user, from a few dedicated cores.')
-  .version(version)
-  .addCommand(serveCommand)
-  .addCommand(checkCommand)
-  .addCommand(vmArgsCommand)
-  .addCommand(statusCommand)
-  .addCommand(resizeCommand)
-  .addCommand(benchCommand)
-  .addCommand(demoCommand)
-  .addHelpText(
-    'afterAll',
-    '\nExit codes: 0 good, 1 a problem (said on stderr; `check` says it on stdout), 2 wrong usage.',
-  )
-  .showHelpAfterError('(--help lists the options)')
-  .exitOverride();
-
-// Commands that were made elsewhere do not inherit by themselves.
-for (const command of program.commands) command.copyInheritedSettings(program);
+/** Whether the command answers in JSON; `bench --json` names a file. */
+let json = false;
 
 // Whoever reads us may stop in the middle (`| head`): that is the end, and no error.
 for (const stream of [process.stdout, process.stderr]) {
@@ -39,11 +15,73 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 try {
-  await program.parseAsync();
+  await (await createProgram()).parseAsync();
 } catch (error) {
   process.exitCode = 1;
   // Commander has printed what was wrong; help and version end here too.
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-  else if (error instanceof SidecoreError) process.stderr.write(`sidecore: ${error.line}\n`);
-  else throw error;
+  else process.stderr.write(json ? `${errorJson(known(error))}\n` : `sidecore: ${known(error).line}\n`);
+}
+
+/** Loads all commands: here, where it may fail, for a few hundred files are opened. */
+async function createProgram(): Promise<Command> {
+  const [{ serveCommand }, { checkCommand }, { vmArgsCommand }, { statusCommand }, ...others] = await Promise.all([
+    import('./serve.js'),
+    import('./check.js'),
+    import('./vm-args.js'),
+    import('./status.js'),
+    import('./resize.js'),
+    import('./bench.js'),
+    import('./demo.js'),
+  ]);
+  const [{ resizeCommand }, { benchCommand }, { demoCommand }] = others;
+  const program = new Command('sidecore')
+    .description('Serves virtual disks to virtual machines over vhost-user, from a few dedicated cores.')
+    .version(version)
+    .addCommand(serveCommand)
+    .addCommand(checkCommand)
+    .addCommand(vmArgsCommand)
+    .addCommand(statusCommand)
+    .addCommand(resizeCommand)
+    .addCommand(benchCommand)
+    .addCommand(demoCommand)
+    // Commander's own shows everything where it does not know the command.
+    .helpCommand(false)
+    .addCommand(helpCommand())
+    .addHelpText(
+      'afterAll',
+      '\nExit codes: 0 good, 1 a problem (said on stderr; `check` says it on stdout), 2 wrong usage.',
+    )
+    .showHelpAfterError('(--help lists the options)')
+    .exitOverride()
+    .hook('preAction', (_program, command) => {
+      json = command.opts()['json'] === true;
+    });
+  // Commands that were made elsewhere do not inherit by themselves.
+  for (const command of program.commands) command.copyInheritedSettings(program);
+  return program;
+}
+
+function helpCommand(): Command {
+  return new Command('help')
+    .description('Show what a command takes.')
+    .argument('[command]', 'which one')
+    .action((name: string | undefined, _options, help: Command) => {
+      const program = help.parent!;
+      if (name === undefined) return program.help();
+      const command = program.commands.find((candidate) => candidate.name() === name);
+      return command === undefined ? program.error(`error: unknown command '${name}'`) : command.help();
+    });
+}
+
+/** What an operator is told of an error. Throws one of which we know nothing. */
+function known(error: unknown): SidecoreError {
+  if (error instanceof SidecoreError) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code !== 'EMFILE' && code !== 'ENFILE') throw error;
+  return new SidecoreError('SYSTEM_CALL_FAILED', message, MORE_DESCRIPTORS);
+}
+
+function errorJson({ code, message, remedy }: SidecoreError): string {
+  return JSON.stringify({ code, message, remedy });
 }

@@ -1,18 +1,21 @@
 import { Command } from 'commander';
-import { loadConfig } from '../daemon/config.js';
+import { loadConfigText } from '../daemon/config.js';
 import { Daemon } from '../daemon/daemon.js';
 import { createLog } from '../daemon/log.js';
 
 export const serveCommand = new Command('serve')
-  .description('Serve the disks of a configuration until SIGTERM or Ctrl-C.')
+  .description('Serve the disks of a configuration until SIGTERM, SIGHUP or Ctrl-C.')
   .requiredOption('-c, --config <file>', 'configuration, YAML')
   .option('--json', 'log in JSON')
   .action(async (options: { config: string; json?: boolean }) => {
-    const config = loadConfig(options.config);
+    const { config, text } = loadConfigText(options.config);
     const log = createLog(config.log, options.json === true);
-    const daemon = await Daemon.start(config, log);
+    const daemon = await Daemon.start(config, log, (vm, disk) => {
+      const line = text.lineOf(['vms', vm, 'disks', disk]);
+      return `${options.config}:${line}: ${vm}/${disk}`;
+    });
     await new Promise<void>((resolve) => {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
         // A second signal ends the process at once.
         process.once(signal, () => resolve());
       }

@@ -33,10 +33,16 @@ function sizeFault(text: string | number, bytes: number | undefined): string | u
   return `${shown} is ${bytes} bytes, which is no multiple of ${SECTOR_BYTES}: write ${next}`;
 }
 
-const size = z.union([z.string(), z.number()]).transform((text, context) => {
+/** Reads the size of a disk, or says why it is none. */
+export function readSize(text: string | number): { bytes: number; fault?: string } {
   const bytes = parseSize(text);
   const fault = sizeFault(text, bytes);
-  if (fault === undefined) return bytes!;
+  return fault === undefined ? { bytes: bytes! } : { bytes: 0, fault };
+}
+
+const size = z.union([z.string(), z.number()]).transform((text, context) => {
+  const { bytes, fault } = readSize(text);
+  if (fault === undefined) return bytes;
   context.addIssue(fault);
   return z.NEVER;
 });

@@ -6,7 +6,7 @@ import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { type Config, configSchema, type DiskConfig, explain, type NicConfig } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
 
-export { type Config, type DiskConfig, type NicConfig, parseSize, type VmConfig } from './config-schema.js';
+export { type Config, type DiskConfig, type NicConfig, parseSize, readSize, type VmConfig } from './config-schema.js';
 
 /** A configuration and its text; without a configuration if anything is wrong with it. */
 export interface ReadConfig {
@@ -17,13 +17,21 @@ export interface ReadConfig {
 
 /** Reads and checks a configuration file. Throws one error that names file, line and key of everything that is wrong. */
 export function loadConfig(path: string): Config {
-  return parseConfig(readConfigFile(path), path);
+  return loadConfigText(path).config;
+}
+
+/** The same, with where its keys stand. */
+export function loadConfigText(path: string): { config: Config; text: ConfigText } {
+  return good(readConfig(readConfigFile(path), path));
 }
 
 /** The same for the text of a configuration. Relative paths start at the file's folder. */
 export function parseConfig(text: string, path: string): Config {
-  const { config, problems } = readConfig(text, path);
-  if (config !== undefined) return config;
+  return good(readConfig(text, path)).config;
+}
+
+function good({ config, text, problems }: ReadConfig): { config: Config; text: ConfigText } {
+  if (config !== undefined) return { config, text };
   throw new SidecoreError(
     'CONFIG_INVALID',
     problems.map(problemLine).join('\n'),

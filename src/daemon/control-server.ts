@@ -1,9 +1,11 @@
 import { rmSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import { connect } from 'node:net';
+import { dirname, resolve } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
+import { DISK_BYTES_MAX } from '../limits.js';
 
 /** What can be asked of a running daemon: HTTP over its control socket, JSON both ways. */
 export interface ControlHandlers {
@@ -13,7 +15,20 @@ export interface ControlHandlers {
   resize(body: z.output<typeof resizeBody>): Promise<unknown>;
 }
 
-const resizeBody = z.strictObject({ disk: z.string(), sizeBytes: z.number().int().positive().optional() });
+const resizeBody = z.strictObject({
+  disk: z.string(),
+  sizeBytes: z.int().positive().max(DISK_BYTES_MAX).optional(),
+});
+
+function parseResize(body: unknown): z.output<typeof resizeBody> {
+  const { data, error } = resizeBody.safeParse(body);
+  if (data !== undefined) return data;
+  const { path, message } = error.issues[0]!;
+  throw new SidecoreError('CONFIG_INVALID', `not a request to resize: ${path.join('.')}: ${message}`);
+}
+
+/** How long a daemon may take for an answer, ms. */
+const ANSWER_MS_MAX = 5000;
 
 /** The daemon's end of the control socket. Only its owner may use it. */
 export class ControlServer {
@@ -29,7 +44,7 @@ export class ControlServer {
       try {
         if (incoming.method === 'GET' && incoming.url === '/status') body = await handlers.status();
         else if (incoming.method === 'POST' && incoming.url === '/resize')
-          body = await handlers.resize(resizeBody.parse(await json(incoming)));
+          body = await handlers.resize(parseResize(await json(incoming)));
         else status = 404;
       } catch (error) {
         status = 400;
@@ -42,13 +57,7 @@ export class ControlServer {
 
   /** Listens; a socket that a dead daemon has left is replaced, one that is in use is an error. */
   async start(): Promise<void> {
-    if (await isListening(this.#path)) {
-      throw new SidecoreError(
-        'SOCKET_BUSY',
-        `a sidecore daemon runs already with this run directory: ${this.#path} is in use`,
-        'Stop it first, or give this one another `run_dir:`.',
-      );
-    }
+    await requireNoDaemon(this.#path);
     rmSync(this.#path, { force: true });
     const umask = process.umask(0o077);
     try {
@@ -72,6 +81,16 @@ export class ControlServer {
   }
 }
 
+/** Throws if a daemon listens at this control socket. */
+export async function requireNoDaemon(path: string): Promise<void> {
+  if (!(await isListening(path))) return;
+  throw new SidecoreError(
+    'SOCKET_BUSY',
+    `a daemon already runs in ${dirname(path)}`,
+    'Stop it first, or give this one another `run_dir:`.',
+  );
+}
+
 function isListening(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path, () => {
@@ -84,22 +103,45 @@ function isListening(path: string): Promise<boolean> {
 /** Asks a running daemon. Throws its error, or `DAEMON_UNREACHABLE`. */
 export async function askDaemon<T>(path: string, method: 'GET' | 'POST', url: string, body?: unknown): Promise<T> {
   const response = await new Promise<{ status: number; body: unknown }>((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException) => reject(unreachable(path, error));
     const outgoing = request(
-      { socketPath: path, method, path: url, headers: { 'content-type': 'application/json' } },
+      {
+        socketPath: path,
+        method,
+        path: url,
+        headers: { 'content-type': 'application/json' },
+        signal: AbortSignal.timeout(ANSWER_MS_MAX),
+      },
       (incoming) => {
-        json(incoming).then((parsed) => resolve({ status: incoming.statusCode ?? 500, body: parsed }), reject);
+        json(incoming).then((parsed) => resolve({ status: incoming.statusCode ?? 500, body: parsed }), fail);
       },
     );
-    outgoing.once('error', (error: NodeJS.ErrnoException) => {
-      const denied = error.code === 'EACCES' || error.code === 'EPERM';
-      const remedy = denied
-        ? 'Run this as the user that runs the daemon.'
-        : 'Is it running, and with this run directory? (--run-dir)';
-      reject(new SidecoreError('DAEMON_UNREACHABLE', `cannot reach a daemon at ${path}: ${error.code}`, remedy));
-    });
+    outgoing.once('error', fail);
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
   if (response.status === 200) return response.body as T;
   const { code, message, remedy } = response.body as { code: SidecoreError['code']; message: string; remedy: string };
   throw new SidecoreError(code ?? 'DAEMON_UNREACHABLE', message ?? `the daemon answered ${response.status}`, remedy);
+}
+
+function unreachable(path: string, { name, code }: NodeJS.ErrnoException): SidecoreError {
+  const where = resolve(path);
+  const fail = (what: string, remedy: string) => new SidecoreError('DAEMON_UNREACHABLE', what, remedy);
+  const whichOne = 'Is it running, and with this run directory? (--run-dir)';
+  if (name === 'AbortError' || name === 'TimeoutError') {
+    const remedy = 'See whether it hangs or its CPUs are overloaded; its log may say why.';
+    return fail(`the daemon at ${where} does not answer within ${ANSWER_MS_MAX / 1000} s`, remedy);
+  }
+  switch (code) {
+    case 'EACCES':
+    case 'EPERM':
+      return fail(`the daemon at ${where} may not be asked (${code})`, 'Run this as the user that runs the daemon.');
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return fail(`there is no daemon at ${where}`, whichOne);
+    case 'ECONNREFUSED':
+      return fail(`there is no daemon at ${where}, only a socket that one has left when it died`, whichOne);
+    default:
+      return fail(`cannot reach a daemon at ${where}: ${code}`, whichOne);
+  }
 }

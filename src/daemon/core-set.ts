@@ -9,7 +9,7 @@ import { Core, type CoreListener } from './core.js';
 export type Mode = 'sidecore' | 'adaptive' | 'baseline';
 
 /** Pause between two looks whether the cores get on, ms: a front end can hold one up for about twice as long. */
-const SUPERVISE_MS = 50;
+export const SUPERVISE_MS = 50;
 
 /** Time without work after which a queue is no longer polled, ns, by mode. */
 export const IDLE_AFTER_NS: Record<Mode, number> = {

@@ -4,7 +4,7 @@ import { assert, SidecoreError } from '../errors.js';
 import { Epoll } from '../host/epoll.js';
 import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';
 import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
-import { close } from '../host/libc.js';
+import { close, duplicate, replaceDescriptor } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import { CoreState } from '../sidecore/core-state.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
@@ -177,8 +177,20 @@ export class Core {
     for (const { spec, onFault } of this.#attached.values()) {
       if (spec.callFd < 0 || eventCount(spec.callFd) < EVENT_COUNTER_MAX) continue;
       onFault(CoreFault.CALL_BLOCKED);
-      drain(spec.callFd);
+      this.#silence(spec);
     }
+  }
+
+  /** Lets the thread out of its call, and has all further calls to that guest go nowhere: it could fill its counters again. */
+  #silence({ device, callFd }: QueueSpec): void {
+    const blocked = duplicate(callFd);
+    const nowhere = createEventFd();
+    for (const { spec } of this.#attached.values()) {
+      if (spec.device.shared === device.shared && spec.callFd >= 0) replaceDescriptor(spec.callFd, nowhere);
+    }
+    drain(blocked);
+    close(blocked);
+    close(nowhere);
   }
 
   /** Ends the thread as a fault would, at any point of its work. For tests of what happens then. */

@@ -1,17 +1,29 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
+import { startCloser } from '../host/closer.js';
+import { requireDescriptors } from '../host/descriptors.js';
 import type { Config } from './config.js';
-import { ControlServer } from './control-server.js';
+import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
-import { CoreSet } from './core-set.js';
+import { CoreSet, SUPERVISE_MS } from './core-set.js';
 import { ServedDisk, unknownDisk } from './disk.js';
 import { ServedNic } from './nic.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
+
+/** Socket and, of a disk, image. */
+const DEVICE_DESCRIPTORS = 2;
+/** Most that a thread has open, which is while it starts. The watcher is one too. */
+const THREAD_DESCRIPTORS = 20;
+
+/** How errors name a device: where it is configured, and its label. */
+type DeviceName = (vm: string, device: string) => string;
+
+const splitLabel = (label: string) => label.split('/') as [vm: string, disk: string];
 
 /** Path of the control socket in a run directory. */
 export const controlSocketPath = (runDir: string): string => join(runDir, 'control.sock');
@@ -24,22 +36,35 @@ export class Daemon {
   readonly #disks: ServedDisk[] = [];
   readonly #nics: ServedNic[] = [];
   readonly #control: ControlServer;
+  readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
+  #supervision: NodeJS.Timeout | undefined;
 
   /** Brings everything up, or throws one clear error and leaves nothing behind. */
-  static async start(config: Config, log: Logger): Promise<Daemon> {
+  static async start(
+    config: Config,
+    log: Logger,
+    nameDevice: DeviceName = (vm, device) => `${vm}/${device}`,
+  ): Promise<Daemon> {
+    await requireNoDaemon(controlSocketPath(config.run_dir));
     const daemon = new Daemon(config, log);
+    let made: string | undefined;
     try {
-      for (const device of [...daemon.#disks, ...daemon.#nics]) device.start();
+      made = makeRunDirectory(config.run_dir);
+      daemon.#openDevices(nameDevice);
+      for (const device of daemon.#devices) about(nameDevice(...splitLabel(device.label)), () => device.start());
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
       await daemon.stop();
+      for (const disk of daemon.#disks) disk.discard();
+      if (made !== undefined) removeEmptyFolders(config.run_dir, made);
       throw error;
     }
-    log.info(
-      `sidecore ${version} serves ${daemon.#disks.length} disks and ${daemon.#nics.length} network cards, mode ${config.mode}, CPU ${config.cores.join(', ')}`,
-    );
+    const disks = daemon.#disks.length === 1 ? '1 disk' : `${daemon.#disks.length} disks`;
+    const nics = daemon.#nics.length === 1 ? '1 network card' : `${daemon.#nics.length} network cards`;
+    const served = daemon.#nics.length === 0 ? disks : `${disks} and ${nics}`;
+    log.info(`sidecore ${version} serves ${served}, mode ${config.mode}, CPU ${config.cores.join(', ')}`);
     return daemon;
   }
 
@@ -47,24 +72,27 @@ export class Daemon {
     this.#config = config;
     this.#log = log;
     const allowed = allowedCpus();
-    requireCpus(config.sqpoll_cpu === undefined ? config.cores : [...config.cores, config.sqpoll_cpu], allowed);
-    makeRunDirectory(config.run_dir);
+    startCloser();
+    requireCpus(config.cores, 'under `cores:`', allowed);
+    if (config.sqpoll_cpu !== undefined) requireCpus([config.sqpoll_cpu], 'as `sqpoll_cpu:`', allowed);
+    this.#owner = resolveOwner(config.socket);
     const others = allowed.filter((cpu) => !config.cores.includes(cpu));
     if (others.length > 0) pinAllThreads(others);
     else log.warn('every CPU is a sidecore’s: the control plane and other programs will take time from them');
 
-    const deviceCount = Object.values(config.vms).reduce(
+    const devices = Object.values(config.vms).reduce(
       (sum, { disks, nics }) => sum + Object.keys(disks).length + Object.keys(nics).length,
       0,
     );
-    const owner = resolveOwner(config.socket);
+    const threads = config.mode === 'baseline' ? devices : config.cores.length;
+    requireDescriptors(DEVICE_DESCRIPTORS * devices + THREAD_DESCRIPTORS * (threads + 1));
     const places = {
       mode: config.mode,
       cpus: config.cores,
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
     };
-    this.cores = new CoreSet(places, deviceCount, {
+    this.cores = new CoreSet(places, devices, {
       died: (core, reason) => this.#coreDied(core, reason),
       stalled: (core) => this.#coreStalled(core),
       lost: (core) => this.#coreLost(core),
@@ -73,26 +101,34 @@ export class Daemon {
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => this.#resize(disk, sizeBytes),
     });
+  }
+
+  get #devices(): (ServedDisk | ServedNic)[] {
+    return [...this.#disks, ...this.#nics];
+  }
+
+  #openDevices(nameDevice: DeviceName): void {
     const networks: string[] = [];
-    try {
-      for (const [vm, { disks, nics, unsealed_memory }] of Object.entries(config.vms)) {
-        const place = { unsealedMemory: unsealed_memory === 'allow', owner, cores: this.cores, log };
-        for (const [name, disk] of Object.entries(disks)) this.#disks.push(new ServedDisk(vm, name, disk, place));
-        for (const [name, nic] of Object.entries(nics)) {
-          if (!networks.includes(nic.network)) networks.push(nic.network);
-          this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
-        }
+    for (const [vm, { disks, nics, unsealed_memory }] of Object.entries(this.#config.vms)) {
+      const unsealedMemory = unsealed_memory === 'allow';
+      const place = { unsealedMemory, owner: this.#owner, cores: this.cores, log: this.#log };
+      for (const [name, disk] of Object.entries(disks))
+        about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
+      for (const [name, nic] of Object.entries(nics)) {
+        if (!networks.includes(nic.network)) networks.push(nic.network);
+        this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
       }
-    } catch (error) {
-      void this.stop();
-      throw error;
     }
+    this.#supervision = setInterval(() => {
+      for (const disk of this.#disks) disk.reportIoErrors();
+    }, SUPERVISE_MS).unref();
   }
 
   /** Serves no longer: front ends are disconnected, requests in flight finished, sockets removed. */
   async stop(): Promise<void> {
     await this.#control.stop();
-    await Promise.all([...this.#disks, ...this.#nics].map((device) => device.stop()));
+    await Promise.all(this.#devices.map((device) => device.stop()));
+    clearInterval(this.#supervision);
     await this.cores.stop();
   }
 
@@ -171,22 +207,42 @@ function coreStatus(core: Core) {
 function byVm<Status>(devices: readonly { label: string; status(): Status }[]): Record<string, Record<string, Status>> {
   const vms: Record<string, Record<string, Status>> = {};
   for (const device of devices) {
-    const [vm, name] = device.label.split('/') as [string, string];
+    const [vm, name] = splitLabel(device.label);
     vms[vm] ??= {};
     vms[vm][name] = device.status();
   }
   return vms;
 }
 
-function makeRunDirectory(path: string): void {
+/** Says which device an error is about. */
+function about<T>(label: string, call: () => T): T {
   try {
-    mkdirSync(path, { recursive: true });
+    return call();
+  } catch (error) {
+    if (!(error instanceof SidecoreError)) throw error;
+    throw new SidecoreError(error.code, `${label}: ${error.message}`, error.remedy, { cause: error });
+  }
+}
+
+/** Returns the first folder that it had to make. */
+function makeRunDirectory(path: string): string | undefined {
+  try {
+    return mkdirSync(path, { recursive: true });
   } catch (error) {
     throw new SidecoreError(
       'SOCKET_PERMISSION',
       `cannot make the run directory ${path}: ${(error as NodeJS.ErrnoException).code}`,
       'Run as root, or set `run_dir:` to a folder of your own.',
     );
+  }
+}
+
+/** Takes back what was made: folders from `path` up to `first`, as far as nobody else has put anything into them. */
+function removeEmptyFolders(path: string, first: string): void {
+  try {
+    for (let folder = path; folder.length >= first.length; folder = dirname(folder)) rmdirSync(folder);
+  } catch {
+    // It is not empty.
   }
 }
 

@@ -2,6 +2,7 @@ import type { OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice, type BlockDeviceSpec } from '../block/device.js';
 import { SidecoreError } from '../errors.js';
+import { errorText } from '../host/libc.js';
 import type { DiskConfig } from './config.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
@@ -33,6 +34,7 @@ export class ServedDisk {
       kind: 'block',
       shared: this.#device.shared,
       readOnly,
+      queues: config.queues,
       backend: this.#opened.spec,
     };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
@@ -48,8 +50,22 @@ export class ServedDisk {
     this.#opened.close();
   }
 
+  /** After `stop`, at a start that failed: takes back what opening the disk has made. */
+  discard(): void {
+    this.#opened.undo?.();
+  }
+
   /** Changes the disk's size while its guest runs. Returns the new size, and whether the guest was told of it. */
   async resize(sizeBytes: number | undefined): Promise<{ sizeBytes: number; guestTold: boolean }> {
+    const blockBytes = this.#config.block_size;
+    if (sizeBytes !== undefined && sizeBytes % blockBytes !== 0) {
+      const next = Math.ceil(sizeBytes / blockBytes) * blockBytes;
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        `${sizeBytes} bytes are no multiple of the disk's block_size, ${blockBytes}`,
+        `Ask for ${next} bytes.`,
+      );
+    }
     const size = this.#opened.resize(sizeBytes);
     this.#device.resize(size);
     const guestTold = this.#served.notifyConfigChange();
@@ -57,8 +73,21 @@ export class ServedDisk {
     return { sizeBytes: size, guestTold };
   }
 
+  /** To be called now and then: reports what storage has failed since the last time. */
+  reportIoErrors(): void {
+    const { ioErrors } = this.#opened;
+    const count = ioErrors?.look() ?? 0;
+    const { backend } = this.#config;
+    if (ioErrors === undefined || count === 0) return;
+    const why = ioErrors.last === 0 ? 'it has become shorter than the disk' : errorText(ioErrors.last);
+    const requests = count === 1 ? '1 request' : `${count} requests`;
+    const image = backend.type === 'file' ? backend.path : backend.type;
+    this.#served.faults.add('IO_FAILED', `${this.label}: ${requests} failed in ${image}: ${why}`, count);
+  }
+
   /** Counters and phases, for `status`. */
   status() {
+    this.reportIoErrors();
     return { backend: this.#config.backend.type, size_bytes: this.#device.capacityBytes, ...this.#served.status() };
   }
 }

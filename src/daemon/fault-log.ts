@@ -10,23 +10,33 @@ export class FaultLog {
   /** The last fault, for `status`. */
   last: { code: ErrorCode; text: string; at: string } | undefined;
   readonly #log: Logger;
-  readonly #logged = new Map<ErrorCode, { at: number; unsaid: number }>();
+  readonly #logged = new Map<string, { at: number; unsaid: number }>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
-  add(code: ErrorCode, text: string): void {
-    this.counts[code] = (this.counts[code] ?? 0) + 1;
+  /** @param times - how many faults the text tells of */
+  add(code: ErrorCode, text: string, times = 1): void {
+    this.counts[code] = (this.counts[code] ?? 0) + times;
     this.last = { code, text, at: new Date().toISOString() };
+    this.#say('warn', code, `${text} [${code}]`, times);
+  }
+
+  /** What is no fault, and yet a front end's doing: it is logged as rarely. */
+  note(kind: string, text: string): void {
+    this.#say('info', kind, text, 1);
+  }
+
+  #say(level: 'warn' | 'info', kind: string, text: string, times: number): void {
     const now = Date.now();
-    const before = this.#logged.get(code);
+    const before = this.#logged.get(kind);
     if (before !== undefined && now - before.at < LOG_PAUSE_MS) {
-      before.unsaid++;
+      before.unsaid += times;
       return;
     }
     const more = before === undefined || before.unsaid === 0 ? '' : ` (and ${before.unsaid} more of these before)`;
-    this.#logged.set(code, { at: now, unsaid: 0 });
-    this.#log.warn({ code }, `${text} [${code}]${more}`);
+    this.#logged.set(kind, { at: now, unsaid: 0 });
+    this.#log[level](level === 'warn' ? { code: kind } : {}, `${text}${more}`);
   }
 }

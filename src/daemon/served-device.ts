@@ -39,24 +39,29 @@ export class ServedDevice {
   readonly #device: VirtioDevice;
   readonly #endpoint: Endpoint;
   readonly #core: number;
-  readonly #faults: FaultLog;
+  readonly faults: FaultLog;
 
   constructor(label: string, config: SocketConfig, device: VirtioDevice, spec: DeviceSpec, place: DevicePlace) {
     this.label = label;
     this.#config = config;
     this.#device = device;
     this.log = place.log.child({ device: label });
-    this.#faults = new FaultLog(this.log);
+    this.faults = new FaultLog(this.log);
     const { core, server } = place.cores.place();
     this.#core = core.options.index;
     this.#endpoint = new Endpoint(
-      { path: config.socket!, role: config.role, ...place.owner },
+      {
+        path: config.socket!,
+        role: config.role,
+        ...place.owner,
+        onChange: (kind, text) => this.faults.note(kind, `${label}: ${text}`),
+      },
       {
         device: this.#device,
         spec,
         server,
         allowUnsealedMemory: place.unsealedMemory,
-        onFault: (code: ErrorCode, text: string) => this.#faults.add(code, `${label}: ${text}`),
+        onFault: (code: ErrorCode, text: string) => this.faults.add(code, `${label}: ${text}`),
       },
     );
   }
@@ -86,8 +91,8 @@ export class ServedDevice {
       features: `0x${(session?.features ?? 0n).toString(16)}`,
       protocol_features: `0x${(session?.protocolFeatures ?? 0n).toString(16)}`,
       memory_regions: session?.memory.regions.length ?? 0,
-      faults: this.#faults.counts,
-      last_fault: this.#faults.last ?? null,
+      faults: this.faults.counts,
+      last_fault: this.faults.last ?? null,
       queues: (session?.vrings ?? []).map(queueStatus),
     };
   }

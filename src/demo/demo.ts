@@ -150,7 +150,7 @@ class Demo {
       '',
       'Next: a real VM          npm run demo -- --vm',
       '      your own VMs       README.md, examples/',
-      '      everything else    sidecore --help   (npx sidecore --help in a checkout)',
+      '      everything else    sidecore --help   (in a checkout: node dist/src/cli/main.js --help)',
     );
   }
 

@@ -56,6 +56,26 @@ describe('figures', () => {
     assert.equal(countsOfAll([counts, counts]).latency.total, 2);
   });
 
+  it('are never negative, even if the counters were cleared between two looks', () => {
+    const counters = new LoadCounters();
+    counters.countTurn(1000, 100);
+    const warm = countsOf(counters);
+    counters.clear();
+    counters.countTurn(0, 4);
+    const started = countsOf(counters);
+    counters.clear();
+    const cleared = countsOf(counters);
+    counters.countTurn(10, 2);
+    const later = countsOf(counters);
+    const between = (a: typeof warm, b: typeof warm) => {
+      const { requests, kicks } = countsBetween(a, b);
+      return [requests, kicks];
+    };
+    assert.deepEqual(between(warm, later), [10, 2]);
+    assert.deepEqual(between(started, cleared), [0, 0]);
+    assert.deepEqual(between(cleared, later), [10, 2]);
+  });
+
   it('are nothing where nothing was done', () => {
     const figures = figuresOf('a', countsOfAll([]), 1, 4096, null);
     assert.deepEqual([figures.iops, figures.p999_us, figures.kicks_per_request], [0, 0, 0]);

@@ -17,8 +17,9 @@ export function countsOf({ requests, errors, checked, mismatches, kicks, latency
   return { requests, errors, checked, mismatches, kicks, latency: latency.copy() };
 }
 
-/** What was counted between two moments. */
+/** What was counted between two moments; since the counters were cleared, if they were in between. */
 export function countsBetween(earlier: Counts, later: Counts): Counts {
+  if (later.requests < earlier.requests || later.kicks < earlier.kicks) return later;
   return {
     requests: later.requests - earlier.requests,
     errors: later.errors - earlier.errors,

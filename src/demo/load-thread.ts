@@ -19,9 +19,10 @@ async function main(setup: LoadSetup): Promise<void> {
   load.run(setup.warmUpMs);
   if (!load.finish()) throw new SidecoreError('DAEMON_UNREACHABLE', 'requests of the warm-up do not complete');
   const count = (of: 'errors' | 'mismatches') => load.queues.reduce((sum, queue) => sum + queue.counters[of], 0);
-  tell({ event: 'warm', errors: count('errors'), mismatches: count('mismatches') });
-  // Whoever watches must not see the warm-up's counts before `run` clears them.
+  const warm: LoadMessage = { event: 'warm', errors: count('errors'), mismatches: count('mismatches') };
+  // Before it is told: whoever watches begins then, and must not see the warm-up's counts.
   for (const queue of load.queues) queue.counters.clear();
+  tell(warm);
   const step = new Int32Array(setup.step);
   Atomics.wait(step, 0, Step.WARM_UP);
   load.start();

@@ -11,7 +11,7 @@ export class Placement {
   /** @param wantedCpu - for the sidecore; by default the last one allowed */
   constructor(wantedCpu?: number) {
     this.allowed = allowedCpus();
-    if (wantedCpu !== undefined) requireCpus([wantedCpu], this.allowed);
+    if (wantedCpu !== undefined) requireCpus([wantedCpu], 'with --cpu', this.allowed);
     this.coreCpu = wantedCpu ?? this.allowed.at(-1)!;
     this.loadCpu = chooseLoadCpu(this.allowed, this.coreCpu, siblingsOf(this.coreCpu));
   }

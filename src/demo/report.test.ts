@@ -52,6 +52,16 @@ describe('the report', () => {
     }
   });
 
+  it('has like against like at its head: guests that sleep, in both', () => {
+    const [polled, called, baseline] = EXAMPLE_RUNS;
+    const faster = [exampleRun('polled', { iops: 900_000 }), { ...called!, all: { ...called!.all, iops: 200_000 } }];
+    const { all } = baseline!;
+    const tile = /<div class="tile"><b>(.*?)<\/b><span>(.*?)<\/span>/.exec(report([...faster, baseline!]))!;
+    assert.equal(tile[1], `${(200_000 / all.iops).toFixed(1)}×`);
+    assert.match(tile[2]!, /^the IOPS of a thread per disk, guests sleep in both: 200,000 instead of /);
+    assert.doesNotMatch(report([polled!]), /class="tile"/);
+  });
+
   it('has all figures of all guests, a chart for each comparison, and both appearances', () => {
     assert.equal(page.match(/<td>guest[12]<\/td>/g)?.length, 6);
     assert.equal(page.match(/<svg /g)?.length, 4);

@@ -78,14 +78,18 @@ function checked(runs: readonly RunResult[]): string {
   return `<p class="result good">${whole(reads)} reads were compared with what had been written: all were right.</p>`;
 }
 
-/** The first run against the last, in three numbers. */
+/** Like against like, in three numbers: the last run, and the one before with guests of the same kind. */
 function tiles(runs: readonly RunResult[]): string {
-  const [run, baseline] = [runs[0]!, runs.at(-1)!];
+  const baseline = runs.at(-1)!;
+  const run = runs.find(({ plan }) => plan.sleeping === baseline.plan.sleeping)!;
   if (run === baseline) return '';
   const { iops, p50 } = ratios(run, baseline);
   const kicks = (one: RunResult) => perRequest(one.all.kicks_per_request);
   const texts = [
-    [`${times(iops)}×`, `the IOPS of a thread per disk: ${whole(run.all.iops)} instead of ${whole(baseline.all.iops)}`],
+    [
+      `${times(iops)}×`,
+      `the IOPS of a thread per disk, ${baseline.plan.guest} in both: ${whole(run.all.iops)} instead of ${whole(baseline.all.iops)}`,
+    ],
     [
       `${micros(run.all.p50_us)} µs`,
       `median latency, instead of ${micros(baseline.all.p50_us)} µs: ${comparative(p50)}`,

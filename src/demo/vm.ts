@@ -160,9 +160,9 @@ class VmDemo {
     for (const problem of problems) this.#show.say(style.bad(`FAILED: ${problem}`));
     this.#show.say(
       '',
-      'Next: your own VM        npx sidecore vm-args --help   prints what to add to your VMM',
+      'Next: your own VM        node dist/src/cli/main.js vm-args --help   prints what to add to your VMM',
       '      its configuration  README.md, examples/',
-      '      everything else    npx sidecore --help',
+      '      everything else    node dist/src/cli/main.js --help',
     );
   }
 

@@ -1,7 +1,7 @@
 import { assert } from '../errors.js';
 import { GUEST_ADDRESS_HIGH_MAX, WINDOW_BYTES } from '../limits.js';
 import type { Segments } from './segments.js';
-import { type Window, windowsOver } from './windows.js';
+import { openWindow, placeWindows, type WindowPlace } from './windows.js';
 
 /** A region of guest memory that is mapped in this process. Plain data: it crosses to the sidecores as it is. */
 export interface MappedRegion {
@@ -20,14 +20,18 @@ export const Translation = { OK: 0, OUTSIDE: -1, FULL: -2 } as const;
 
 const TWO_TO_32 = 2 ** 32;
 
+/** What a window has before it was opened. */
+const NO_BYTES = Buffer.alloc(0);
+const NO_WORDS = new Uint32Array(0);
+
 /**
  * The memory of one guest as a thread sees it: all regions, cut into windows, in one table ordered by guest physical
  * address. Built when the memory table changes, never per request.
  */
 export class GuestMemory {
-  /** The windows' memory, for copies. */
+  /** The windows' memory, for copies. That of a window is empty until an address in it was translated. */
   readonly bytes: Buffer[] = [];
-  /** The windows' memory as 32-bit words, for indirect descriptor tables. */
+  /** The same as 32-bit words, for headers and indirect descriptor tables. */
   readonly words: Uint32Array[] = [];
   /** The windows' addresses in this process, for the kernel. */
   readonly hostAddress: Float64Array;
@@ -38,10 +42,10 @@ export class GuestMemory {
 
   /** Regions must not overlap; the memory table's owner has checked that. */
   constructor(regions: readonly MappedRegion[], windowBytes = WINDOW_BYTES) {
-    const windows: { start: number; window: Window }[] = [];
+    const windows: { start: number; window: WindowPlace }[] = [];
     for (const region of [...regions].sort((a, b) => a.guestAddress - b.guestAddress)) {
       let start = region.guestAddress;
-      for (const window of windowsOver(region.hostAddress, region.size, windowBytes)) {
+      for (const window of placeWindows(region.hostAddress, region.size, windowBytes)) {
         windows.push({ start, window });
         start += window.byteLength;
       }
@@ -56,9 +60,10 @@ export class GuestMemory {
       this.#start[index] = start;
       this.#end[index] = start + window.byteLength;
       this.hostAddress[index] = window.address;
-      this.bytes.push(window.bytes);
-      this.words.push(window.words);
+      this.bytes.push(NO_BYTES);
+      this.words.push(NO_WORDS);
     });
+    if (this.#count > 0) this.#open(0);
   }
 
   /**
@@ -73,6 +78,7 @@ export class GuestMemory {
     if (address < this.#start[index]! || address >= this.#end[index]!) {
       index = this.#search(address);
       if (index < 0) return Translation.OUTSIDE;
+      this.#open(index);
       this.#last = index;
     }
     if (address + length <= this.#end[index]!) {
@@ -87,12 +93,22 @@ export class GuestMemory {
     let left = length;
     for (let i = index; left > 0; i++) {
       if (i >= this.#count || at < this.#start[i]! || at >= this.#end[i]!) return Translation.OUTSIDE;
+      this.#open(i);
       const piece = Math.min(left, this.#end[i]! - at);
       if (!segments.push(i, at - this.#start[i]!, piece)) return Translation.FULL;
       at += piece;
       left -= piece;
     }
     return Translation.OK;
+  }
+
+  /** Makes the views of a window if it has none: on a Node that takes many small ones, each takes milliseconds. */
+  #open(index: number): void {
+    if (this.bytes[index] !== NO_BYTES) return;
+    const place = { address: this.hostAddress[index]!, byteLength: this.#end[index]! - this.#start[index]! };
+    const { bytes, words } = openWindow(place);
+    this.bytes[index] = bytes;
+    this.words[index] = words;
   }
 
   /** The window that holds the address, by binary search; negative if none does. */

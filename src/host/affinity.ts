@@ -44,13 +44,17 @@ export function pinAllThreads(cpus: readonly number[]): void {
   for (const task of readdirSync('/proc/self/task')) schedSetAffinity(Number(task), MASK_BYTES, mask);
 }
 
-/** Says clearly which of the wanted CPUs cannot be used. */
-export function requireCpus(wanted: readonly number[], allowed: readonly number[] = allowedCpus()): void {
+/**
+ * Says clearly which of the wanted CPUs cannot be used.
+ *
+ * @param where - how another is named: "under `cores:`"
+ */
+export function requireCpus(wanted: readonly number[], where: string, allowed: readonly number[]): void {
   const missing = wanted.filter((cpu) => !allowed.includes(cpu));
   if (missing.length === 0) return;
   throw new SidecoreError(
     'CPU_UNUSABLE',
     `CPU ${missing.join(', ')} cannot be used: this process may run on CPU ${allowed.join(', ')}`,
-    'Choose other CPUs under `cores:`, or widen the process’s CPU set (taskset, cgroup cpuset, AllowedCPUs=).',
+    `Choose another ${where}, or widen the process’s CPU set (taskset, cgroup cpuset, AllowedCPUs=).`,
   );
 }

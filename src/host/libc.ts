@@ -1,5 +1,5 @@
 import koffi from 'koffi';
-import { type ErrorCode, SidecoreError } from '../errors.js';
+import { type ErrorCode, MORE_DESCRIPTORS, SidecoreError } from '../errors.js';
 
 /**
  * The C library, reached through koffi. Pointers are numbers here: user addresses fit 47 bits, and a number, unlike a
@@ -36,6 +36,8 @@ export const Errno = {
   EBUSY: 16,
   EEXIST: 17,
   EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
   ENOSPC: 28,
   ENOSYS: 38,
   EOPNOTSUPP: 95,
@@ -59,7 +61,8 @@ export function errorText(error: number): string {
 export function check(result: number, what: string, code: ErrorCode = 'SYSTEM_CALL_FAILED'): number {
   if (result >= 0) return result;
   const error = errno();
-  throw new SidecoreError(code, `${what}: ${errorText(error)}`, '', { cause: error });
+  const remedy = error === Errno.EMFILE || error === Errno.ENFILE ? MORE_DESCRIPTORS : '';
+  throw new SidecoreError(code, `${what}: ${errorText(error)}`, remedy, { cause: error });
 }
 
 const closeFd = declare('int close(int fd)');
@@ -67,4 +70,19 @@ const closeFd = declare('int close(int fd)');
 /** Closes a file descriptor; a negative one is none. */
 export function close(fd: number): void {
   if (fd >= 0) closeFd(fd);
+}
+
+const fcntl = declare('int fcntl(int fd, int command, intptr_t argument)');
+const dup3 = declare('int dup3(int fd, int target, int flags)');
+const F_DUPFD_CLOEXEC = 1030;
+const O_CLOEXEC = 0o2000000;
+
+/** Another descriptor of the same thing. */
+export function duplicate(fd: number): number {
+  return check(fcntl(fd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
+}
+
+/** Has a descriptor mean what another one does, for every thread at once. What it meant before is let go of. */
+export function replaceDescriptor(fd: number, by: number): void {
+  check(dup3(by, fd, O_CLOEXEC), 'dup3');
 }

@@ -1,3 +1,4 @@
+import { statfsSync } from 'node:fs';
 import { SidecoreError } from '../errors.js';
 import { check, declare, errno, errorText } from './libc.js';
 
@@ -71,13 +72,28 @@ export function createSealedMemory(name: string, length: number): number {
   return fd;
 }
 
+/** Memory in huge pages: none may be left when one is touched for the first time, or again after a hole was punched. statfs(2) */
+const HUGETLBFS_MAGIC = 0x958458f6;
+
 /**
  * Makes sure that the other side cannot cut the file short under our mapping: touching a lost page is SIGBUS, which ends
- * the whole process. True if the file is sealed against shrinking, by its owner or by us.
+ * the whole process. True if the file is sealed against shrinking, by its owner or by us; never for memory in huge pages,
+ * where a page can be missing however long the file is.
  */
-export function sealAgainstShrinking(fd: number): boolean {
+export async function sealAgainstShrinking(fd: number): Promise<boolean> {
   const seals: number = fcntl(fd, F_GET_SEALS, 0);
-  if (seals < 0) return false;
+  // Before anything else is asked of it: a file of a file system in user space answers when that likes.
+  if (seals < 0 || statfsSync(`/proc/self/fd/${fd}`).type === HUGETLBFS_MAGIC) return false;
   if ((seals & F_SEAL_SHRINK) !== 0) return true;
-  return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) === 0;
+  // The kernel may have it wait until the other side has done with the file. One at a time, so that this takes one thread.
+  sealing = sealing.then(() => addSeal(fd));
+  return sealing;
+}
+
+let sealing: Promise<boolean> = Promise.resolve(true);
+
+function addSeal(fd: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    fcntl.async(fd, F_ADD_SEALS, F_SEAL_SHRINK, (error: unknown, result: number) => resolve(!error && result === 0));
+  });
 }

@@ -34,6 +34,7 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
         ...parts,
         device: new BlockDeviceState(device.shared),
         readOnly: device.readOnly,
+        queues: device.queues,
         backend: createBackend(device.backend, host),
         host,
         callFd: spec.callFd,

@@ -280,7 +280,12 @@ export class Sidecore implements DeviceHost {
     const ring = new SplitRing(spec.ring, memory, state.inflight, spec.resume, spec.nextAvail);
     const queue = createQueue(spec, { ring, memory, state }, this);
     const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
-    if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
+    try {
+      if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
+    } catch (error) {
+      queue.close();
+      throw error;
+    }
     this.#memories.set(spec.memory.id, memory);
     this.#queues.set(spec.key, served);
     return served;

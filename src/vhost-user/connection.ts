@@ -1,4 +1,5 @@
 import { SidecoreError } from '../errors.js';
+import { closeForeign } from '../host/closer.js';
 import { EPOLLIN, EPOLLOUT } from '../host/epoll.js';
 import { close } from '../host/libc.js';
 import { reactor } from '../host/reactor.js';
@@ -42,7 +43,7 @@ export class Connection {
       if (payload === undefined) throw new SidecoreError('MESSAGE_TRUNCATED', 'the connection ended inside a message');
       return { id: header.readUInt32LE(0), flags: header.readUInt32LE(4), payload, fds };
     } catch (error) {
-      for (const fd of fds) close(fd);
+      for (const fd of fds) closeForeign(fd);
       throw error;
     }
   }
@@ -70,11 +71,12 @@ export class Connection {
     reactor().cancel(this.fd);
   }
 
-  close(): void {
+  /** @param closeFd - a close may wait for what the other end has sent and nobody has taken */
+  close(closeFd = close): void {
     this.stop();
     if (this.#closed) return;
     this.#closed = true;
-    close(this.fd);
+    closeFd(this.fd);
   }
 
   /** Reads exactly so many bytes; undefined at the end of the stream before the first. */

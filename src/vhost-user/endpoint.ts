@@ -5,7 +5,7 @@ import { EPOLLIN } from '../host/epoll.js';
 import { close } from '../host/libc.js';
 import { reactor } from '../host/reactor.js';
 import { acceptUnix, connectUnix, listenUnix, peerPid } from '../host/unix-socket.js';
-import { CONNECT_RETRY_MS, SECOND_FRONT_END_GRACE_MS } from '../limits.js';
+import { CONNECT_RETRY_MS, PENALTY_MS, PENALTY_MS_MAX, SECOND_FRONT_END_GRACE_MS } from '../limits.js';
 import { Pace } from './pace.js';
 import { Session, type SessionSetup } from './session.js';
 
@@ -18,6 +18,8 @@ export interface EndpointOptions {
   readonly mode?: number | undefined;
   readonly uid?: number | undefined;
   readonly gid?: number | undefined;
+  /** Told of who comes and goes: one line each. */
+  readonly onChange?: (kind: 'connected' | 'left' | 'waits', text: string) => void;
 }
 
 /**
@@ -34,6 +36,8 @@ export class Endpoint {
   readonly #pace = new Pace();
   readonly #stopping = new AbortController();
   #sessionDone: Promise<void> = Promise.resolve();
+  #penaltyMs = PENALTY_MS;
+  #penalty: Promise<void> = Promise.resolve();
   #listenFd = -1;
   #inode = 0;
   #loop: Promise<void> = Promise.resolve();
@@ -91,6 +95,8 @@ export class Endpoint {
 
   async #acceptForever(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
+      await this.#penalty;
+      if (this.#stopping.signal.aborted) return;
       await reactor().wait(this.#listenFd, EPOLLIN);
       const fd = this.#stopping.signal.aborted ? -1 : acceptUnix(this.#listenFd);
       if (fd < 0) continue;
@@ -117,8 +123,11 @@ export class Endpoint {
   /** @param first - what the first attempt gave; that it was made says that the path is a possible one */
   async #connectForever(first: number): Promise<void> {
     const { signal } = this.#stopping;
-    for (let fd = first; !signal.aborted; fd = connectUnix(this.options.path)) {
+    const { path, onChange } = this.options;
+    if (first < 0) onChange?.('waits', `waits for a VMM to listen on ${path}`);
+    for (let fd = first; !signal.aborted; fd = connectUnix(path)) {
       if (fd >= 0) await this.#converse(fd);
+      await this.#penalty;
       await sleep(CONNECT_RETRY_MS, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
     }
@@ -129,8 +138,20 @@ export class Endpoint {
     this.session = session;
     this.sessions++;
     if (this.#stopping.signal.aborted) session.close();
+    const pid = peerPid(fd);
+    const { onChange } = this.options;
+    onChange?.('connected', `front end connected (process ${pid})`);
     await session.run();
     this.session = undefined;
+    onChange?.('left', `front end left (process ${pid})`);
+    if (session.obstructive) this.#penalty = this.#keepAway();
+  }
+
+  /** Whoever comes now waits. */
+  async #keepAway(): Promise<void> {
+    const { signal } = this.#stopping;
+    await sleep(this.#penaltyMs, undefined, { signal }).catch(() => {});
+    this.#penaltyMs = Math.min(2 * this.#penaltyMs, PENALTY_MS_MAX);
   }
 }
 

@@ -40,7 +40,7 @@ export class MemoryTable {
   }
 
   /** Replaces the whole table. */
-  set(regions: readonly RegionMessage[], fds: readonly number[]): void {
+  async set(regions: readonly RegionMessage[], fds: readonly number[]): Promise<void> {
     if (regions.length !== fds.length) {
       throw new SidecoreError(
         'MESSAGE_FDS',
@@ -49,9 +49,7 @@ export class MemoryTable {
     }
     const fresh: Entry[] = [];
     try {
-      regions.forEach((region, index) => {
-        fresh.push(this.#map(region, fds[index]!, fresh));
-      });
+      for (const [index, region] of regions.entries()) fresh.push(await this.#map(region, fds[index]!, fresh));
     } catch (error) {
       for (const entry of fresh) unmap(entry.map);
       throw error;
@@ -61,8 +59,8 @@ export class MemoryTable {
     for (const entry of old) unmap(entry.map);
   }
 
-  add(region: RegionMessage, fd: number): void {
-    this.#replace([...this.#entries, this.#map(region, fd, this.#entries)]);
+  async add(region: RegionMessage, fd: number): Promise<void> {
+    this.#replace([...this.#entries, await this.#map(region, fd, this.#entries)]);
   }
 
   /** Removes the region with the same addresses and size. */
@@ -89,7 +87,7 @@ export class MemoryTable {
     this.id = nextId++;
   }
 
-  #map(message: RegionMessage, fd: number, others: readonly Entry[]): Entry {
+  async #map(message: RegionMessage, fd: number, others: readonly Entry[]): Promise<Entry> {
     const invalid = (why: string) => new SidecoreError('MEMORY_TABLE_INVALID', `memory region refused: ${why}`);
     const { guestAddress, size, userAddress, mmapOffset } = message;
     if (others.length >= MEMORY_REGIONS_MAX) throw invalid(`more than ${MEMORY_REGIONS_MAX} regions`);
@@ -108,18 +106,17 @@ export class MemoryTable {
     }
 
     // Sealed before it is measured: in between it could be cut short.
-    const sealed = sealAgainstShrinking(fd);
-    const file = fstatSync(fd);
-    const offset = Number(mmapOffset);
-    if (file.size < offset + region.size)
-      throw invalid(`its file has ${file.size} bytes, ${offset + region.size} are needed`);
-    if (!sealed && !this.#allowUnsealed) {
+    if (!(await sealAgainstShrinking(fd)) && !this.#allowUnsealed) {
       throw new SidecoreError(
         'MEMORY_UNSEALED',
         'guest memory refused: its file can be cut short by the VMM, which would end this daemon and all its guests',
         'Share memory as a memfd that can be sealed (QEMU: memory-backend-memfd), or trust this VM: `unsealed_memory: allow`.',
       );
     }
+    const file = fstatSync(fd);
+    const offset = Number(mmapOffset);
+    if (file.size < offset + region.size)
+      throw invalid(`its file has ${file.size} bytes, ${offset + region.size} are needed`);
     // Huge pages are mapped in whole pages of their own size.
     const page = Math.max(PAGE_BYTES, file.blksize);
     const start = Math.floor(offset / page) * page;

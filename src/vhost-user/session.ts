@@ -1,5 +1,6 @@
+import { setImmediate } from 'node:timers/promises';
 import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
-import { close } from '../host/libc.js';
+import { closeForeign } from '../host/closer.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DeviceSpec, QueueServer } from '../virtio/queue-spec.js';
@@ -58,6 +59,8 @@ export class Session {
   #protocolFeatures = 0n;
   #status = 0;
   #backendChannel: Connection | undefined;
+  /** The front end made a sidecore wait for it. */
+  obstructive = false;
 
   /** @param pace - shared by all who connect to the device, one after the other */
   constructor(setup: SessionSetup, socketFd: number, pace: Pace) {
@@ -83,6 +86,8 @@ export class Session {
       for (let message = await this.#connection.receive(); message; message = await this.#connection.receive()) {
         await this.#pace.take(1);
         await this.#answer(message);
+        // Whoever else waits for this thread has its turn between two messages.
+        await setImmediate();
       }
     } catch (error) {
       this.#report(error);
@@ -123,7 +128,7 @@ export class Session {
       else if (needsReply && !hasOwnReply) await this.#reply(message.id, encode.u64(error === undefined ? OK : FAILED));
     } finally {
       // What no handler has taken over.
-      for (const fd of fds) close(fd);
+      for (const fd of fds) closeForeign(fd);
     }
   }
 
@@ -149,8 +154,8 @@ export class Session {
       // Its memory stays mapped, for a sidecore may still use it.
       this.#report(error);
     } finally {
-      this.#backendChannel?.close();
-      this.#connection.close();
+      this.#backendChannel?.close(closeForeign);
+      this.#connection.close(closeForeign);
     }
   }
 
@@ -168,7 +173,9 @@ export class Session {
       features: this.features,
       onFault: (vring, code) => {
         onFault(code, `queue ${vring.index} was stopped`);
-        if (ERROR_CODES[code] === 'session') this.close();
+        if (ERROR_CODES[code] !== 'session') return;
+        this.obstructive = true;
+        this.close();
       },
     };
   }
@@ -191,17 +198,23 @@ export class Session {
     }
   }
 
+  /** Does something with all rings, and returns when none of it goes on; then throws what went wrong first. */
+  async #eachVring(act: (vring: Vring) => Promise<void>): Promise<void> {
+    const results = await Promise.allSettled(this.vrings.map(act));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
   /**
    * Changes guest memory under all rings.
    *
    * @param inPieces - one region only: QEMU takes a region away to give it back in another size, rings and all
    */
-  async #changeMemory(change: () => void, inPieces = false): Promise<void> {
-    await Promise.all(this.vrings.map((vring) => vring.pause(this.#context)));
+  async #changeMemory(change: () => void | Promise<void>, inPieces = false): Promise<void> {
+    await this.#eachVring((vring) => vring.pause(this.#context));
     try {
-      change();
+      await change();
     } finally {
-      await Promise.all(this.vrings.map((vring) => vring.resume(this.#context, inPieces)));
+      await this.#eachVring((vring) => vring.resume(this.#context, inPieces));
     }
   }
 
@@ -210,7 +223,7 @@ export class Session {
    * asks (GET_VRING_BASE). So are features and memory: crosvm and QEMU with memory slots do not repeat them.
    */
   async #reset(): Promise<void> {
-    await Promise.all(this.vrings.map((vring) => vring.pause(this.#context)));
+    await this.#eachVring((vring) => vring.pause(this.#context));
     for (const vring of this.vrings) {
       vring.stop();
       vring.enabled = this.#ringsStartEnabled;
@@ -247,7 +260,8 @@ export class Session {
     this.#protocolFeatures = features;
   }
 
-  setMemoryTable(regions: readonly RegionMessage[], fds: readonly number[]): Promise<void> {
+  async setMemoryTable(regions: readonly RegionMessage[], fds: readonly number[]): Promise<void> {
+    await this.#pace.take(regions.length);
     return this.#changeMemory(() => this.memory.set(regions, fds));
   }
 
@@ -316,7 +330,7 @@ export class Session {
 
   setBackendChannel(fd: number | undefined): void {
     if (fd === undefined) throw new SidecoreError('MESSAGE_FDS', 'SET_BACKEND_REQ_FD came without a descriptor');
-    this.#backendChannel?.close();
+    this.#backendChannel?.close(closeForeign);
     this.#backendChannel = new Connection(fd);
   }
 

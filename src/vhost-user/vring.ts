@@ -122,6 +122,8 @@ export class Vring {
     if (this.#attached || !this.enabled || !this.#armed) return;
     if (this.fault !== undefined && this.fault !== 'VRING_ADDRESS_INVALID') return;
     if (this.size === 0 || this.#address === undefined || context.memory.regions.length === 0) return;
+    // Before anything is looked up that might change while this waits.
+    await context.pace.take(ATTACH_COST);
     const ring = this.#layout(context, this.#address);
     if (ring === undefined) {
       if (this.fault === undefined && !memoryInPieces) this.#break('VRING_ADDRESS_INVALID', context);
@@ -144,7 +146,6 @@ export class Vring {
       callFd: this.#callFd,
       started: this.#started,
     };
-    await context.pace.take(ATTACH_COST);
     await context.server.attach(spec, (fault) => this.#break(faultCode(fault), context));
     this.#attached = true;
   }
@@ -212,7 +213,8 @@ export class Vring {
  */
 function requireEventFd(fd: number): void {
   if (fd < 0) return;
-  if (!readlinkSync(`/proc/self/fd/${fd}`).includes('[eventfd]')) {
+  // The whole link: a file may have any name.
+  if (readlinkSync(`/proc/self/fd/${fd}`) !== 'anon_inode:[eventfd]') {
     throw new SidecoreError('MESSAGE_FDS', 'a ring came with a descriptor that is no eventfd');
   }
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);

@@ -4,6 +4,8 @@ import type { SplitRingLayout } from './split-ring.js';
 /** What all queues of a device have in common. Plain data; the rest is known to its kind. */
 export interface DeviceSpec {
   readonly kind: string;
+  /** State that they share; also tells one device from another. */
+  readonly shared: SharedArrayBuffer;
 }
 
 /** Everything a sidecore needs to serve a queue: whole, validated, and plain data. */

@@ -234,12 +234,12 @@ export class SplitRing implements Virtqueue {
     let table = this.#descriptors;
     let tableWord = 0;
     let count = this.#size;
-    // A chain visits no descriptor twice, so it cannot be longer than its table.
-    let left = count;
+    // A chain visits no descriptor twice, and is no longer than any driver makes one: empty ones cost time too.
+    let left = Math.min(count, CHAIN_SEGMENTS_MAX);
     let index = head;
     let indirect = false;
     for (;;) {
-      if (left-- === 0) return Pop.CHAIN_TOO_LONG;
+      if (left-- === 0) return count > CHAIN_SEGMENTS_MAX ? Pop.SEGMENTS_EXCEEDED : Pop.CHAIN_TOO_LONG;
       const word = tableWord + index * DESCRIPTOR_WORDS;
       const low = table[word]!;
       const high = table[word + 1]!;

@@ -98,7 +98,7 @@ export class BackendRig {
 
   /** Starts an operation; `finish` gives its status. */
   start(operation: Operation): void {
-    const request = this.#pool.take();
+    const request = this.#pool.take(0);
     assert.ok(request, 'the pool is empty');
     this.#fill(request, operation);
     this.#place.set(request, this.#statuses.length);

@@ -189,8 +189,8 @@ export class SplitDriverSide implements DriverSide {
       ['empty', { ...good, length: 0 }],
       ['full', good],
     ] as const) {
-      // A loop of descriptors with bytes is as long as the list of segments before it is as long as the ring.
-      const faults = kind === 'full' && size > CHAIN_SEGMENTS_MAX ? [Pop.SEGMENTS_EXCEEDED] : [Pop.CHAIN_TOO_LONG];
+      // A loop is as long as any chain may be before it is as long as a larger ring.
+      const faults = size > CHAIN_SEGMENTS_MAX ? [Pop.SEGMENTS_EXCEEDED] : [Pop.CHAIN_TOO_LONG];
       for (const length of new Set([1, 2, 3, size].filter((length) => length <= size))) {
         add(`a loop of ${length} ${kind} descriptors`, faults, () => {
           for (let i = 0; i < length; i++) this.put(i, element, F_NEXT, (i + 1) % length);

@@ -26,7 +26,7 @@ for (const mode of ['sidecore', 'adaptive'] as const) {
       served = await TestDaemon.start(
         cleanup,
         { a: nic, b: nic, c: nic, other: { nics: { n: { network: 'other' } } } },
-        { mode },
+        mode,
       );
     });
     after(async () => {

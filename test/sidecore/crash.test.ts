@@ -48,6 +48,7 @@ function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
     kind: 'block',
     shared: device.shared,
     readOnly: false,
+    queues: 1,
     backend: { type: 'memory', address: host, sizeBytes: 0 },
   };
   return {

@@ -116,6 +116,7 @@ export class BlockRig implements BlockQueueHost {
           state,
           device: new BlockDeviceState(this.device.shared),
           readOnly,
+          queues: 1,
           backend: options.backend ?? new MemoryBackend(address, diskBytes),
           host: this,
           callFd,
@@ -153,7 +154,7 @@ export class BlockRig implements BlockQueueHost {
   /** How many requests the pool has left. */
   get free(): number {
     const requests = [];
-    for (let request = this.pool.take(); request !== undefined; request = this.pool.take()) requests.push(request);
+    for (let request = this.pool.take(0); request !== undefined; request = this.pool.take(0)) requests.push(request);
     for (const request of requests.reverse()) this.pool.giveBack(request);
     return requests.length;
   }

@@ -16,6 +16,7 @@ const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
+const MFD_HUGETLB = 4;
 const F_SETFL = 4;
 const F_ADD_SEALS = 1033;
 
@@ -54,6 +55,18 @@ export function openMemory(byteLength: number, sealable: boolean): number {
   const fd = check(memfdCreate('open', MFD_CLOEXEC | (sealable ? MFD_ALLOW_SEALING : 0)), 'memfd_create');
   check(ftruncate(fd, byteLength), 'ftruncate');
   return fd;
+}
+
+/** Memory in huge pages, of which there may be none: its length is a promise that nobody keeps. -1 where the kernel has no such memory. */
+export function openHugeMemory(byteLength: number): number {
+  const fd: number = memfdCreate('huge', MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+  if (fd >= 0) check(ftruncate(fd, byteLength), 'ftruncate');
+  return fd;
+}
+
+/** A file whose name is what the kernel calls an event counter. */
+export function openImpostor(): number {
+  return check(memfdCreate('anon_inode:[eventfd]', MFD_CLOEXEC), 'memfd_create');
 }
 
 /** Cuts memory short; false if it is sealed. */

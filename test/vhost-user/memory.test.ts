@@ -7,7 +7,7 @@ import { PAGE_BYTES } from '../../src/host/memory-map.js';
 import { MEMORY_REGIONS_MAX } from '../../src/limits.js';
 import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
 import { scratchDirectory } from '../support/daemon.js';
-import { addSeals, openMemory, pipe, Seal, shrink } from './descriptors.js';
+import { addSeals, openHugeMemory, openMemory, pipe, Seal, shrink } from './descriptors.js';
 import { SuiteCleanup, TestDaemon } from './test-daemon.js';
 import { DEPTH, TestGuest } from './test-guest.js';
 
@@ -166,9 +166,12 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
     const readOnly = openMemory(PAGE_BYTES, true);
     addSeals(readOnly, Seal.WRITE);
     const unsealable = openMemory(PAGE_BYTES, false);
-    test.after(() => [pipeEnd, otherEnd, short, readOnly, unsealable].forEach(close));
+    const huge = openHugeMemory(2 ** 21);
+    if (huge >= 0) addSeals(huge, Seal.SHRINK);
+    test.after(() => [pipeEnd, otherEnd, short, readOnly, unsealable, huge].forEach(close));
     const free = { guestAddress: 2n ** 32n, size: BigInt(PAGE_BYTES), userAddress: 2n ** 40n, mmapOffset: 0n };
-    const wrong: [string, RegionMessage, number][] = [
+    type Wrong = [string, RegionMessage, number];
+    const wrong: Wrong[] = [
       ['overlaps another', { ...region, userAddress: free.userAddress }, ram.fd],
       ['is empty', { ...free, size: 0n }, ram.fd],
       ['ends beyond every address', { ...free, guestAddress: 2n ** 64n - 4096n, size: 8192n }, ram.fd],
@@ -181,6 +184,7 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
       ['is a pipe', free, pipeEnd],
       ['cannot be written', free, readOnly],
       ['cannot be sealed', free, unsealable],
+      ...(huge < 0 ? [] : [['is in huge pages', { ...free, size: 2n ** 21n }, huge] as Wrong]),
     ];
     for (const [what, bad, fd] of wrong) {
       assert.ok(!(await front.acknowledged('ADD_MEM_REG', encode.memoryRegion(bad), [fd])), `a region that ${what}`);

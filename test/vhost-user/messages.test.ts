@@ -4,7 +4,7 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { close } from '../../src/host/libc.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { Flag, MESSAGES, PROTOCOL_FEATURES } from '../../src/vhost-user/messages.js';
-import { eventFdOfAnotherKind, jam } from './descriptors.js';
+import { eventFdOfAnotherKind, jam, openImpostor } from './descriptors.js';
 import { ALL_PROTOCOL_FEATURES } from './raw-front-end.js';
 import { HealthyGuest, SuiteCleanup, TestDaemon } from './test-daemon.js';
 import { FEATURES, TestGuest } from './test-guest.js';
@@ -17,6 +17,8 @@ const PROTOCOL_FEATURES_NOT_OFFERED = [1n, 2n, 8n, 14n];
 
 const vring = (index: number, num: number) => encode.vringState({ index, num });
 const withFd = (index: number) => encode.vringFd({ index, noFd: false });
+/** Open as long as this process is. */
+const impostor = openImpostor();
 const misaligned = { index: 0, flags: 0, descriptors: 8n, used: 0n, available: 0n, log: 0n };
 
 /** What is wrong, each alone. */
@@ -41,6 +43,7 @@ const WRONG: [string, (guest: TestGuest) => Promise<void>][] = [
   ['a call without descriptor', ({ front }) => front.tell('SET_VRING_CALL', withFd(0))],
   ['a kick that is no eventfd', ({ front, ram }) => front.tell('SET_VRING_KICK', withFd(0), [ram.fd])],
   ['a call that is no eventfd', ({ front, ram }) => front.tell('SET_VRING_CALL', withFd(0), [ram.fd])],
+  ['a call that is called like an eventfd', ({ front }) => front.tell('SET_VRING_CALL', withFd(0), [impostor])],
   ['two kicks', ({ front, queue }) => front.tell('SET_VRING_KICK', withFd(0), [queue.driver.kickFd, queue.errFd])],
   ['descriptors where none belong', ({ front, ram }) => front.tell('SET_OWNER', NOTHING, [ram.fd])],
   [

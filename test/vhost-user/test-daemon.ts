@@ -25,7 +25,8 @@ export const SIDECORE_CPU = allowedCpus().at(-1) ?? 0;
 
 export interface TestVm {
   readonly unsealed_memory?: 'refuse' | 'allow';
-  readonly disks: Record<string, DiskOptions>;
+  readonly disks?: Record<string, DiskOptions>;
+  readonly nics?: Record<string, Record<string, unknown>>;
 }
 
 /** Clean-up for what a whole suite shares: `run` goes into its `after` hook. */
@@ -51,7 +52,7 @@ export class TestDaemon {
   /** One sidecore. A disk is 16 MiB of memory unless its options say otherwise. */
   static async start(test: Cleanup, vms: Record<string, TestVm>, mode: Mode = 'adaptive'): Promise<TestDaemon> {
     const complete = Object.entries(vms).map(([name, vm]) => {
-      const disks = Object.entries(vm.disks).map(([disk, options]) => [disk, { ...DISK, ...options }]);
+      const disks = Object.entries(vm.disks ?? {}).map(([disk, options]) => [disk, { ...DISK, ...options }]);
       return [name, { ...vm, disks: Object.fromEntries(disks) }];
     });
     return new TestDaemon(await Daemon.start(test, { cores: [SIDECORE_CPU], mode, vms: Object.fromEntries(complete) }));

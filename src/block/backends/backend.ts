@@ -1,5 +1,6 @@
 import type { IoUring } from '../../host/io-uring.js';
 import type { BlockRequest, RequestPool } from '../request.js';
+import type { IoErrors } from './io-errors.js';
 
 /** A back end's answer to a request that it will complete later, through the engine it shares with its sidecore. */
 export const PENDING = -1;
@@ -57,10 +58,14 @@ export interface OpenDisk<Spec> {
   /** What a sidecore needs to make its `BlockBackend`: plain data, it crosses threads. */
   readonly spec: Spec;
   readonly abilities: BackendAbilities;
+  /** What storage failed; missing where it cannot fail. */
+  readonly ioErrors?: IoErrors;
   /**
    * Makes the disk `sizeBytes` large, or, without it, takes over what its size has become from outside. Returns the new
    * size. Throws `SidecoreError` where the back end cannot, or would lose data.
    */
   resize(sizeBytes?: number): number;
   close(): void;
+  /** Called after `close` if the daemon does not start: takes back what opening has made. */
+  undo?(): void;
 }

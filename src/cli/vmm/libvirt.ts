@@ -1,3 +1,4 @@
+import { NO_RECONNECTION } from './qemu.js';
 import type { Vmm, VmmDisk, VmmVm } from './vmm.js';
 
 /**
@@ -40,6 +41,7 @@ function notes({ socketsShared }: VmmVm): string[] {
       'QEMU runs as a user of its own under libvirt: give it the sockets, as in `socket: {group: kvm, mode: "0660"}`',
     );
   }
+  list.push(NO_RECONNECTION);
   list.push('snapshots and block jobs of libvirt do not work on such disks');
   return list;
 }

@@ -1,5 +1,9 @@
 import { shellComment, shellText, type Vmm, type VmmDisk } from './vmm.js';
 
+/** QEMU could connect again, and would lose the requests that were in flight. */
+export const NO_RECONNECTION =
+  'QEMU does not connect again: stop the VM before you stop or restart the daemon, or its disks hang until the VM is restarted';
+
 /**
  * QEMU 7.2 to 11. `-chardev socket` and `-object` are in qemu-options.hx, the device in hw/block/vhost-user-blk.c. Options of
  * several `-machine` are merged, so that the machine itself may be chosen elsewhere.
@@ -16,7 +20,10 @@ export const qemu: Vmm = {
       ['-machine', 'memory-backend=sidecore-memory'],
       ...vm.disks.flatMap(attach),
     ];
-    const notes = ['these replace a -m of your own; the rest (-machine q35, -accel kvm, ...) stays as it is'];
+    const notes = [
+      'these replace a -m of your own; the rest (-machine q35, -accel kvm, ...) stays as it is',
+      NO_RECONNECTION,
+    ];
     if (vm.disks.some(({ role }) => role === 'client')) {
       notes.push('QEMU waits at the sockets with server=on until sidecore has connected');
     }

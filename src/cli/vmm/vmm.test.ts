@@ -51,7 +51,9 @@ describe('qemu', () => {
     ]);
     assert.deepEqual(notes, [
       'these replace a -m of your own; the rest (-machine q35, -accel kvm, ...) stays as it is',
+      'QEMU does not connect again: stop the VM before you stop or restart the daemon, or its disks hang until the VM is restarted',
     ]);
+    assert.doesNotMatch(text, /reconnect/);
     assert.equal(qemu.comment('note'), '# note');
   });
 
@@ -61,7 +63,7 @@ describe('qemu', () => {
       text,
       /-chardev socket,id=sidecore-root-socket,path=\/run\/sidecore\/web1\.root\.sock,server=on,wait=off \\\n/,
     );
-    assert.equal(notes[1], 'QEMU waits at the sockets with server=on until sidecore has connected');
+    assert.equal(notes.at(-1), 'QEMU waits at the sockets with server=on until sidecore has connected');
   });
 
   it('takes commas twice', () => {

@@ -2,6 +2,7 @@ import { Errno } from '../../../host/libc.js';
 import { Status } from '../../features.js';
 import type { BlockRequest } from '../../request.js';
 import { type BackendHost, type BlockBackend, PENDING } from '../backend.js';
+import { IoErrors } from '../io-errors.js';
 import { Arena } from './arena.js';
 import { createEngine, type FileEngine, IN_FLIGHT } from './engine.js';
 import type { FileSpec } from './open.js';
@@ -23,6 +24,7 @@ export class FileBackend implements BlockBackend {
   readonly #transfer: Transfer;
   readonly #ranges: Ranges;
   readonly #lostWrites: Int32Array;
+  readonly #ioErrors: IoErrors;
   readonly #direct: boolean;
 
   /** Throws `UNSUPPORTED_PLATFORM` if the disk insists on io_uring and there is none. */
@@ -33,6 +35,7 @@ export class FileBackend implements BlockBackend {
     this.#transfer = new Transfer(spec.fd, this.#engine, this.#arena, spec.memoryAlignBytes);
     this.#ranges = new Ranges(this.#engine, this.#arena, spec.canPunch);
     this.#lostWrites = new Int32Array(spec.lostWrites);
+    this.#ioErrors = new IoErrors(spec.ioErrors);
     this.#direct = spec.memoryAlignBytes > 1;
   }
 
@@ -87,6 +90,7 @@ export class FileBackend implements BlockBackend {
     let result = first;
     while (result !== IN_FLIGHT) {
       const status = this.#advance(request, result);
+      if (status === Status.IOERR) this.#noteError(request, result);
       if (status !== CONTINUE) return status;
       result = this.#start(request);
     }
@@ -123,6 +127,11 @@ export class FileBackend implements BlockBackend {
     }
     if (phase === Phase.FLUSH) return result < 0 || Atomics.load(this.#lostWrites, 0) !== 0 ? Status.IOERR : Status.OK;
     return this.#ranges.advance(request, result);
+  }
+
+  /** A flush that succeeds and counts as failed is one after lost writes. */
+  #noteError(request: BlockRequest, result: number): void {
+    this.#ioErrors.note(result === 0 && phaseOf(request) === Phase.FLUSH ? Errno.EIO : -result);
   }
 
   /**

@@ -17,7 +17,7 @@ import { after, describe, it } from 'node:test';
 import type { ErrorCode, SidecoreError } from '../../../errors.js';
 import { createEventFd } from '../../../host/eventfd.js';
 import { IoUring } from '../../../host/io-uring.js';
-import { close } from '../../../host/libc.js';
+import { close, Errno } from '../../../host/libc.js';
 import { Status } from '../../features.js';
 import type { BlockQueue } from '../../queue.js';
 import { type BlockRequest, RequestPool } from '../../request.js';
@@ -84,6 +84,50 @@ describe('openFile', () => {
     const tooSmall = fresh();
     refuses('IMAGE_INVALID', options(tooSmall, { size: 100 }));
     assert.equal(existsSync(tooSmall), false);
+  });
+
+  it('refuses images of other formats, but never one that says its size', () => {
+    const path = fresh();
+    for (const magic of ['QFI\xfb', 'KDMV', '# Disk DescriptorFile', 'vhdxfile']) {
+      writeFileSync(path, magic.padEnd(4096, '\0'), 'latin1');
+      refuses('IMAGE_INVALID', options(path));
+      refuses('IMAGE_INVALID', options(path, { size: 8192 }));
+      assert.throws(() => openFile(options(path)), { message: /image, and only raw ones are served$/ });
+      // A guest may write what it likes into its disk, and this must not keep the daemon from starting.
+      openFile(options(path, { size: 4096 })).close();
+    }
+  });
+
+  it('says how many bytes there are, and not in sectors', () => {
+    const message = (size?: number) => {
+      const path = fresh();
+      writeFileSync(path, 'abcdef');
+      try {
+        openFile(options(path, { size })).close();
+      } catch (error) {
+        return (error as Error).message.replace(path, '');
+      }
+      return '';
+    };
+    assert.equal(message(), ' has 6 bytes, which is no disk');
+    assert.equal(message(1024), ' has 6 bytes, less than the 1024 bytes of its disk');
+  });
+
+  it('takes a new image back if the daemon does not start, unless there are data in it', () => {
+    const path = fresh();
+    const made = () => openFile(options(path, { size: 4096 }));
+    const disk = made();
+    disk.close();
+    disk.undo!();
+    assert.equal(existsSync(path), false);
+    const used = made();
+    used.close();
+    writeFileSync(path, 'data'.padEnd(4096));
+    used.undo!();
+    const old = made();
+    old.close();
+    old.undo!();
+    assert.equal(existsSync(path), true);
   });
 
   it('leaves nothing behind when a file cannot be made', () => {
@@ -179,6 +223,13 @@ describe('resize', () => {
     disk.close();
   });
 
+  it('says that a file cannot be that large', () => {
+    const disk = openFile(options(image(8192)));
+    // More than any file system holds.
+    assert.throws(() => disk.resize(2 ** 52), { code: 'IMAGE_INVALID', message: /cannot be that large .*\(EFBIG\)$/ });
+    disk.close();
+  });
+
   it('does not touch a read-only image', () => {
     const disk = openFile(options(image(8192), { readOnly: true }));
     assert.throws(() => disk.resize(16_384), { code: 'IMAGE_INVALID' });
@@ -195,10 +246,14 @@ describe('a flush that fails', () => {
     // fdatasync of an event counter fails.
     const counter = createEventFd();
     const bad = new FileBackend({ ...disk.spec, fd: counter }, host);
-    const request = pool.take()!;
+    const request = pool.take(0)!;
     assert.equal(good.flush(request), Status.OK);
+    assert.equal(disk.ioErrors!.look(), 0);
     assert.equal(bad.flush(request), Status.IOERR);
+    assert.deepEqual([disk.ioErrors!.look(), disk.ioErrors!.last], [1, Errno.EINVAL]);
     assert.equal(good.flush(request), Status.IOERR);
+    assert.deepEqual([disk.ioErrors!.look(), disk.ioErrors!.last], [1, Errno.EIO]);
+    assert.equal(disk.ioErrors!.look(), 0);
     good.close();
     bad.close();
     close(counter);
@@ -216,7 +271,7 @@ describe('a full ring', () => {
     const queue: Pick<BlockQueue, 'complete'> = { complete: (_request, status) => statuses.push(status) };
     const requests: BlockRequest[] = [];
     for (let i = 0; i < 5; i++) {
-      const request = pool.take()!;
+      const request = pool.take(0)!;
       request.queue = queue as BlockQueue;
       requests.push(request);
       const status = backend.flush(request);

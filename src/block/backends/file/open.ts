@@ -1,12 +1,25 @@
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, type Stats, statSync, unlinkSync } from 'node:fs';
-import { SidecoreError } from '../../../errors.js';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { MORE_DESCRIPTORS, SidecoreError } from '../../../errors.js';
 import { IoUring } from '../../../host/io-uring.js';
 import { DISK_BYTES_MAX } from '../../../limits.js';
 import { SECTOR_BYTES } from '../../features.js';
 import type { OpenDisk } from '../backend.js';
+import { IoErrors } from '../io-errors.js';
 import { type EngineKind, noUring } from './engine.js';
+import { formatFault } from './format.js';
 import { lockImage } from './lock.js';
-import { canPunchHoles, directAlignBytes, fileSystemKind, physicalBlockBytes, sizeOf } from './probe.js';
+import { bytesOf, canPunchHoles, directAlignBytes, fileSystemKind, physicalBlockBytes, sizeOf } from './probe.js';
 
 export interface FileOptions {
   readonly type: 'file';
@@ -34,18 +47,30 @@ export interface FileSpec {
   readonly canPunch: boolean;
   /** One 32-bit word, shared by all sidecores: not zero once the kernel has lost acknowledged writes. */
   readonly lostWrites: SharedArrayBuffer;
+  /** Memory of its `IoErrors`. */
+  readonly ioErrors: SharedArrayBuffer;
 }
 
 /** Opens and locks an image, making it first if that is asked for. */
 export function openFile(options: FileOptions): OpenDisk<FileSpec> {
   if (options.engine === 'io_uring') requireUring();
+  const isNew = statIfThere(options.path) === undefined;
   const fd = openImage(options);
+  const undo = () => {
+    if (isNew) removeIfEmpty(options.path);
+  };
   try {
-    return describe(fd, options);
+    return { ...describe(fd, options), undo };
   } catch (error) {
     closeSync(fd);
+    undo();
     throw error;
   }
+}
+
+/** Removes an image that was made here, unless there are data in it. */
+function removeIfEmpty(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.blocks === 0) unlinkSync(path);
 }
 
 function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
@@ -55,6 +80,7 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
   const sizeBytes = checkedSize(stats, options);
   const kind = fileSystemKind(path, stats);
   const canPunch = !readOnly && canPunchHoles(fd, stats);
+  const ioErrors = new IoErrors();
   return {
     spec: {
       type: 'file',
@@ -63,7 +89,9 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
       memoryAlignBytes: direct ? directAlignBytes(fd, path) : 1,
       canPunch,
       lostWrites: new SharedArrayBuffer(4),
+      ioErrors: ioErrors.memory,
     },
+    ioErrors,
     abilities: {
       sizeBytes,
       readOnly,
@@ -90,6 +118,8 @@ function openImage(options: FileOptions): number {
   if (!stats.isFile() && !stats.isBlockDevice()) {
     throw new SidecoreError('IMAGE_INVALID', `${path} is neither a file nor a block device`);
   }
+  const fault = attempt(path, options, () => formatFault(path, size, bytesOf(stats)));
+  if (fault !== undefined) throw new SidecoreError('IMAGE_INVALID', fault.text, fault.remedy);
   // A device that the host itself uses (mounted, part of a volume) is refused with EBUSY.
   if (stats.isBlockDevice() && !readOnly) flags |= constants.O_EXCL;
   return attempt(path, options, () => openSync(path, flags));
@@ -118,18 +148,20 @@ function create(path: string, size: number, flags: number): number {
 
 function checkedSize(stats: Stats, { path, size }: FileOptions): number {
   const sizeBytes = sizeOf(stats);
-  if (sizeBytes < SECTOR_BYTES || sizeBytes > DISK_BYTES_MAX) {
-    throw new SidecoreError(
-      'IMAGE_INVALID',
-      `${path} has ${sizeBytes} bytes, which is no disk`,
-      sizeBytes < SECTOR_BYTES ? 'Make it larger (truncate -s), or remove it and give the disk a `size`.' : '',
-    );
-  }
+  const hasBytes = bytesOf(stats);
+  const isDisk = sizeBytes >= SECTOR_BYTES && sizeBytes <= DISK_BYTES_MAX;
   if (size !== undefined && sizeBytes < Math.floor(size / SECTOR_BYTES) * SECTOR_BYTES) {
     throw new SidecoreError(
       'IMAGE_INVALID',
-      `${path} has ${sizeBytes} bytes, less than the ${size} bytes of its disk`,
-      'Is it the right file? If so, grow it (truncate -s), or leave `size` out of the disk.',
+      `${path} has ${hasBytes} bytes, less than the ${size} bytes of its disk`,
+      `Is it the right file? If so, grow it (truncate -s ${size})${isDisk ? ', or leave `size` out of the disk' : ''}.`,
+    );
+  }
+  if (!isDisk) {
+    throw new SidecoreError(
+      'IMAGE_INVALID',
+      `${path} has ${hasBytes} bytes, which is no disk`,
+      sizeBytes < SECTOR_BYTES ? 'Make it larger (truncate -s), or remove it and give the disk a `size`.' : '',
     );
   }
   return sizeBytes;
@@ -177,6 +209,15 @@ function attempt<T>(path: string, { readOnly = false, direct = false }: Partial<
           `${path} may not be ${readOnly ? 'read' : 'read and written'} by user ${process.getuid?.()} (${code})`,
           readOnly ? 'Change its owner or mode.' : 'Change its owner or mode, or make the disk `read_only`.',
         );
+      case 'EFBIG':
+        throw new SidecoreError(
+          'IMAGE_INVALID',
+          `${path} cannot be that large on its file system (${code})`,
+          'Ask for less, or move the image to another file system.',
+        );
+      case 'EMFILE':
+      case 'ENFILE':
+        throw new SidecoreError('SYSTEM_CALL_FAILED', `${path} cannot be opened: ${code}`, MORE_DESCRIPTORS);
       case 'EBUSY':
       case 'ETXTBSY':
         throw new SidecoreError(
@@ -198,9 +239,17 @@ function attempt<T>(path: string, { readOnly = false, direct = false }: Partial<
 }
 
 function missing(path: string, readOnly: boolean): SidecoreError {
+  const folder = dirname(path);
+  if (!existsSync(folder)) {
+    return new SidecoreError(
+      'IMAGE_MISSING',
+      `${path} cannot be: folder ${folder} does not exist`,
+      'Make the folder, or correct the path.',
+    );
+  }
   return new SidecoreError(
     'IMAGE_MISSING',
     `${path} does not exist`,
-    readOnly ? 'Check the path.' : 'Check the path and its directory, or give the disk a `size` to have it made.',
+    readOnly ? 'Check the path.' : 'Check the path, or give the disk a `size` to have it made.',
   );
 }

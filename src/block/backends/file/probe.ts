@@ -59,10 +59,14 @@ function minorOf(device: number): number {
   return (device % 2 ** 8) + (Math.floor(device / 2 ** 20) % 2 ** 12) * 2 ** 8;
 }
 
-/** Bytes of the file or device, in whole sectors. */
+/** Bytes of the file or device. */
+export function bytesOf(stats: Stats): number {
+  return stats.isBlockDevice() ? sysfsNumber(stats, 'size') * SECTOR_BYTES : stats.size;
+}
+
+/** The same in whole sectors. */
 export function sizeOf(stats: Stats): number {
-  const bytes = stats.isBlockDevice() ? sysfsNumber(stats, 'size') * SECTOR_BYTES : stats.size;
-  return Math.floor(bytes / SECTOR_BYTES) * SECTOR_BYTES;
+  return Math.floor(bytesOf(stats) / SECTOR_BYTES) * SECTOR_BYTES;
 }
 
 /** Smallest write that is no read-modify-write: of a device what it says, of a file a page of the page cache. */
