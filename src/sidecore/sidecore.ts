@@ -11,7 +11,7 @@ import { nowNs, readNowNs } from '../host/clock.js';
 import { IoUring, type IoUringOptions } from '../host/io-uring.js';
 import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
-import { SplitRing } from '../virtio/split-ring.js';
+import { openRing } from '../virtio/ring.js';
 import { CoreState } from './core-state.js';
 import { Doorway } from './doorway.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
@@ -267,7 +267,7 @@ export class Sidecore implements QueueHost, BackendHost {
     assert(this.#queues.size < CORE_QUEUES_MAX && !this.#queues.has(spec.key), 'the core has room for the queue');
     const state = new QueueState(spec.state);
     const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
-    const ring = new SplitRing(spec.ring, memory, state.inflight, spec.resume, spec.nextAvail);
+    const ring = openRing(spec.ring, memory, state.inflight, spec.resume, spec.base);
     const queue = new BlockQueue({
       ring,
       memory,
@@ -324,7 +324,7 @@ export class Sidecore implements QueueHost, BackendHost {
     if (queue.state.fault === 0) queue.state.phase = QueuePhase.STOPPED;
     this.#countQueues();
     if (served.detachId === 0) return;
-    const position = { nextAvail: queue.ring.nextAvail, started: served.started };
+    const position = { base: queue.ring.base, started: served.started };
     this.#tell({ event: 'answer', id: served.detachId, position });
   }
 

@@ -3,6 +3,7 @@ import type { DeviceSpec, QueueServer } from '../block/queue-spec.js';
 import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
+import type { RingKind } from '../virtio/ring-layout.js';
 import {
   type ConfigMessage,
   decode,
@@ -26,7 +27,7 @@ import {
   PROTOCOL_FEATURES,
 } from './messages.js';
 import { Pace } from './pace.js';
-import { Vring, type VringContext } from './vring.js';
+import { ringKind, Vring, type VringContext } from './vring.js';
 
 /** What a session serves, and for whom. */
 export interface SessionSetup {
@@ -184,6 +185,11 @@ export class Session {
     };
   }
 
+  /** Undefined before SET_FEATURES. */
+  get #negotiatedKind(): RingKind | undefined {
+    return this.#features === undefined ? undefined : ringKind(this.#features);
+  }
+
   #vring(index: number): Vring {
     const vring = this.vrings[index];
     if (vring === undefined)
@@ -240,6 +246,9 @@ export class Session {
     if (unknown !== 0n)
       throw new SidecoreError('FEATURES_INVALID', `features 0x${unknown.toString(16)} were never offered`);
     await this.#changeMemory(() => {
+      // Where a ring stands means something in its own layout only.
+      const before = this.#negotiatedKind;
+      if (before !== undefined && before !== ringKind(features)) for (const vring of this.vrings) vring.forgetBase();
       this.#features = features;
       this.#setup.device.negotiate(features);
       if (this.#ringsStartEnabled) for (const vring of this.vrings) vring.enabled = true;
@@ -272,7 +281,7 @@ export class Session {
   }
 
   setVringNum({ index, num }: VringState): Promise<void> {
-    return this.#change(index, (vring) => vring.setSize(num));
+    return this.#change(index, (vring) => vring.setSize(num, this.#negotiatedKind));
   }
 
   setVringAddress(address: VringAddress): Promise<void> {
@@ -280,7 +289,7 @@ export class Session {
   }
 
   setVringBase({ index, num }: VringState): Promise<void> {
-    return this.#change(index, (vring) => vring.setBase(num));
+    return this.#change(index, (vring) => vring.setBase(num, this.#negotiatedKind));
   }
 
   setVringEnable({ index, num }: VringState): Promise<void> {
@@ -294,7 +303,7 @@ export class Session {
     const vring = this.#vring(index);
     await vring.pause(this.#context);
     vring.stop();
-    return { index, num: vring.nextAvail };
+    return { index, num: vring.base(ringKind(this.features)) };
   }
 
   /** Gives a ring one of its three descriptors; the ring owns it from then on. */

@@ -35,7 +35,8 @@ export const POP_FAULTS: Record<number, ErrorCode> = {
 export interface Virtqueue {
   /**
    * Takes the next available chain: fills `chain` and returns its head, or `Pop.EMPTY`, or a negative fault, after which
-   * the queue must not be used again.
+   * the queue must not be used again. The head, by which the chain is given back, is that of its descriptors in a split
+   * ring, its buffer id in a packed one; either way below the ring's size, and no other chain in flight has it.
    */
   pop(chain: Chain): number;
   /** Takes a chain again that an earlier thread took and did not finish. Same results as `pop`. */
@@ -48,10 +49,10 @@ export interface Virtqueue {
   suppressKicks(): void;
   /** Asks the driver for a kick on the next chain. True if one is there already: then no kick may come. */
   requestKicks(): boolean;
-  /** Chains available and not yet taken, as far as one unordered look tells. */
+  /** Zero if no chain is available, as far as one unordered look tells; otherwise at least one, and no more than there are. */
   waiting(): number;
-  /** Index of the next chain to take, as GET_VRING_BASE wants it. */
-  readonly nextAvail: number;
+  /** Where the ring stands, as GET_VRING_BASE wants it for this layout. */
+  readonly base: number;
   /** Heads taken and not given back when the ring was set up, in the order in which they were taken. */
   readonly unfinished: readonly number[];
 }

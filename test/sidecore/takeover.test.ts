@@ -152,7 +152,7 @@ describe('sidecores that die', { timeout: 240_000 }, () => {
     for (const { queue } of others) await queue.writeAndRead();
     // It takes no harm, and does none, until it is set up anew.
     guilty.queue.submitWrites();
-    assert.equal(await guilty.stopQueue(guilty.queue), guilty.queue.usedIndex);
+    assert.equal(await guilty.stopQueue(guilty.queue), guilty.queue.base);
     await guilty.startQueue(guilty.queue);
     await guilty.queue.complete();
     await guilty.queue.readBack();

@@ -4,7 +4,7 @@ import type { ErrorCode } from '../../src/errors.js';
 import { RequestType } from '../../src/guest/index.js';
 import { signal } from '../../src/host/eventfd.js';
 import { CHAIN_SEGMENTS_MAX } from '../../src/limits.js';
-import { DESCRIPTOR_BYTES, DescriptorFlag } from '../../src/virtio/split-ring.js';
+import { DESCRIPTOR_BYTES, DescriptorFlag } from '../../src/virtio/ring-layout.js';
 import type { TestGuest, TestQueue } from './test-guest.js';
 
 const { NEXT, WRITE, INDIRECT } = DescriptorFlag;

@@ -34,10 +34,16 @@ export class TestQueue {
   #generation = 1;
   #submitted = 0;
 
-  constructor(index: number, ram: GuestRam, eventIdx: boolean) {
+  constructor(index: number, ram: GuestRam, eventIdx: boolean, packed: boolean) {
     this.index = index;
     this.#ram = ram;
-    this.driver = new BlockDriverQueue(ram, DEPTH, REQUEST_BYTES, false, eventIdx);
+    this.driver = new BlockDriverQueue(ram, {
+      depth: DEPTH,
+      requestBytes: REQUEST_BYTES,
+      indirect: false,
+      eventIdx,
+      packed,
+    });
   }
 
   /** Chains taken and given back so far, as a ring index. */
@@ -45,9 +51,9 @@ export class TestQueue {
     return this.#submitted & 0xffff;
   }
 
-  /** What the used ring says, as a front end reads it that has lost its connection. */
-  get usedIndex(): number {
-    return this.#ram.words16(this.driver.ring.used, 4)[1]!;
+  /** What the ring says of where it stands, as a front end reads it that has lost its connection. */
+  get base(): number {
+    return this.driver.ring.base;
   }
 
   /** Puts `count` writes of fresh data into the ring, and shows them with a kick if the back end wants one. */
@@ -136,7 +142,8 @@ export class TestGuest {
 
   /** Another, empty ring for a queue, in fresh memory. */
   newQueue(index: number): TestQueue {
-    return new TestQueue(index, this.ram, (this.#features & RING_FEATURES.EVENT_IDX) !== 0n);
+    const has = (feature: bigint) => (this.#features & feature) !== 0n;
+    return new TestQueue(index, this.ram, has(RING_FEATURES.EVENT_IDX), has(RING_FEATURES.RING_PACKED));
   }
 
   /** Connects and brings everything up, unless a test wants to do that itself. */
@@ -172,7 +179,7 @@ export class TestGuest {
   }
 
   /** Everything about a ring but its kick descriptor and whether it is enabled. */
-  async setUpQueue(queue: TestQueue, base = queue.usedIndex): Promise<void> {
+  async setUpQueue(queue: TestQueue, base = queue.base): Promise<void> {
     const { index, driver } = queue;
     await this.front.tell('SET_VRING_NUM', encode.vringState({ index, num: driver.ring.size }));
     await this.front.tell('SET_VRING_BASE', encode.vringState({ index, num: base }));
@@ -202,7 +209,7 @@ export class TestGuest {
     return this.front.tell('SET_VRING_ENABLE', encode.vringState({ index, num: enabled ? 1 : 0 }));
   }
 
-  async startQueue(queue: TestQueue, base = queue.usedIndex): Promise<void> {
+  async startQueue(queue: TestQueue, base = queue.base): Promise<void> {
     await this.setUpQueue(queue, base);
     await this.arm(queue);
     await this.enable(queue);

@@ -1,0 +1,356 @@
+import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
+import { viewWords16, viewWords32 } from '../host/memory-view.js';
+import type { Chain } from './chain.js';
+import type { ChainLog } from './chain-log.js';
+import { IndirectTable } from './indirect-table.js';
+import {
+  DESCRIPTOR_BYTES,
+  DESCRIPTOR_WORDS,
+  DescriptorFlag,
+  packedBase,
+  packedOffsetAndWrap,
+  packedPosition,
+  RING_LAYOUTS,
+  type RingLayout,
+} from './ring-layout.js';
+import { Pop, type Virtqueue } from './virtqueue.js';
+
+const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
+
+/** Packed descriptor, in 32-bit words: address low, address high, length, buffer id with flags in the upper half. 2.8.13 */
+const DESC_LENGTH = 2;
+const DESC_ID_FLAGS = 3;
+/** The same in 16-bit words. */
+const DESCRIPTOR_WORDS16 = 8;
+const DESC_ID16 = 6;
+const DESC_FLAGS16 = 7;
+
+/** Whether a descriptor is available, or used, in a lap. VIRTIO 1.3, 2.8.1 */
+const AVAIL = 1 << 7;
+const USED = 1 << 15;
+const AVAIL_USED = AVAIL | USED;
+
+/** Event suppression structure, in 16-bit words. VIRTIO 1.3, 2.8.14 */
+const EVENT_DESC = 0;
+const EVENT_FLAGS = 1;
+/** Its flags. VIRTIO 1.3, 2.8.10 */
+const EVENT_FLAGS_MASK = 3;
+const EVENT_ENABLE = 0;
+const EVENT_DISABLE = 1;
+const EVENT_AT_DESC = 2;
+
+/** Copied from a descriptor into the log. */
+const FLAGS_KEPT = NEXT | WRITE | INDIRECT;
+
+/**
+ * The device's end of a packed virtqueue. VIRTIO 1.3, 2.8
+ *
+ * A *head* of the contract is a buffer id here: below the ring's size, and under which no other chain is in flight. Each
+ * descriptor is copied into the log as it is taken, its fields read once, and the copy is used: the ring's own descriptors are
+ * overwritten with used ones, in the order of completion. One acquire per chain (of its first descriptor's flags), one release per
+ * batch: the flags of the first used descriptor, behind which the driver does not look before it sees them.
+ */
+export class PackedRing implements Virtqueue {
+  readonly unfinished: readonly number[];
+  readonly #size: number;
+  readonly #eventIdx: boolean;
+  readonly #memory: GuestMemory;
+  readonly #log: ChainLog;
+  readonly #ring16: Uint16Array;
+  readonly #ring32: Uint32Array;
+  readonly #driverEvent: Uint16Array;
+  readonly #deviceEvent: Uint16Array;
+  readonly #table: IndirectTable | undefined;
+  /** Free cells of the log: the first `#freeCells` of them. */
+  readonly #cells: Uint16Array;
+  #freeCells: number;
+  /** Where the next chain is taken. */
+  #availSlot: number;
+  /** AVAIL and USED of a descriptor that is available there. */
+  #availFlags: number;
+  /** Position where the next chain is given back. */
+  #used: number;
+  /** Chains pushed and not yet published. */
+  #pushed = 0;
+
+  /**
+   * @param resume - take over after another thread: the log says what is in flight. Otherwise the ring starts at `base`
+   *   (as SET_VRING_BASE gives it) with nothing in flight.
+   */
+  constructor(layout: RingLayout, memory: GuestMemory, log: ChainLog, resume: boolean, base: number) {
+    const { size } = layout;
+    const bytes = RING_LAYOUTS.packed.bytes(size);
+    this.#size = size;
+    this.#eventIdx = layout.eventIdx;
+    this.#memory = memory;
+    this.#log = log;
+    this.#ring16 = viewWords16(layout.descriptors, bytes.descriptors);
+    this.#ring32 = viewWords32(layout.descriptors, bytes.descriptors);
+    this.#driverEvent = viewWords16(layout.driverArea, bytes.driverArea);
+    this.#deviceEvent = viewWords16(layout.deviceArea, bytes.deviceArea);
+    this.#table = layout.indirect ? new IndirectTable(memory) : undefined;
+    this.#cells = new Uint16Array(size);
+
+    if (resume) {
+      this.#finishPublication();
+    } else {
+      const avail = packedPosition(base & 0xffff, size);
+      const used = base >>> 16 === 0 ? avail : packedPosition(base >>> 16, size);
+      // More cannot be in flight than the ring holds.
+      log.reset(avail, this.#distance(used, avail) > size ? avail : used);
+    }
+    this.unfinished = log.inFlight();
+    this.#used = log.settled;
+    this.#freeCells = this.#findFreeCells() - log.lost;
+    const avail = this.#after(this.#used, size - this.#freeCells);
+    this.#availSlot = this.#slot(avail);
+    this.#availFlags = avail < size ? AVAIL : USED;
+  }
+
+  get base(): number {
+    return packedBase(this.#availPosition, this.#used, this.#size);
+  }
+
+  waiting(): number {
+    const flags = this.#ring16[this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16]!;
+    return (flags & AVAIL_USED) === this.#availFlags ? 1 : 0;
+  }
+
+  pop(chain: Chain): number {
+    const at = this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16;
+    // An unordered look first: an empty ring is polled most of the time, and an ordered load costs several times as much.
+    if ((this.#ring16[at]! & AVAIL_USED) !== this.#availFlags) return Pop.EMPTY;
+    const flags = this.#acquireFlags(at);
+    if ((flags & AVAIL_USED) !== this.#availFlags) return Pop.EMPTY;
+    const id = this.#take(flags);
+    return id < 0 ? id : this.#walk(id, chain);
+  }
+
+  retake(id: number, chain: Chain): number {
+    return this.#walk(id, chain);
+  }
+
+  push(id: number, writtenBytes: number): void {
+    this.#log.setReturn(this.#pushed++, id, writtenBytes);
+  }
+
+  publish(): boolean {
+    const count = this.#pushed;
+    if (count === 0) return false;
+    const log = this.#log;
+    let descriptors = 0;
+    for (let i = 0; i < count; i++) descriptors += log.chainLength(log.returnedHead(i));
+    const before = this.#used;
+    const now = this.#after(before, descriptors);
+    log.intend(now);
+    this.#writeUsed(before, count);
+    for (let i = 0; i < count; i++) this.#finish(log.returnedHead(i));
+    log.settle(now);
+    this.#used = now;
+    this.#pushed = 0;
+    return this.#wantsCall(before, descriptors);
+  }
+
+  suppressKicks(): void {
+    this.#deviceEvent[EVENT_FLAGS] = EVENT_DISABLE;
+  }
+
+  requestKicks(): boolean {
+    if (this.#eventIdx) this.#deviceEvent[EVENT_DESC] = packedOffsetAndWrap(this.#availPosition, this.#size);
+    // A full barrier between the request and the look: the driver does the same in the opposite order.
+    Atomics.store(this.#deviceEvent, EVENT_FLAGS, this.#eventIdx ? EVENT_AT_DESC : EVENT_ENABLE);
+    const flags = this.#acquireFlags(this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
+    return (flags & AVAIL_USED) === this.#availFlags;
+  }
+
+  #acquireFlags(at: number): number {
+    return Atomics.load(this.#ring16, at);
+  }
+
+  /**
+   * Copies the chain that begins at the next slot into the log and notes it in flight. Returns its buffer id, which is in its last
+   * descriptor, or a fault.
+   *
+   * @param flags - of its first descriptor
+   */
+  #take(flags: number): number {
+    const ring32 = this.#ring32;
+    const log = this.#log;
+    const cells = this.#cells;
+    const room = this.#freeCells;
+    let slot = this.#availSlot;
+    let idFlags = (flags << 16) | this.#ring16[slot * DESCRIPTOR_WORDS16 + DESC_ID16]!;
+    let count = 0;
+    for (;;) {
+      // What is in flight and what is available together have room in the ring.
+      if (count === room) return room === this.#size ? Pop.CHAIN_TOO_LONG : Pop.AVAIL_INDEX_INVALID;
+      const word = slot * DESCRIPTOR_WORDS;
+      const cell = cells[room - 1 - count]!;
+      const kept = (idFlags >>> 16) & FLAGS_KEPT;
+      const next = count + 1 < room ? cells[room - 2 - count]! : 0;
+      log.setCell(cell, ring32[word]!, ring32[word + 1]!, ring32[word + DESC_LENGTH]!, kept | (next << 16));
+      count++;
+      slot = slot + 1 === this.#size ? 0 : slot + 1;
+      if ((kept & NEXT) === 0) break;
+      idFlags = ring32[slot * DESCRIPTOR_WORDS + DESC_ID_FLAGS]!;
+    }
+    const id = idFlags & 0xffff;
+    if (id >= this.#size) return Pop.HEAD_OUT_OF_RANGE;
+    if (!log.takeChain(id, cells[room - 1]!, count)) return Pop.HEAD_IN_FLIGHT;
+    this.#freeCells = room - count;
+    if (slot <= this.#availSlot) this.#availFlags ^= AVAIL_USED;
+    this.#availSlot = slot;
+    return id;
+  }
+
+  /** Reads a chain from its copy, or from the one indirect table that it is. Returns its id or a fault. */
+  #walk(id: number, chain: Chain): number {
+    const log = this.#log;
+    chain.clear();
+    chain.head = id;
+    let cell = log.firstCell(id);
+    for (let left = log.chainLength(id); left > 0; left--) {
+      const flagsNext = log.cellFlagsNext(cell);
+      const length = log.cellLength(cell);
+      if ((flagsNext & INDIRECT) !== 0) {
+        // A list has descriptors of one kind only. VIRTIO 1.3, 2.8.5
+        if (this.#table === undefined || log.chainLength(id) > 1) return Pop.INDIRECT_INVALID;
+        const result = this.#walkTable(chain, log.cellLow(cell), log.cellHigh(cell), length);
+        return result < 0 ? result : id;
+      }
+      const result = this.#element(chain, log.cellLow(cell), log.cellHigh(cell), length, flagsNext & WRITE);
+      if (result < 0) return result;
+      cell = flagsNext >>> 16;
+    }
+    return id;
+  }
+
+  /** Reads all descriptors of a table. Only their WRITE flag means something. VIRTIO 1.3, 2.8.7 */
+  #walkTable(chain: Chain, low: number, high: number, length: number): number {
+    const table = this.#table!;
+    const opened = table.open(low, high, length);
+    if (opened < 0) return opened;
+    const count = length / DESCRIPTOR_BYTES;
+    const words = table.words;
+    for (let i = 0, word = table.firstWord; i < count; i++, word += DESCRIPTOR_WORDS) {
+      if (i === table.count) return Pop.SEGMENTS_EXCEEDED;
+      const flags = words[word + DESC_ID_FLAGS]! >>> 16;
+      const result = this.#element(chain, words[word]!, words[word + 1]!, words[word + DESC_LENGTH]!, flags & WRITE);
+      if (result < 0) return result;
+    }
+    return 0;
+  }
+
+  /** Adds one descriptor to a chain: zero or a fault. */
+  #element(chain: Chain, low: number, high: number, length: number, write: number): number {
+    if (write !== 0) {
+      chain.writableBytes += length;
+    } else {
+      if (chain.writableBytes > 0) return Pop.DIRECTION_INVALID;
+      chain.readableBytes += length;
+    }
+    if (length > 0) {
+      const result = this.#memory.translate(low, high, length, chain.segments);
+      if (result !== Translation.OK) return result === Translation.FULL ? Pop.SEGMENTS_EXCEEDED : Pop.ADDRESS_INVALID;
+    }
+    if (write === 0) chain.readableCount = chain.segments.count;
+    return 0;
+  }
+
+  /** Writes the used descriptors of the chains noted to be given back; the flags of the first, which show them, at last. */
+  #writeUsed(from: number, count: number): void {
+    const log = this.#log;
+    const ring32 = this.#ring32;
+    const ring16 = this.#ring16;
+    let position = from;
+    let firstFlags = 0;
+    for (let i = 0; i < count; i++) {
+      const id = log.returnedHead(i);
+      const written = log.returnedBytes(i);
+      const slot = this.#slot(position);
+      const flags = (position < this.#size ? AVAIL_USED : 0) | (written > 0 ? WRITE : 0);
+      ring32[slot * DESCRIPTOR_WORDS + DESC_LENGTH] = written;
+      if (i === 0) {
+        ring16[slot * DESCRIPTOR_WORDS16 + DESC_ID16] = id;
+        firstFlags = flags;
+      } else {
+        ring32[slot * DESCRIPTOR_WORDS + DESC_ID_FLAGS] = id | (flags << 16);
+      }
+      position = this.#after(position, log.chainLength(id));
+    }
+    // Release, and a full barrier before the driver's event structure is read: it may be writing that now.
+    Atomics.store(ring16, this.#slot(from) * DESCRIPTOR_WORDS16 + DESC_FLAGS16, firstFlags);
+  }
+
+  /** Takes a chain that the driver has back out of the log. */
+  #finish(id: number): void {
+    const log = this.#log;
+    let cell = log.firstCell(id);
+    for (let left = log.chainLength(id); left > 0; left--) {
+      this.#cells[this.#freeCells++] = cell;
+      cell = log.cellFlagsNext(cell) >>> 16;
+    }
+    log.finish(id);
+  }
+
+  /** Whether the driver wants a call for the descriptors given back at `from`. VIRTIO 1.3, 2.8.10 */
+  #wantsCall(from: number, descriptors: number): boolean {
+    const flags = Atomics.load(this.#driverEvent, EVENT_FLAGS) & EVENT_FLAGS_MASK;
+    if (flags !== EVENT_AT_DESC || !this.#eventIdx) return flags !== EVENT_DISABLE;
+    // Ordered: the driver writes the position before the flags.
+    const event = packedPosition(Atomics.load(this.#driverEvent, EVENT_DESC), this.#size);
+    return this.#distance(from, event) < descriptors;
+  }
+
+  /**
+   * Brings to its end what the thread before us was publishing. Whether the driver can see it shows in the first descriptor: it is
+   * not the one any more that the driver made available in that lap.
+   */
+  #finishPublication(): void {
+    const log = this.#log;
+    const { settled, intended } = log;
+    if (settled === intended) return;
+    const descriptors = this.#distance(settled, intended);
+    let count = 0;
+    for (let sum = 0; sum < descriptors; count++) sum += log.chainLength(log.returnedHead(count));
+    const flags = this.#acquireFlags(this.#slot(settled) * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
+    const unseen = (flags & AVAIL_USED) === (settled < this.#size ? AVAIL : USED);
+    if (unseen) this.#writeUsed(settled, count);
+    for (let i = 0; i < count; i++) log.finish(log.returnedHead(i));
+    log.settle(intended);
+  }
+
+  /** Lists the cells that no chain in flight has; returns how many. */
+  #findFreeCells(): number {
+    const log = this.#log;
+    const taken = new Uint8Array(this.#size);
+    for (const id of this.unfinished) {
+      let cell = log.firstCell(id);
+      for (let left = log.chainLength(id); left > 0; left--) {
+        taken[cell] = 1;
+        cell = log.cellFlagsNext(cell) >>> 16;
+      }
+    }
+    let count = 0;
+    for (let cell = 0; cell < this.#size; cell++) if (taken[cell] === 0) this.#cells[count++] = cell;
+    return count;
+  }
+
+  get #availPosition(): number {
+    return this.#availFlags === AVAIL ? this.#availSlot : this.#availSlot + this.#size;
+  }
+
+  #slot(position: number): number {
+    return position < this.#size ? position : position - this.#size;
+  }
+
+  /** The position so many descriptors on, at most the ring's size. */
+  #after(position: number, descriptors: number): number {
+    const sum = position + descriptors;
+    return sum < 2 * this.#size ? sum : sum - 2 * this.#size;
+  }
+
+  #distance(from: number, to: number): number {
+    return to >= from ? to - from : to - from + 2 * this.#size;
+  }
+}
