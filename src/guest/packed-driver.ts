@@ -1,27 +1,23 @@
 import {
-  DESCRIPTOR_WORDS,
-  DescriptorFlag,
+  AVAIL,
+  AVAIL_USED,
+  EVENT_DESC,
+  EVENT_FLAGS,
+  EVENT_FLAGS_MASK,
+  Events,
+  DESC_FLAGS16 as FLAGS,
+  DESC_ID16 as ID,
+  packedAfter,
   packedBase,
+  packedDistance,
   packedOffsetAndWrap,
   packedPosition,
-  RING_LAYOUTS,
-} from '../virtio/ring-layout.js';
+  packedSlot,
+  USED,
+  DESCRIPTOR_WORDS16 as WORDS16,
+} from '../virtio/packed-format.js';
+import { DESCRIPTOR_WORDS, DescriptorFlag, RING_LAYOUTS } from '../virtio/ring-layout.js';
 import type { GuestRam } from './ram.js';
-
-/** Packed descriptor in 16-bit words: eight, the buffer id and the flags last. VIRTIO 1.3, 2.8.13 */
-const WORDS16 = 8;
-const ID = 6;
-const FLAGS = 7;
-/** Whether a descriptor is available, or used, in a lap. VIRTIO 1.3, 2.8.1 */
-const AVAIL = 1 << 7;
-const USED = 1 << 15;
-/** Event suppression structure, in 16-bit words, and its flags. VIRTIO 1.3, 2.8.10 and 2.8.14 */
-const EVENT_DESC = 0;
-const EVENT_FLAGS = 1;
-const EVENT_FLAGS_MASK = 3;
-const ENABLE = 0;
-const DISABLE = 1;
-const AT_DESC = 2;
 
 /**
  * The driver's end of a packed virtqueue. VIRTIO 1.3, 2.8. Same shape as `SplitDriver`: chains are described once, in a
@@ -77,7 +73,7 @@ export class PackedDriver {
     let length = 0;
     for (;;) {
       const from = index * DESCRIPTOR_WORDS;
-      const to = this.#slot(this.#nextAvail) * DESCRIPTOR_WORDS;
+      const to = packedSlot(this.#nextAvail, this.size) * DESCRIPTOR_WORDS;
       const flagsNext = table[from + 3]!;
       const flags = (flagsNext & 0xffff) | (this.#nextAvail < this.size ? AVAIL : USED);
       this.#ring32[to] = table[from]!;
@@ -86,7 +82,7 @@ export class PackedDriver {
       this.#ring16[2 * to + ID] = head;
       if (this.#added++ === 0) this.#firstFlags = flags;
       else this.#ring16[2 * to + FLAGS] = flags;
-      this.#nextAvail = this.#after(this.#nextAvail, 1);
+      this.#nextAvail = packedAfter(this.#nextAvail, 1, this.size);
       length++;
       if ((flagsNext & DescriptorFlag.NEXT) === 0) break;
       index = flagsNext >>> 16;
@@ -100,72 +96,63 @@ export class PackedDriver {
     if (added === 0) return false;
     const before = this.#publishedAvail;
     // Release, and a full barrier before the device's wish is read.
-    Atomics.store(this.#ring16, this.#slot(before) * WORDS16 + FLAGS, this.#firstFlags);
+    Atomics.store(this.#ring16, packedSlot(before, this.size) * WORDS16 + FLAGS, this.#firstFlags);
     this.#added = 0;
     this.#publishedAvail = this.#nextAvail;
     const flags = Atomics.load(this.#deviceEvent, EVENT_FLAGS) & EVENT_FLAGS_MASK;
-    if (flags !== AT_DESC || !this.#eventIdx) return flags !== DISABLE;
+    if (flags !== Events.AT_DESC || !this.#eventIdx) return flags !== Events.DISABLE;
     const event = packedPosition(Atomics.load(this.#deviceEvent, EVENT_DESC), this.size);
-    return (event - before + 2 * this.size) % (2 * this.size) < added;
+    return packedDistance(before, event, this.size) < added;
   }
 
   /** The next head that the device has given back, or -1. */
   take(): number {
     const position = this.#nextUsed;
-    const at = this.#slot(position) * WORDS16;
+    const at = packedSlot(position, this.size) * WORDS16;
     // An unordered look first: it costs a fraction of an ordered load.
     if (!this.#isUsed(this.#ring16[at + FLAGS]!, position)) return -1;
     Atomics.load(this.#ring16, at + FLAGS);
     const head = this.#ring16[at + ID]!;
     this.#taken = position;
-    this.#nextUsed = this.#after(position, this.#lengths[head]!);
+    this.#nextUsed = packedAfter(position, this.#lengths[head]!, this.size);
     return head;
   }
 
   /** Bytes that the device says it has written to the chain taken last. */
   get takenBytes(): number {
-    const slot = this.#slot(this.#taken);
+    const slot = packedSlot(this.#taken, this.size);
     const written = (this.#ring16[slot * WORDS16 + FLAGS]! & DescriptorFlag.WRITE) !== 0;
     return written ? this.#ring32[slot * DESCRIPTOR_WORDS + 2]! : 0;
   }
 
   /** Tells the device not to call: this driver polls. */
   suppressCalls(): void {
-    this.#driverEvent[EVENT_FLAGS] = DISABLE;
+    this.#driverEvent[EVENT_FLAGS] = Events.DISABLE;
   }
 
   /** Asks for a call at the next completion. True if there is one already: then no call may come. */
   requestCalls(): boolean {
     const position = this.#nextUsed;
     if (this.#eventIdx) this.#driverEvent[EVENT_DESC] = packedOffsetAndWrap(position, this.size);
-    Atomics.store(this.#driverEvent, EVENT_FLAGS, this.#eventIdx ? AT_DESC : ENABLE);
-    return this.#isUsed(Atomics.load(this.#ring16, this.#slot(position) * WORDS16 + FLAGS), position);
+    Atomics.store(this.#driverEvent, EVENT_FLAGS, this.#eventIdx ? Events.AT_DESC : Events.ENABLE);
+    return this.#isUsed(Atomics.load(this.#ring16, packedSlot(position, this.size) * WORDS16 + FLAGS), position);
   }
 
   /** Where the device stands, as far as the ring alone tells a front end: what it has given back is behind it. */
   get base(): number {
     let position = this.#nextUsed;
     for (let passed = 0; passed < this.size; ) {
-      const at = this.#slot(position) * WORDS16;
+      const at = packedSlot(position, this.size) * WORDS16;
       if (!this.#isUsed(Atomics.load(this.#ring16, at + FLAGS), position)) break;
       const length = this.#lengths[this.#ring16[at + ID]!] ?? 0;
       if (length === 0) break;
-      position = this.#after(position, length);
+      position = packedAfter(position, length, this.size);
       passed += length;
     }
     return packedBase(position, position, this.size);
   }
 
   #isUsed(flags: number, position: number): boolean {
-    return (flags & (AVAIL | USED)) === (position < this.size ? AVAIL | USED : 0);
-  }
-
-  #slot(position: number): number {
-    return position < this.size ? position : position - this.size;
-  }
-
-  #after(position: number, descriptors: number): number {
-    const sum = position + descriptors;
-    return sum < 2 * this.size ? sum : sum - 2 * this.size;
+    return (flags & AVAIL_USED) === (position < this.size ? AVAIL_USED : 0);
   }
 }

@@ -3,7 +3,6 @@ import type { DeviceSpec, QueueServer } from '../block/queue-spec.js';
 import { ERROR_CODES, type ErrorCode, SidecoreError } from '../errors.js';
 import { close } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
-import type { RingKind } from '../virtio/ring-layout.js';
 import {
   type ConfigMessage,
   decode,
@@ -27,7 +26,7 @@ import {
   PROTOCOL_FEATURES,
 } from './messages.js';
 import { Pace } from './pace.js';
-import { ringKind, Vring, type VringContext } from './vring.js';
+import { Vring, type VringContext } from './vring.js';
 
 /** What a session serves, and for whom. */
 export interface SessionSetup {
@@ -185,11 +184,6 @@ export class Session {
     };
   }
 
-  /** Undefined before SET_FEATURES. */
-  get #negotiatedKind(): RingKind | undefined {
-    return this.#features === undefined ? undefined : ringKind(this.#features);
-  }
-
   #vring(index: number): Vring {
     const vring = this.vrings[index];
     if (vring === undefined)
@@ -246,9 +240,6 @@ export class Session {
     if (unknown !== 0n)
       throw new SidecoreError('FEATURES_INVALID', `features 0x${unknown.toString(16)} were never offered`);
     await this.#changeMemory(() => {
-      // Where a ring stands means something in its own layout only.
-      const before = this.#negotiatedKind;
-      if (before !== undefined && before !== ringKind(features)) for (const vring of this.vrings) vring.forgetBase();
       this.#features = features;
       this.#setup.device.negotiate(features);
       if (this.#ringsStartEnabled) for (const vring of this.vrings) vring.enabled = true;
@@ -281,7 +272,7 @@ export class Session {
   }
 
   setVringNum({ index, num }: VringState): Promise<void> {
-    return this.#change(index, (vring) => vring.setSize(num, this.#negotiatedKind));
+    return this.#change(index, (vring) => vring.setSize(num, this.#features));
   }
 
   setVringAddress(address: VringAddress): Promise<void> {
@@ -289,7 +280,7 @@ export class Session {
   }
 
   setVringBase({ index, num }: VringState): Promise<void> {
-    return this.#change(index, (vring) => vring.setBase(num, this.#negotiatedKind));
+    return this.#change(index, (vring) => vring.setBase(num, this.#features));
   }
 
   setVringEnable({ index, num }: VringState): Promise<void> {
@@ -303,7 +294,7 @@ export class Session {
     const vring = this.#vring(index);
     await vring.pause(this.#context);
     vring.stop();
-    return { index, num: vring.base(ringKind(this.features)) };
+    return { index, num: vring.base(this.features) };
   }
 
   /** Gives a ring one of its three descriptors; the ring owns it from then on. */

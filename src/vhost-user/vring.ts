@@ -48,8 +48,8 @@ export class Vring {
   /** Shared with the sidecore; counts on over restarts. */
   state: QueueState | undefined;
   size = 0;
-  /** Where it stands, as SET_VRING_BASE said or the sidecore did; undefined while it is as new. */
-  #base: number | undefined;
+  /** Where it stands, as SET_VRING_BASE said or the sidecore did, and in which layout, if that was known. */
+  #stands: { readonly base: number; readonly kind: RingKind | undefined } | undefined;
   #address: VringAddress | undefined;
   #kickFd = -1;
   #callFd = -1;
@@ -74,10 +74,11 @@ export class Vring {
   /**
    * From 1 to 32768; a power of two unless the ring is packed. VIRTIO 1.3, 2.7 and 2.8
    *
-   * @param kind - undefined before features are set: then the size is held against the layout when the ring starts
+   * @param features - undefined before they are negotiated: then the size is held against the layout when the ring starts
    */
-  setSize(size: number, kind: RingKind | undefined): void {
-    if (size < 1 || size > QUEUE_SIZE_MAX || (kind !== undefined && !RING_LAYOUTS[kind].allowsSize(size))) {
+  setSize(size: number, features: bigint | undefined): void {
+    const allowed = features === undefined || RING_LAYOUTS[ringKind(features)].allowsSize(size);
+    if (size < 1 || size > QUEUE_SIZE_MAX || !allowed) {
       throw new SidecoreError('VRING_INVALID', `ring size ${size} is no power of two from 1 to ${QUEUE_SIZE_MAX}`);
     }
     this.size = size;
@@ -92,20 +93,18 @@ export class Vring {
   }
 
   /** Where the ring stands. vhost-user, SET_VRING_BASE: for a packed ring both ends, each with its wrap counter. */
-  setBase(base: number, kind: RingKind | undefined): void {
+  setBase(base: number, features: bigint | undefined): void {
+    const kind = features === undefined ? undefined : ringKind(features);
     if (kind === 'split' && base > 0xffff)
       throw new SidecoreError('VRING_INVALID', `ring index ${base} has more than 16 bits`);
-    this.#base = base;
+    this.#stands = { base, kind };
   }
 
-  /** The ring is as new. */
-  forgetBase(): void {
-    this.#base = undefined;
-  }
-
-  /** What GET_VRING_BASE answers of a ring that is not served. */
-  base(kind: RingKind): number {
-    return this.#base ?? RING_LAYOUTS[kind].freshBase;
+  /** Where the ring stands while it is not served: as new, if what is known of it was said of another layout. */
+  base(features: bigint): number {
+    const kind = ringKind(features);
+    const { base, kind: saidOf = kind } = this.#stands ?? {};
+    return base !== undefined && saidOf === kind ? base : RING_LAYOUTS[kind].freshBase;
   }
 
   /** Arms the ring. It starts with the first kick, or at once if there will be none because it is to be polled. */
@@ -140,7 +139,7 @@ export class Vring {
     if (this.fault !== undefined && this.fault !== 'VRING_ADDRESS_INVALID') return;
     if (this.size === 0 || this.#address === undefined || context.memory.regions.length === 0) return;
     const kind = ringKind(context.features);
-    const base = this.base(kind);
+    const base = this.base(context.features);
     const { allowsSize, allowsBase } = RING_LAYOUTS[kind];
     if (!allowsSize(this.size) || !allowsBase(base, this.size)) return this.#break('VRING_INVALID', context);
     const ring = this.#layout(kind, context, this.#address);
@@ -175,7 +174,7 @@ export class Vring {
     if (!this.#attached) return;
     const position = await context.server.detach(this.key);
     this.#attached = false;
-    this.#base = position.base;
+    this.#stands = { base: position.base, kind: this.state?.kind };
     this.#started = position.started;
   }
 
@@ -196,7 +195,7 @@ export class Vring {
     this.#errFd = -1;
     this.#address = undefined;
     this.size = 0;
-    this.#base = undefined;
+    this.#stands = undefined;
     this.enabled = false;
     this.fault = undefined;
   }
@@ -233,7 +232,7 @@ export class Vring {
 }
 
 /** The layout that was negotiated. */
-export function ringKind(features: bigint): RingKind {
+function ringKind(features: bigint): RingKind {
   return (features & RING_FEATURES.RING_PACKED) !== 0n ? 'packed' : 'split';
 }
 

@@ -1,5 +1,6 @@
 import { InflightLog } from './inflight-log.js';
-import { DESCRIPTOR_WORDS, packedBase } from './ring-layout.js';
+import { packedBase, packedDistance } from './packed-format.js';
+import { DESCRIPTOR_WORDS } from './ring-layout.js';
 
 /** Words of a chain that was given back: its head, the bytes written to it. */
 const RETURN_WORDS = 2;
@@ -117,6 +118,6 @@ export class ChainLog extends InflightLog {
   }
 
   protected override distance(from: number, to: number): number {
-    return (to - from + 2 * this.size) % (2 * this.size);
+    return packedDistance(from, to, this.size);
   }
 }

@@ -4,40 +4,29 @@ import type { Chain } from './chain.js';
 import type { ChainLog } from './chain-log.js';
 import { IndirectTable } from './indirect-table.js';
 import {
-  DESCRIPTOR_BYTES,
-  DESCRIPTOR_WORDS,
-  DescriptorFlag,
+  AVAIL,
+  AVAIL_USED,
+  DESC_FLAGS16,
+  DESC_ID_FLAGS,
+  DESC_ID16,
+  DESC_LENGTH,
+  DESCRIPTOR_WORDS16,
+  EVENT_DESC,
+  EVENT_FLAGS,
+  EVENT_FLAGS_MASK,
+  Events,
+  packedAfter,
   packedBase,
+  packedDistance,
   packedOffsetAndWrap,
   packedPosition,
-  RING_LAYOUTS,
-  type RingLayout,
-} from './ring-layout.js';
+  packedSlot,
+  USED,
+} from './packed-format.js';
+import { DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, DescriptorFlag, RING_LAYOUTS, type RingLayout } from './ring-layout.js';
 import { Pop, type Virtqueue } from './virtqueue.js';
 
 const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
-
-/** Packed descriptor, in 32-bit words: address low, address high, length, buffer id with flags in the upper half. 2.8.13 */
-const DESC_LENGTH = 2;
-const DESC_ID_FLAGS = 3;
-/** The same in 16-bit words. */
-const DESCRIPTOR_WORDS16 = 8;
-const DESC_ID16 = 6;
-const DESC_FLAGS16 = 7;
-
-/** Whether a descriptor is available, or used, in a lap. VIRTIO 1.3, 2.8.1 */
-const AVAIL = 1 << 7;
-const USED = 1 << 15;
-const AVAIL_USED = AVAIL | USED;
-
-/** Event suppression structure, in 16-bit words. VIRTIO 1.3, 2.8.14 */
-const EVENT_DESC = 0;
-const EVENT_FLAGS = 1;
-/** Its flags. VIRTIO 1.3, 2.8.10 */
-const EVENT_FLAGS_MASK = 3;
-const EVENT_ENABLE = 0;
-const EVENT_DISABLE = 1;
-const EVENT_AT_DESC = 2;
 
 /** Copied from a descriptor into the log. */
 const FLAGS_KEPT = NEXT | WRITE | INDIRECT;
@@ -97,13 +86,13 @@ export class PackedRing implements Virtqueue {
       const avail = packedPosition(base & 0xffff, size);
       const used = base >>> 16 === 0 ? avail : packedPosition(base >>> 16, size);
       // More cannot be in flight than the ring holds.
-      log.reset(avail, this.#distance(used, avail) > size ? avail : used);
+      log.reset(avail, packedDistance(used, avail, size) > size ? avail : used);
     }
     this.unfinished = log.inFlight();
     this.#used = log.settled;
     this.#freeCells = this.#findFreeCells() - log.lost;
-    const avail = this.#after(this.#used, size - this.#freeCells);
-    this.#availSlot = this.#slot(avail);
+    const avail = packedAfter(this.#used, size - this.#freeCells, size);
+    this.#availSlot = packedSlot(avail, size);
     this.#availFlags = avail < size ? AVAIL : USED;
   }
 
@@ -141,7 +130,7 @@ export class PackedRing implements Virtqueue {
     let descriptors = 0;
     for (let i = 0; i < count; i++) descriptors += log.chainLength(log.returnedHead(i));
     const before = this.#used;
-    const now = this.#after(before, descriptors);
+    const now = packedAfter(before, descriptors, this.#size);
     log.intend(now);
     this.#writeUsed(before, count);
     for (let i = 0; i < count; i++) this.#finish(log.returnedHead(i));
@@ -152,13 +141,13 @@ export class PackedRing implements Virtqueue {
   }
 
   suppressKicks(): void {
-    this.#deviceEvent[EVENT_FLAGS] = EVENT_DISABLE;
+    this.#deviceEvent[EVENT_FLAGS] = Events.DISABLE;
   }
 
   requestKicks(): boolean {
     if (this.#eventIdx) this.#deviceEvent[EVENT_DESC] = packedOffsetAndWrap(this.#availPosition, this.#size);
     // A full barrier between the request and the look: the driver does the same in the opposite order.
-    Atomics.store(this.#deviceEvent, EVENT_FLAGS, this.#eventIdx ? EVENT_AT_DESC : EVENT_ENABLE);
+    Atomics.store(this.#deviceEvent, EVENT_FLAGS, this.#eventIdx ? Events.AT_DESC : Events.ENABLE);
     const flags = this.#acquireFlags(this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
     return (flags & AVAIL_USED) === this.#availFlags;
   }
@@ -267,7 +256,7 @@ export class PackedRing implements Virtqueue {
     for (let i = 0; i < count; i++) {
       const id = log.returnedHead(i);
       const written = log.returnedBytes(i);
-      const slot = this.#slot(position);
+      const slot = packedSlot(position, this.#size);
       const flags = (position < this.#size ? AVAIL_USED : 0) | (written > 0 ? WRITE : 0);
       ring32[slot * DESCRIPTOR_WORDS + DESC_LENGTH] = written;
       if (i === 0) {
@@ -276,10 +265,10 @@ export class PackedRing implements Virtqueue {
       } else {
         ring32[slot * DESCRIPTOR_WORDS + DESC_ID_FLAGS] = id | (flags << 16);
       }
-      position = this.#after(position, log.chainLength(id));
+      position = packedAfter(position, log.chainLength(id), this.#size);
     }
     // Release, and a full barrier before the driver's event structure is read: it may be writing that now.
-    Atomics.store(ring16, this.#slot(from) * DESCRIPTOR_WORDS16 + DESC_FLAGS16, firstFlags);
+    Atomics.store(ring16, packedSlot(from, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16, firstFlags);
   }
 
   /** Takes a chain that the driver has back out of the log. */
@@ -296,10 +285,10 @@ export class PackedRing implements Virtqueue {
   /** Whether the driver wants a call for the descriptors given back at `from`. VIRTIO 1.3, 2.8.10 */
   #wantsCall(from: number, descriptors: number): boolean {
     const flags = Atomics.load(this.#driverEvent, EVENT_FLAGS) & EVENT_FLAGS_MASK;
-    if (flags !== EVENT_AT_DESC || !this.#eventIdx) return flags !== EVENT_DISABLE;
+    if (flags !== Events.AT_DESC || !this.#eventIdx) return flags !== Events.DISABLE;
     // Ordered: the driver writes the position before the flags.
     const event = packedPosition(Atomics.load(this.#driverEvent, EVENT_DESC), this.#size);
-    return this.#distance(from, event) < descriptors;
+    return packedDistance(from, event, this.#size) < descriptors;
   }
 
   /**
@@ -310,10 +299,10 @@ export class PackedRing implements Virtqueue {
     const log = this.#log;
     const { settled, intended } = log;
     if (settled === intended) return;
-    const descriptors = this.#distance(settled, intended);
+    const descriptors = packedDistance(settled, intended, this.#size);
     let count = 0;
     for (let sum = 0; sum < descriptors; count++) sum += log.chainLength(log.returnedHead(count));
-    const flags = this.#acquireFlags(this.#slot(settled) * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
+    const flags = this.#acquireFlags(packedSlot(settled, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
     const unseen = (flags & AVAIL_USED) === (settled < this.#size ? AVAIL : USED);
     if (unseen) this.#writeUsed(settled, count);
     for (let i = 0; i < count; i++) log.finish(log.returnedHead(i));
@@ -338,19 +327,5 @@ export class PackedRing implements Virtqueue {
 
   get #availPosition(): number {
     return this.#availFlags === AVAIL ? this.#availSlot : this.#availSlot + this.#size;
-  }
-
-  #slot(position: number): number {
-    return position < this.#size ? position : position - this.#size;
-  }
-
-  /** The position so many descriptors on, at most the ring's size. */
-  #after(position: number, descriptors: number): number {
-    const sum = position + descriptors;
-    return sum < 2 * this.#size ? sum : sum - 2 * this.#size;
-  }
-
-  #distance(from: number, to: number): number {
-    return to >= from ? to - from : to - from + 2 * this.#size;
   }
 }

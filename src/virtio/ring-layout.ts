@@ -33,7 +33,7 @@ export const DescriptorFlag = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
 
 /** Bytes of an event suppression structure. VIRTIO 1.3, 2.8.14 */
 const EVENT_BYTES = 4;
-/** Index and wrap counter of a packed ring's position as vhost-user writes it: 15 bits, and one. */
+/** The slot in a packed ring's position as vhost-user writes it. */
 const INDEX_MASK = 0x7fff;
 
 interface LayoutRow {
@@ -69,22 +69,3 @@ export const RING_LAYOUTS: Record<RingKind, LayoutRow> = {
     allowsBase: (base, size) => (base & INDEX_MASK) < size && ((base >>> 16) & INDEX_MASK) < size,
   },
 };
-
-/**
- * A position in a packed ring as one number below twice its size: the slot in the laps whose wrap counter is 1, the slot plus
- * the size in the others. Positions are added and subtracted modulo twice the size.
- */
-export function packedPosition(offsetAndWrap: number, size: number): number {
-  const slot = offsetAndWrap & INDEX_MASK;
-  return (offsetAndWrap & 0x8000) !== 0 ? slot : slot + size;
-}
-
-/** A position as the standard and vhost-user write it: 15 bits of slot, and the wrap counter. */
-export function packedOffsetAndWrap(position: number, size: number): number {
-  return position < size ? position | 0x8000 : position - size;
-}
-
-/** Where a packed ring stands, as SET_VRING_BASE says it. */
-export function packedBase(avail: number, used: number, size: number): number {
-  return ((packedOffsetAndWrap(used, size) << 16) | packedOffsetAndWrap(avail, size)) >>> 0;
-}

@@ -22,7 +22,7 @@ export class HostileRing {
   constructor(guest: TestGuest, queue: TestQueue) {
     this.#guest = guest;
     this.#queue = queue;
-    this.#availIndex = queue.position;
+    this.#availIndex = queue.submitted;
     this.size = queue.driver.ring.size;
     this.room = guest.ram.allocate(16 * 1024, 4096);
     guest.ram.words[this.room >>> 2] = RequestType.IN;

@@ -16,6 +16,9 @@ const REQUEST_SECTORS = REQUEST_BYTES / SECTOR_BYTES;
 const BLOCKS = 64;
 const COMPLETION_TIMEOUT_MS = 20_000;
 
+/** The layouts of rings, by the feature that asks for them. */
+export const LAYOUTS = { split: 0n, packed: RING_FEATURES.RING_PACKED } as const;
+
 /** VIRTIO 1.3 and what a guest cannot do without, and the word that protocol features are known. */
 export const FEATURES = RING_FEATURES.VERSION_1 | RING_FEATURES.EVENT_IDX | RING_FEATURES.VHOST_USER_PROTOCOL_FEATURES;
 
@@ -46,9 +49,29 @@ export class TestQueue {
     });
   }
 
-  /** Chains taken and given back so far, as a ring index. */
+  /** Chains made available so far. */
+  get submitted(): number {
+    return this.#submitted;
+  }
+
+  /** Where the ring stands, as vhost-user says it, when all chains so far have been given back. */
   get position(): number {
-    return this.#submitted & 0xffff;
+    return this.#baseAfter(this.#submitted);
+  }
+
+  /** How many of the last `DEPTH` chains the device has taken and given back if it stands there. */
+  doneAt(base: number): number {
+    for (let done = 0; done <= DEPTH; done++) if (this.#baseAfter(this.#submitted - DEPTH + done) === base) return done;
+    assert.fail(`the ring stands at ${base}, at none of the last ${DEPTH} chains`);
+  }
+
+  /** vhost-user, "Vring state": an index of 16 bits, or twice 15 bits and a wrap counter. A request has three descriptors. */
+  #baseAfter(chains: number): number {
+    const { ring } = this.driver;
+    if (!ring.packed) return chains & 0xffff;
+    const turns = (3 * chains) % (2 * ring.size);
+    const half = turns < ring.size ? turns | 0x8000 : turns - ring.size;
+    return half * 0x1_0001;
   }
 
   /** What the ring says of where it stands, as a front end reads it that has lost its connection. */
