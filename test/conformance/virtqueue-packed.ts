@@ -260,7 +260,10 @@ export function packedBaseAt(start: number, size: number): number {
  * A packed ring between this driver and the code under test: at the address given, or in memory of its own, which is no
  * guest memory.
  */
-export function createPackedRing(setup: RingSetup, at?: number): RingUnderTest & { readonly driver: PackedDriverSide } {
+export function createPackedRing(
+  setup: RingSetup,
+  at?: number,
+): RingUnderTest & { readonly driver: PackedDriverSide; readonly layout: RingLayout } {
   const { size, eventIdx, indirect, start } = setup;
   const map = at === undefined ? mapAnonymous(packedRingRoom(size)) : undefined;
   const address = at ?? map!.address;
@@ -277,6 +280,7 @@ export function createPackedRing(setup: RingSetup, at?: number): RingUnderTest &
   };
   return {
     driver,
+    layout,
     device: (memory, log, resume) => {
       assert.ok(log instanceof ChainLog);
       return new PackedRing(layout, memory, log, resume, packedBaseAt(start, size));
