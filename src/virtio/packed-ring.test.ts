@@ -136,6 +136,34 @@ describe('packed ring, its wrap counters', () => {
     }
   });
 
+  it('are not believed if the ring was used beyond them: its front end has lost where it stands', () => {
+    for (const size of [1, 3, 8]) {
+      for (let turns = 1; turns < 6 * size; turns++) {
+        const { driver, device, chain, open, layout, release } = make({ size });
+        for (let i = 0; i < turns; i++) {
+          driver.add([good]);
+          driver.publish();
+          device.push(device.pop(chain), 0);
+          device.publish();
+          driver.take();
+        }
+        const at = (base: number) => {
+          const log = new ChainLog(new Int32Array(ChainLog.wordsFor(size)), size);
+          return new PackedRing(layout, memory.guest, log, false, base);
+        };
+        const stands = at(device.base);
+        assert.deepEqual([stands.waiting(), stands.requestKicks(), stands.pop(chain)], [0, false, Pop.EMPTY]);
+        const fresh = at(0x8000_8000);
+        // After two laps all is as it was.
+        const lost = turns % (2 * size) !== 0;
+        assert.equal(fresh.pop(chain), lost ? Pop.POSITION_INVALID : Pop.EMPTY, `size ${size}, ${turns} on`);
+        assert.deepEqual([fresh.waiting(), fresh.requestKicks()], lost ? [1, true] : [0, false]);
+        assert.equal(open(true).pop(chain), Pop.EMPTY, 'a thread that takes over knows');
+        release();
+      }
+    }
+  });
+
   it('are not mistaken by what earlier laps left behind', () => {
     for (const size of [1, 2, 3, 8]) {
       const { driver, device, chain, release } = make({ size });

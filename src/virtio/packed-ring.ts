@@ -61,6 +61,8 @@ export class PackedRing implements Virtqueue {
   #used: number;
   /** Chains pushed and not yet published. */
   #pushed = 0;
+  /** One if the ring was used beyond where it is said to stand, else zero. */
+  readonly #misplaced: number;
 
   /**
    * @param resume - take over after another thread: the log says what is in flight. Otherwise the ring starts at `base`
@@ -94,6 +96,7 @@ export class PackedRing implements Virtqueue {
     const avail = packedAfter(this.#used, size - this.#freeCells, size);
     this.#availSlot = packedSlot(avail, size);
     this.#availFlags = avail < size ? AVAIL : USED;
+    this.#misplaced = !resume && this.#wasUsedFrom(avail) ? 1 : 0;
   }
 
   get base(): number {
@@ -102,10 +105,11 @@ export class PackedRing implements Virtqueue {
 
   waiting(): number {
     const flags = this.#ring16[this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16]!;
-    return (flags & AVAIL_USED) === this.#availFlags ? 1 : 0;
+    return (flags & AVAIL_USED) === this.#availFlags ? 1 : this.#misplaced;
   }
 
   pop(chain: Chain): number {
+    if (this.#misplaced !== 0) return Pop.POSITION_INVALID;
     const at = this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16;
     // An unordered look first: an empty ring is polled most of the time, and an ordered load costs several times as much.
     if ((this.#ring16[at]! & AVAIL_USED) !== this.#availFlags) return Pop.EMPTY;
@@ -149,7 +153,7 @@ export class PackedRing implements Virtqueue {
     // A full barrier between the request and the look: the driver does the same in the opposite order.
     Atomics.store(this.#deviceEvent, EVENT_FLAGS, this.#eventIdx ? Events.AT_DESC : Events.ENABLE);
     const flags = this.#acquireFlags(this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
-    return (flags & AVAIL_USED) === this.#availFlags;
+    return (flags & AVAIL_USED) === this.#availFlags || this.#misplaced !== 0;
   }
 
   #acquireFlags(at: number): number {
@@ -307,6 +311,19 @@ export class PackedRing implements Virtqueue {
     if (unseen) this.#writeUsed(settled, count);
     for (let i = 0; i < count; i++) log.finish(log.returnedHead(i));
     log.settle(intended);
+  }
+
+  /**
+   * Whether a descriptor has been used in the lap that begins at `position`. Only a device does that, so the ring cannot stand there:
+   * its front end has lost where it stands, and old descriptors would be taken for new ones.
+   */
+  #wasUsedFrom(position: number): boolean {
+    for (let i = 0; i < this.#size; i++) {
+      const at = packedAfter(position, i, this.#size);
+      const flags = this.#ring16[packedSlot(at, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16]!;
+      if ((flags & AVAIL_USED) === (at < this.#size ? AVAIL_USED : 0)) return true;
+    }
+    return false;
   }
 
   /** Lists the cells that no chain in flight has; returns how many. */

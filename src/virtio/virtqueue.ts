@@ -13,6 +13,7 @@ export const Pop = {
   ADDRESS_INVALID: -8,
   DIRECTION_INVALID: -9,
   SEGMENTS_EXCEEDED: -10,
+  POSITION_INVALID: -11,
 } as const;
 
 /** The stable error codes of the ring faults above. */
@@ -26,6 +27,7 @@ export const POP_FAULTS: Record<number, ErrorCode> = {
   [Pop.ADDRESS_INVALID]: 'ADDRESS_INVALID',
   [Pop.DIRECTION_INVALID]: 'DIRECTION_INVALID',
   [Pop.SEGMENTS_EXCEEDED]: 'SEGMENTS_EXCEEDED',
+  [Pop.POSITION_INVALID]: 'POSITION_INVALID',
 };
 
 /**

@@ -19,16 +19,21 @@ import { FEATURES, LAYOUTS, TestGuest, type TestQueue } from './test-guest.js';
 const SEED = Number(process.env.SEED ?? 20_261_122);
 const QUEUES = { queues: 2 };
 
-/** Faults that only a split ring can have: a packed one has no index of the next descriptor. */
-const SPLIT_ONLY = ['NEXT_OUT_OF_RANGE'];
+/** Faults of one layout: a packed ring has no index of the next descriptor, a split one says itself where it was used. */
+const SPLIT_ONLY = 'NEXT_OUT_OF_RANGE';
+const PACKED_ONLY = 'POSITION_INVALID';
 
 /** Either layout, and its faults. */
 const RINGS = {
-  split: { feature: LAYOUTS.split, faults: RING_FAULTS, codes: Object.values(POP_FAULTS) },
+  split: {
+    feature: LAYOUTS.split,
+    faults: RING_FAULTS,
+    codes: Object.values(POP_FAULTS).filter((code) => code !== PACKED_ONLY),
+  },
   packed: {
     feature: LAYOUTS.packed,
     faults: PACKED_RING_FAULTS,
-    codes: Object.values(POP_FAULTS).filter((code) => !SPLIT_ONLY.includes(code)),
+    codes: Object.values(POP_FAULTS).filter((code) => code !== SPLIT_ONLY && code !== PACKED_ONLY),
   },
 } as const;
 

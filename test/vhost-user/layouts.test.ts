@@ -155,6 +155,24 @@ describe('either layout of rings', { timeout: 120_000 }, () => {
     await broken('memory');
   });
 
+  it('a packed ring is not served where it was not left', async (test) => {
+    const guest = new TestGuest({ features: FEATURES | LAYOUTS.packed });
+    test.after(() => guest.close());
+    await guest.connect(served.socket('vm', 'memory'));
+    await guest.negotiate();
+    await guest.shareMemory();
+    await guest.startQueue(guest.queue);
+    guest.queue.submitWrites(3);
+    await guest.queue.complete(3);
+    const base = await guest.stopQueue(guest.queue);
+    await guest.startQueue(guest.queue, 0x8000_8000);
+    const lost = 'POSITION_INVALID';
+    await served.untilDisk('vm', ({ queues }) => queues[0]?.fault === lost, 'the queue is stopped', 'memory');
+    await guest.stopQueue(guest.queue);
+    await guest.startQueue(guest.queue, base);
+    await guest.queue.writeAndRead();
+  });
+
   it('a size that is no power of two is refused for split rings, also if it came before the features', async (test) => {
     const guest = new TestGuest({ features: FEATURES });
     test.after(() => guest.close());
