@@ -305,7 +305,7 @@ export class PackedRing implements Virtqueue {
     if (settled === intended) return;
     const descriptors = packedDistance(settled, intended, this.#size);
     let count = 0;
-    for (let sum = 0; sum < descriptors; count++) sum += log.chainLength(log.returnedHead(count));
+    for (let sum = 0; sum < descriptors && count < this.#size; count++) sum += log.chainLength(log.returnedHead(count));
     const flags = this.#acquireFlags(packedSlot(settled, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
     const unseen = (flags & AVAIL_USED) === (settled < this.#size ? AVAIL : USED);
     if (unseen) this.#writeUsed(settled, count);
