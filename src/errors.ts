@@ -51,6 +51,7 @@ export const ERROR_CODES = {
   ADDRESS_INVALID: 'queue',
   DIRECTION_INVALID: 'queue',
   SEGMENTS_EXCEEDED: 'queue',
+  POSITION_INVALID: 'queue',
   REQUEST_MALFORMED: 'queue',
   QUEUE_CRASHED_CORE: 'queue',
 } as const satisfies Record<string, BlastRadius>;

@@ -45,7 +45,7 @@ export const GUEST_ADDRESS_HIGH_MAX = 2 ** 20;
 
 // --- virtqueues -----------------------------------------------------------------------------------------------
 
-/** Entries of a ring. VIRTIO 1.3, 2.7: at most 32768, a power of two (split). */
+/** Entries of a ring. VIRTIO 1.3, 2.7 and 2.8: at most 32768, a power of two if it is split. */
 export const QUEUE_SIZE_MAX = 32768;
 /** Queues of one device: QEMU's, and more than guests have CPUs. */
 export const QUEUES_MAX = 64;

@@ -179,9 +179,9 @@ export class BlockDevice implements VirtioDevice {
 
 function offer({ abilities, readOnly, queues }: BlockDeviceOptions): bigint {
   const { SIZE_MAX, SEG_MAX, RO, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, MQ } = BLOCK_FEATURES;
-  const { INDIRECT_DESC, EVENT_IDX, VERSION_1, VHOST_USER_PROTOCOL_FEATURES } = RING_FEATURES;
+  const { INDIRECT_DESC, EVENT_IDX, VERSION_1, RING_PACKED, VHOST_USER_PROTOCOL_FEATURES } = RING_FEATURES;
   let features = SIZE_MAX | SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | CONFIG_WCE;
-  features |= INDIRECT_DESC | EVENT_IDX | VERSION_1 | VHOST_USER_PROTOCOL_FEATURES;
+  features |= INDIRECT_DESC | EVENT_IDX | VERSION_1 | RING_PACKED | VHOST_USER_PROTOCOL_FEATURES;
   if (queues > 1) features |= MQ;
   if (readOnly) return features | RO;
   if (abilities.discard) features |= BLOCK_FEATURES.DISCARD;

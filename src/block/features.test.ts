@@ -9,6 +9,7 @@ const INDIRECT_DESC = 28;
 const EVENT_IDX = 29;
 const PROTOCOL_FEATURES = 30;
 const VERSION_1 = 32;
+const RING_PACKED = 34;
 const SIZE_MAX = 1;
 const SEG_MAX = 2;
 const RO = 5;
@@ -31,6 +32,7 @@ const ALWAYS = [
   EVENT_IDX,
   PROTOCOL_FEATURES,
   VERSION_1,
+  RING_PACKED,
 ];
 
 function make(readOnly: boolean, queues: number, commands = 0, writeback = true): BlockDevice {

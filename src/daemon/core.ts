@@ -307,5 +307,5 @@ function takenOver(spec: QueueSpec): QueueSpec {
 /** Where a queue stands that no thread serves, by its log. What was in flight is given up. */
 function positionOf(spec: QueueSpec): QueuePosition {
   const { inflight } = new QueueState(spec.state);
-  return { nextAvail: inflight.nextAvail(inflight.settled, inflight.inFlight().length), started: false };
+  return { base: inflight.base(), started: false };
 }

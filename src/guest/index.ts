@@ -20,5 +20,6 @@ export { BlockDriver, type BlockDriverOptions, BlockDriverQueue } from './block-
 export { FrontEnd } from './front-end.js';
 export { Histogram } from './histogram.js';
 export { Load, type LoadPattern, type LoadResult } from './load.js';
+export { PackedDriver } from './packed-driver.js';
 export { GuestRam } from './ram.js';
 export { SplitDriver } from './split-driver.js';

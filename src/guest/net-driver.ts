@@ -3,7 +3,7 @@ import { close } from '../host/libc.js';
 import { NetConfigOffset } from '../net/device.js';
 import { NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
 import { RING_FEATURES } from '../virtio/features.js';
-import { DESCRIPTOR_BYTES, DescriptorFlag } from '../virtio/split-ring.js';
+import { DESCRIPTOR_BYTES, DescriptorFlag } from '../virtio/ring-layout.js';
 import { FrontEnd } from './front-end.js';
 import { GuestRam } from './ram.js';
 import { SplitDriver } from './split-driver.js';

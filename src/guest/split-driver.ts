@@ -1,4 +1,4 @@
-import { splitRingBytes } from '../virtio/split-ring.js';
+import { RING_LAYOUTS } from '../virtio/ring-layout.js';
 import type { GuestRam } from './ram.js';
 
 /** Available ring, in 16-bit words. VIRTIO 1.3, 2.7.6 */
@@ -16,11 +16,14 @@ const EVENT_REFRESH = 0x4000;
 
 /** The driver's end of a split virtqueue. VIRTIO 1.3, 2.7. Descriptors are the caller's; it adds heads and takes them back. */
 export class SplitDriver {
+  readonly packed = false;
   readonly size: number;
   /** Guest physical addresses of the three parts. */
   readonly descriptors: number;
   readonly available: number;
   readonly used: number;
+  /** Guest physical address of the table in which chains are described. */
+  readonly table: number;
   readonly #mask: number;
   readonly #eventIdx: boolean;
   readonly #avail: Uint16Array;
@@ -34,16 +37,17 @@ export class SplitDriver {
   #eventIndex = 0;
 
   constructor(ram: GuestRam, size: number, eventIdx: boolean) {
-    const bytes = splitRingBytes(size);
+    const bytes = RING_LAYOUTS.split.bytes(size);
     this.size = size;
     this.#mask = size - 1;
     this.#eventIdx = eventIdx;
     this.descriptors = ram.allocate(bytes.descriptors, 4096);
-    this.available = ram.allocate(bytes.available, 64);
-    this.used = ram.allocate(bytes.used, 4096);
-    this.#avail = ram.words16(this.available, bytes.available);
-    this.#used16 = ram.words16(this.used, bytes.used);
-    this.#used32 = ram.words32(this.used, bytes.used);
+    this.table = this.descriptors;
+    this.available = ram.allocate(bytes.driverArea, 64);
+    this.used = ram.allocate(bytes.deviceArea, 4096);
+    this.#avail = ram.words16(this.available, bytes.driverArea);
+    this.#used16 = ram.words16(this.used, bytes.deviceArea);
+    this.#used32 = ram.words32(this.used, bytes.deviceArea);
     this.suppressCalls();
   }
 
@@ -99,5 +103,10 @@ export class SplitDriver {
     if (this.#eventIdx) this.#avail[AVAIL_RING + this.size] = this.#nextUsed;
     Atomics.store(this.#avail, AVAIL_FLAGS, 0);
     return Atomics.load(this.#used16, USED_INDEX) !== this.#nextUsed;
+  }
+
+  /** Where the device stands, as far as the ring alone tells a front end: what it has given back is behind it. */
+  get base(): number {
+    return Atomics.load(this.#used16, USED_INDEX);
   }
 }

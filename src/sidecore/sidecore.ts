@@ -10,7 +10,7 @@ import { Networks } from '../net/networks.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
-import { SplitRing } from '../virtio/split-ring.js';
+import { openRing } from '../virtio/ring.js';
 import { CoreState } from './core-state.js';
 import { createQueue, type DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
@@ -277,7 +277,7 @@ export class Sidecore implements DeviceHost {
     assert(this.#queues.size < CORE_QUEUES_MAX && !this.#queues.has(spec.key), 'the core has room for the queue');
     const state = new QueueState(spec.state);
     const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
-    const ring = new SplitRing(spec.ring, memory, state.inflight, spec.resume, spec.nextAvail);
+    const ring = openRing(spec.ring, memory, state.inflight, spec.resume, spec.base);
     const queue = createQueue(spec, { ring, memory, state }, this);
     const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
     try {
@@ -330,7 +330,7 @@ export class Sidecore implements DeviceHost {
     if (queue.state.fault === 0) queue.state.phase = QueuePhase.STOPPED;
     this.#countQueues();
     if (served.detachId === 0) return;
-    const position = { nextAvail: queue.ring.nextAvail, started: served.started };
+    const position = { base: queue.ring.base, started: served.started };
     this.#tell({ event: 'answer', id: served.detachId, position });
   }
 

@@ -275,7 +275,7 @@ export class Session {
   }
 
   setVringNum({ index, num }: VringState): Promise<void> {
-    return this.#change(index, (vring) => vring.setSize(num));
+    return this.#change(index, (vring) => vring.setSize(num, this.#features));
   }
 
   setVringAddress(address: VringAddress): Promise<void> {
@@ -283,7 +283,7 @@ export class Session {
   }
 
   setVringBase({ index, num }: VringState): Promise<void> {
-    return this.#change(index, (vring) => vring.setBase(num));
+    return this.#change(index, (vring) => vring.setBase(num, this.#features));
   }
 
   setVringEnable({ index, num }: VringState): Promise<void> {
@@ -297,7 +297,7 @@ export class Session {
     const vring = this.#vring(index);
     await vring.pause(this.#context);
     vring.stop();
-    return { index, num: vring.nextAvail };
+    return { index, num: vring.base(this.features) };
   }
 
   /** Gives a ring one of its three descriptors; the ring owns it from then on. */

@@ -8,7 +8,7 @@ import { RING_FEATURES } from '../virtio/features.js';
 import { faultCode } from '../virtio/queue-faults.js';
 import type { DeviceSpec, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
-import { type SplitRingLayout, splitRingBytes } from '../virtio/split-ring.js';
+import { RING_LAYOUTS, type RingKind, type RingLayout } from '../virtio/ring-layout.js';
 import type { VringAddress } from './codec.js';
 import type { MemoryTable } from './memory-table.js';
 import type { Pace } from './pace.js';
@@ -48,7 +48,8 @@ export class Vring {
   /** Shared with the sidecore; counts on over restarts. */
   state: QueueState | undefined;
   size = 0;
-  nextAvail = 0;
+  /** Where it stands, as SET_VRING_BASE said or the sidecore did, and in which layout, if that was known. */
+  #stands: { readonly base: number; readonly kind: RingKind | undefined } | undefined;
   #address: VringAddress | undefined;
   #kickFd = -1;
   #callFd = -1;
@@ -70,9 +71,14 @@ export class Vring {
     return this.#kickFd;
   }
 
-  /** A power of two from 1 to 32768. VIRTIO 1.3, 2.7 */
-  setSize(size: number): void {
-    if (size < 1 || size > QUEUE_SIZE_MAX || (size & (size - 1)) !== 0) {
+  /**
+   * From 1 to 32768; a power of two unless the ring is packed. VIRTIO 1.3, 2.7 and 2.8
+   *
+   * @param features - undefined before they are negotiated: then the size is held against the layout when the ring starts
+   */
+  setSize(size: number, features: bigint | undefined): void {
+    const allowed = features === undefined || RING_LAYOUTS[ringKind(features)].allowsSize(size);
+    if (size < 1 || size > QUEUE_SIZE_MAX || !allowed) {
       throw new SidecoreError('VRING_INVALID', `ring size ${size} is no power of two from 1 to ${QUEUE_SIZE_MAX}`);
     }
     this.size = size;
@@ -86,9 +92,19 @@ export class Vring {
     this.fault = undefined;
   }
 
-  setBase(nextAvail: number): void {
-    if (nextAvail > 0xffff) throw new SidecoreError('VRING_INVALID', `ring index ${nextAvail} has more than 16 bits`);
-    this.nextAvail = nextAvail;
+  /** Where the ring stands. vhost-user, SET_VRING_BASE: for a packed ring both ends, each with its wrap counter. */
+  setBase(base: number, features: bigint | undefined): void {
+    const kind = features === undefined ? undefined : ringKind(features);
+    if (kind === 'split' && base > 0xffff)
+      throw new SidecoreError('VRING_INVALID', `ring index ${base} has more than 16 bits`);
+    this.#stands = { base, kind };
+  }
+
+  /** Where the ring stands while it is not served: as new, if what is known of it was said of another layout. */
+  base(features: bigint): number {
+    const kind = ringKind(features);
+    const { base, kind: saidOf = kind } = this.#stands ?? {};
+    return base !== undefined && saidOf === kind ? base : RING_LAYOUTS[kind].freshBase;
   }
 
   /** Arms the ring. It starts with the first kick, or at once if there will be none because it is to be polled. */
@@ -124,13 +140,18 @@ export class Vring {
     if (this.size === 0 || this.#address === undefined || context.memory.regions.length === 0) return;
     // Before anything is looked up that might change while this waits.
     await context.pace.take(ATTACH_COST);
-    const ring = this.#layout(context, this.#address);
+    const kind = ringKind(context.features);
+    const base = this.base(context.features);
+    const { allowsSize, allowsBase } = RING_LAYOUTS[kind];
+    if (!allowsSize(this.size) || !allowsBase(base, this.size)) return this.#break('VRING_INVALID', context);
+    const ring = this.#layout(kind, context, this.#address);
     if (ring === undefined) {
       if (this.fault === undefined && !memoryInPieces) this.#break('VRING_ADDRESS_INVALID', context);
       return;
     }
     this.fault = undefined;
-    if (this.state === undefined || this.state.queueSize !== this.size) this.state = QueueState.create(this.size);
+    if (this.state?.queueSize !== this.size || this.state.kind !== kind)
+      this.state = QueueState.create(this.size, kind);
     this.state.fault = 0;
     this.state.phase = QueuePhase.STOPPED;
     const spec: QueueSpec = {
@@ -141,7 +162,7 @@ export class Vring {
       memory: { id: context.memory.id, regions: context.memory.regions },
       ring,
       resume: false,
-      nextAvail: this.nextAvail,
+      base,
       kickFd: this.#kickFd,
       callFd: this.#callFd,
       started: this.#started,
@@ -155,7 +176,7 @@ export class Vring {
     if (!this.#attached) return;
     const position = await context.server.detach(this.key);
     this.#attached = false;
-    this.nextAvail = position.nextAvail;
+    this.#stands = { base: position.base, kind: this.state?.kind };
     this.#started = position.started;
   }
 
@@ -176,7 +197,7 @@ export class Vring {
     this.#errFd = -1;
     this.#address = undefined;
     this.size = 0;
-    this.nextAvail = 0;
+    this.#stands = undefined;
     this.enabled = false;
     this.fault = undefined;
   }
@@ -189,23 +210,32 @@ export class Vring {
   }
 
   /** Where the ring's parts are in this process; undefined if any of them is not in one region of guest memory. */
-  #layout({ memory, features }: VringContext, address: VringAddress): SplitRingLayout | undefined {
-    const { regions } = memory;
-    const bytes = splitRingBytes(this.size);
-    const descriptors = hostAddressOfUser(regions, Number(address.descriptors), bytes.descriptors);
-    const available = hostAddressOfUser(regions, Number(address.available), bytes.available);
-    const used = hostAddressOfUser(regions, Number(address.used), bytes.used);
-    if (descriptors < 0 || available < 0 || used < 0) return undefined;
-    if (descriptors % 16 !== 0 || available % 2 !== 0 || used % 4 !== 0) return undefined;
+  #layout(kind: RingKind, { memory, features }: VringContext, address: VringAddress): RingLayout | undefined {
+    const { bytes, alignment } = RING_LAYOUTS[kind];
+    const sizes = bytes(this.size);
+    const place = (part: keyof typeof sizes, userAddress: bigint) => {
+      const host = hostAddressOfUser(memory.regions, Number(userAddress), sizes[part]);
+      return host % alignment[part] === 0 ? host : -1;
+    };
+    const descriptors = place('descriptors', address.descriptors);
+    const driverArea = place('driverArea', address.available);
+    const deviceArea = place('deviceArea', address.used);
+    if (descriptors < 0 || driverArea < 0 || deviceArea < 0) return undefined;
     return {
+      kind,
       size: this.size,
       descriptors,
-      available,
-      used,
+      driverArea,
+      deviceArea,
       eventIdx: (features & RING_FEATURES.EVENT_IDX) !== 0n,
       indirect: (features & RING_FEATURES.INDIRECT_DESC) !== 0n,
     };
   }
+}
+
+/** The layout that was negotiated. */
+function ringKind(features: bigint): RingKind {
+  return (features & RING_FEATURES.RING_PACKED) !== 0n ? 'packed' : 'split';
 }
 
 /**

@@ -6,7 +6,7 @@ import { CHAIN_SEGMENTS_MAX } from '../limits.js';
  * then those that it may write. Filled by a ring, used for one request at a time.
  */
 export class Chain {
-  /** The descriptor head (split ring) by which the chain is given back. */
+  /** By which the chain is given back: the descriptor head in a split ring, the buffer id in a packed one. */
   head = 0;
   readonly segments = new Segments(CHAIN_SEGMENTS_MAX);
   /** The first so many segments are device-readable, the rest device-writable. */

@@ -10,6 +10,7 @@ describe('ring feature bits', () => {
       EVENT_IDX: 2n ** 29n,
       VHOST_USER_PROTOCOL_FEATURES: 2n ** 30n,
       VERSION_1: 2n ** 32n,
+      RING_PACKED: 2n ** 34n,
     });
   });
 });

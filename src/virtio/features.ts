@@ -2,12 +2,14 @@
 export const RING_FEATURES = {
   /** Legacy drivers' word for what VERSION_1 implies. Never offered; let through, because some acknowledge it all the same. */
   ANY_LAYOUT: 1n << 27n,
-  /** Descriptors may point to a table of descriptors. VIRTIO 1.3, 2.7.5.3 */
+  /** Descriptors may point to a table of descriptors. VIRTIO 1.3, 2.7.5.3 and 2.8.7 */
   INDIRECT_DESC: 1n << 28n,
-  /** Notifications are suppressed by index rather than by flag. VIRTIO 1.3, 2.7.7 and 2.7.10 */
+  /** Notifications are suppressed by index rather than by flag. VIRTIO 1.3, 2.7.7, 2.7.10 and 2.8.10 */
   EVENT_IDX: 1n << 29n,
   /** The vhost-user peer talks protocol features. */
   VHOST_USER_PROTOCOL_FEATURES: 1n << 30n,
   /** The device follows VIRTIO 1.0 or later. */
   VERSION_1: 1n << 32n,
+  /** Rings are packed. VIRTIO 1.3, 2.8 */
+  RING_PACKED: 1n << 34n,
 } as const;

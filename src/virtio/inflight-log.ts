@@ -1,8 +1,8 @@
 /** Words before the first slot. */
 const HEADER_WORDS = 2;
-/** Word: used index up to which all slots are settled. */
+/** Word: position up to which everything given back is settled. */
 const SETTLED = 0;
-/** Word: next avail index minus used index minus chains in flight, fixed when the ring is set up. */
+/** Word: how far the next chain to take is ahead of the next to give back, without those in flight; fixed at the start. */
 const BASE_OFFSET = 1;
 
 /**
@@ -10,10 +10,12 @@ const BASE_OFFSET = 1;
  * over and finishes what the first had taken. One word a descriptor head: zero, or the order in which it was taken.
  *
  * It has the content of vhost-user's inflight region (per head: in flight, order; for the whole: the settled used
- * index), so that the same contract can be kept in memory that outlives the process.
+ * index), so that the same contract can be kept in memory that outlives the process. A layout that loses its descriptors to
+ * used ones keeps more: `ChainLog`.
  */
 export class InflightLog {
-  readonly #words: Int32Array;
+  protected readonly words: Int32Array;
+  protected readonly size: number;
   #sequence = 0;
 
   /** Words of shared memory that a ring of this size needs. */
@@ -21,54 +23,75 @@ export class InflightLog {
     return HEADER_WORDS + queueSize;
   }
 
-  constructor(words: Int32Array) {
-    this.#words = words;
+  constructor(words: Int32Array, size = words.length - HEADER_WORDS) {
+    this.words = words;
+    this.size = size;
   }
 
   /** Starts an empty log for a ring whose indices are these. */
   reset(nextAvail: number, usedIndex: number): void {
-    this.#words.fill(0);
-    this.#words[SETTLED] = usedIndex;
-    this.#words[BASE_OFFSET] = (nextAvail - usedIndex) & 0xffff;
+    this.words.fill(0);
+    this.words[SETTLED] = usedIndex;
+    this.words[BASE_OFFSET] = this.distance(usedIndex, nextAvail);
   }
 
   /** Notes that a chain is in flight; false if it was already. Done before anything else happens with the chain. */
   take(head: number): boolean {
     const slot = HEADER_WORDS + head;
-    if (this.#words[slot] !== 0) return false;
+    if (this.words[slot] !== 0) return false;
     this.#sequence = (this.#sequence + 1) & 0x7fffffff || 1;
-    this.#words[slot] = this.#sequence;
+    this.words[slot] = this.#sequence;
     return true;
   }
 
-  /** Notes that the driver has been given a chain back. Done after the used index was published. */
-  finish(head: number): void {
-    this.#words[HEADER_WORDS + head] = 0;
+  has(head: number): boolean {
+    return this.words[HEADER_WORDS + head] !== 0;
   }
 
-  /** Notes that everything up to this used index is settled. */
+  /** Notes that the driver has been given a chain back. Done after it was published. */
+  finish(head: number): void {
+    this.words[HEADER_WORDS + head] = 0;
+  }
+
+  /** Notes that everything up to this position is settled. */
   settle(usedIndex: number): void {
-    this.#words[SETTLED] = usedIndex;
+    this.words[SETTLED] = usedIndex;
   }
 
   get settled(): number {
-    return this.#words[SETTLED]!;
+    return this.words[SETTLED]!;
+  }
+
+  /** How far the ring's start had its two ends apart: chains that were lost before. */
+  get lost(): number {
+    return this.words[BASE_OFFSET]!;
   }
 
   /** The next avail index of a ring whose published used index is this. */
   nextAvail(usedIndex: number, inFlight: number): number {
-    return (usedIndex + inFlight + this.#words[BASE_OFFSET]!) & 0xffff;
+    return (usedIndex + inFlight + this.words[BASE_OFFSET]!) & 0xffff;
+  }
+
+  /** Where the ring stands if everything that is in flight is given up, as SET_VRING_BASE says it. */
+  base(): number {
+    return this.nextAvail(this.settled, this.inFlight().length);
   }
 
   /** Heads in flight, in the order in which they were taken. New chains are ordered after them. */
   inFlight(): number[] {
     const taken: { head: number; order: number }[] = [];
-    for (let slot = HEADER_WORDS; slot < this.#words.length; slot++) {
-      if (this.#words[slot] !== 0) taken.push({ head: slot - HEADER_WORDS, order: this.#words[slot]! });
+    for (let head = 0; head < this.size; head++) {
+      const order = this.words[HEADER_WORDS + head]!;
+      if (order !== 0) taken.push({ head, order });
     }
     // The order is a free-running number: a gap of more than half its range means that it has wrapped.
     taken.sort((a, b) => ((a.order - b.order) << 1) >> 1);
     this.#sequence = taken.at(-1)?.order ?? 0;
     return taken.map(({ head }) => head);
+  }
+
+  /** From one position of the ring to another. */
+  protected distance(from: number, to: number): number {
+    return (to - from) & 0xffff;
   }
 }

@@ -1,5 +1,5 @@
 import type { MappedRegion } from '../guest-memory/guest-memory.js';
-import type { SplitRingLayout } from './split-ring.js';
+import type { RingLayout } from './ring-layout.js';
 
 /** What all queues of a device have in common. Plain data; the rest is known to its kind. */
 export interface DeviceSpec {
@@ -19,11 +19,11 @@ export interface QueueSpec {
   readonly device: DeviceSpec;
   /** Guest memory; queues with the same number share one view of it. */
   readonly memory: { readonly id: number; readonly regions: readonly MappedRegion[] };
-  readonly ring: SplitRingLayout;
+  readonly ring: RingLayout;
   /** Takes the ring over from a thread that died. */
   readonly resume: boolean;
-  /** Where the ring starts, unless it is resumed. */
-  readonly nextAvail: number;
+  /** Where the ring starts, unless it is resumed, as SET_VRING_BASE gives it. */
+  readonly base: number;
   /** Event counters; negative if the front end gave none (it polls, or wants to be polled). */
   readonly kickFd: number;
   readonly callFd: number;
@@ -33,8 +33,8 @@ export interface QueueSpec {
 
 /** Where a detached queue stands. */
 export interface QueuePosition {
-  /** Index of the next chain to take. */
-  readonly nextAvail: number;
+  /** Where the ring stands, as GET_VRING_BASE gives it. */
+  readonly base: number;
   /** Whether it has had its first kick. */
   readonly started: boolean;
 }

@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { ChainLog } from './chain-log.js';
 import { QueueCounter, QueuePhase, QueueState } from './queue-state.js';
 
 describe('QueueState', () => {
-  it('knows its ring’s size from its memory', () => {
+  it('knows its ring’s size and layout from its memory', () => {
     for (let size = 1; size <= 32_768; size *= 2) {
       const state = QueueState.create(size);
       assert.equal(state.queueSize, size);
       assert.equal(new QueueState(state.buffer).queueSize, size);
+      assert.equal(new QueueState(state.buffer).kind, 'split');
+    }
+    for (const size of [1, 3, 1000, 32_768]) {
+      const packed = new QueueState(QueueState.create(size, 'packed').buffer);
+      assert.deepEqual([packed.queueSize, packed.kind], [size, 'packed']);
+      assert.ok(packed.inflight instanceof ChainLog);
     }
   });
 

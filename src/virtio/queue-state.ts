@@ -1,4 +1,6 @@
+import { ChainLog } from './chain-log.js';
 import { InflightLog } from './inflight-log.js';
+import type { RingKind } from './ring-layout.js';
 
 /** What a queue is doing, as `status` shows it. */
 export const QueuePhase = {
@@ -34,7 +36,12 @@ export type QueueCounterName = keyof typeof QueueCounter;
 const COUNTERS = Object.keys(QueueCounter).length;
 const PHASE = 0;
 const FAULT = 1;
+const SIZE = 2;
+const PACKED = 3;
 const HEADER_BYTES = 16;
+
+/** The log that each layout needs. */
+const LOGS = { split: InflightLog, packed: ChainLog } as const;
 
 /**
  * What a queue keeps that must outlive the thread which serves it: phase, counters, and the log of chains in flight. In
@@ -43,21 +50,28 @@ const HEADER_BYTES = 16;
 export class QueueState {
   readonly buffer: SharedArrayBuffer;
   readonly queueSize: number;
+  readonly kind: RingKind;
   readonly counters: Float64Array;
+  /** A `ChainLog` if the ring is packed. */
   readonly inflight: InflightLog;
   readonly #header: Int32Array;
 
-  static create(queueSize: number): QueueState {
-    const bytes = HEADER_BYTES + 8 * COUNTERS + 4 * InflightLog.wordsFor(queueSize);
-    return new QueueState(new SharedArrayBuffer(bytes));
+  static create(queueSize: number, kind: RingKind = 'split'): QueueState {
+    const bytes = HEADER_BYTES + 8 * COUNTERS + 4 * LOGS[kind].wordsFor(queueSize);
+    const buffer = new SharedArrayBuffer(bytes);
+    const header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
+    header[SIZE] = queueSize;
+    header[PACKED] = kind === 'packed' ? 1 : 0;
+    return new QueueState(buffer);
   }
 
   constructor(buffer: SharedArrayBuffer) {
     this.buffer = buffer;
-    this.queueSize = (buffer.byteLength - HEADER_BYTES - 8 * COUNTERS) / 4 - InflightLog.wordsFor(0);
     this.#header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
+    this.queueSize = this.#header[SIZE]!;
+    this.kind = this.#header[PACKED] === 1 ? 'packed' : 'split';
     this.counters = new Float64Array(buffer, HEADER_BYTES, COUNTERS);
-    this.inflight = new InflightLog(new Int32Array(buffer, HEADER_BYTES + 8 * COUNTERS));
+    this.inflight = new LOGS[this.kind](new Int32Array(buffer, HEADER_BYTES + 8 * COUNTERS), this.queueSize);
   }
 
   get phase(): number {

@@ -7,7 +7,7 @@ import { seeded } from '../../test/support/seed.js';
 import { CHAIN_SEGMENTS_MAX, QUEUE_SIZE_MAX } from '../limits.js';
 import { Chain } from './chain.js';
 import { InflightLog } from './inflight-log.js';
-import { DESCRIPTOR_BYTES, DescriptorFlag, splitRingBytes } from './split-ring.js';
+import { DESCRIPTOR_BYTES, DescriptorFlag, RING_LAYOUTS } from './ring-layout.js';
 import { Pop } from './virtqueue.js';
 
 const memory = createMemory();
@@ -27,7 +27,8 @@ function make(setup: Partial<typeof usual> = {}) {
 describe('split ring, its bytes', () => {
   it('have the sizes of the standard', () => {
     for (let size = 1; size <= QUEUE_SIZE_MAX; size *= 2) {
-      assert.deepEqual(splitRingBytes(size), { descriptors: 16 * size, available: 6 + 2 * size, used: 6 + 8 * size });
+      const bytes = { descriptors: 16 * size, driverArea: 6 + 2 * size, deviceArea: 6 + 8 * size };
+      assert.deepEqual(RING_LAYOUTS.split.bytes(size), bytes);
     }
     assert.equal(DESCRIPTOR_BYTES, 16);
     assert.deepEqual(DescriptorFlag, { NEXT: 1, WRITE: 2, INDIRECT: 4 });
@@ -135,9 +136,9 @@ describe('split ring, its start', () => {
       driver.view.setUint16(driver.used + 2, used, true);
       const words = new Int32Array(InflightLog.wordsFor(usual.size));
       const device = ring.device(memory.guest, new InflightLog(words), false);
-      assert.equal(device.nextAvail, next);
+      assert.equal(device.base, next);
       const after = ring.device(memory.guest, new InflightLog(words), true);
-      assert.equal(after.nextAvail, next, 'another thread goes on elsewhere');
+      assert.equal(after.base, next, 'another thread goes on elsewhere');
       ring.release();
     }
   });
@@ -148,10 +149,10 @@ describe('split ring, its start', () => {
     driver.publish();
     assert.equal(device.waiting(), 5);
     for (let i = 0; i < 5; i++) {
-      assert.equal(device.nextAvail, (65_534 + i) % 65_536);
+      assert.equal(device.base, (65_534 + i) % 65_536);
       device.pop(chain);
     }
-    assert.equal(device.nextAvail, 3);
+    assert.equal(device.base, 3);
     assert.equal(device.waiting(), 0);
     release();
   });

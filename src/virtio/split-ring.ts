@@ -1,20 +1,15 @@
 import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
-import { Segments } from '../guest-memory/segments.js';
 import { viewWords16, viewWords32 } from '../host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX } from '../limits.js';
 import type { Chain } from './chain.js';
+import { IndirectTable } from './indirect-table.js';
 import type { InflightLog } from './inflight-log.js';
+import { DESCRIPTOR_WORDS, DescriptorFlag, RING_LAYOUTS, type RingLayout } from './ring-layout.js';
 import { Pop, type Virtqueue } from './virtqueue.js';
 
-/** Split descriptor, bytes. VIRTIO 1.3, 2.7.5 */
-export const DESCRIPTOR_BYTES = 16;
-/** Split descriptor, in 32-bit words: address low, address high, length, flags with next in the upper half. */
-const DESCRIPTOR_WORDS = 4;
+/** Split descriptor, in 32-bit words: address low, address high, length, flags with next in the upper half. 2.7.5 */
 const DESC_LENGTH = 2;
 const DESC_FLAGS_NEXT = 3;
-
-/** Descriptor flags. VIRTIO 1.3, 2.7.5 */
-export const DescriptorFlag = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
 
 /** Available ring, in 16-bit words. VIRTIO 1.3, 2.7.6 */
 const AVAIL_FLAGS = 0;
@@ -27,25 +22,6 @@ const USED_FLAGS = 0;
 const USED_INDEX = 1;
 const USED_RING_WORD32 = 1;
 const USED_NO_NOTIFY = 1;
-
-/** Bytes of the three parts of a split ring, with the event words. VIRTIO 1.3, 2.7 */
-export const splitRingBytes = (size: number) => ({
-  descriptors: DESCRIPTOR_BYTES * size,
-  available: 6 + 2 * size,
-  used: 6 + 8 * size,
-});
-
-/** Where a split ring lies in this process, and what was negotiated for it. */
-export interface SplitRingLayout {
-  /** Entries, a power of two up to 32768. */
-  readonly size: number;
-  /** Host addresses of the three parts: aligned to 16, 2 and 4 bytes. */
-  readonly descriptors: number;
-  readonly available: number;
-  readonly used: number;
-  readonly eventIdx: boolean;
-  readonly indirect: boolean;
-}
 
 /** Chains taken before the event index of a suppressed ring is moved along, so that it never comes into sight. */
 const EVENT_REFRESH = 0x4000;
@@ -61,7 +37,7 @@ export class SplitRing implements Virtqueue {
   readonly #size: number;
   readonly #mask: number;
   readonly #eventIdx: boolean;
-  readonly #indirect: boolean;
+  readonly #table: IndirectTable | undefined;
   readonly #memory: GuestMemory;
   readonly #log: InflightLog;
   readonly #descriptors: Uint32Array;
@@ -74,9 +50,6 @@ export class SplitRing implements Virtqueue {
   readonly #availEvent: number;
   /** Heads pushed and not yet published, by used index. */
   readonly #pushed: Uint16Array;
-  readonly #indirectSegments = new Segments(2);
-  readonly #indirectCopy = new Uint32Array(CHAIN_SEGMENTS_MAX * DESCRIPTOR_WORDS);
-  readonly #indirectBytes = Buffer.from(this.#indirectCopy.buffer);
   #nextAvail: number;
   #seenAvail: number;
   #nextUsed: number;
@@ -88,19 +61,19 @@ export class SplitRing implements Virtqueue {
    * @param resume - take over after another thread: the log says what is in flight. Otherwise the ring starts at
    *   `nextAvail` with nothing in flight.
    */
-  constructor(layout: SplitRingLayout, memory: GuestMemory, log: InflightLog, resume: boolean, nextAvail = 0) {
+  constructor(layout: RingLayout, memory: GuestMemory, log: InflightLog, resume: boolean, nextAvail = 0) {
     const { size } = layout;
-    const bytes = splitRingBytes(size);
+    const bytes = RING_LAYOUTS.split.bytes(size);
     this.#size = size;
     this.#mask = size - 1;
     this.#eventIdx = layout.eventIdx;
-    this.#indirect = layout.indirect;
+    this.#table = layout.indirect ? new IndirectTable(memory) : undefined;
     this.#memory = memory;
     this.#log = log;
     this.#descriptors = viewWords32(layout.descriptors, bytes.descriptors);
-    this.#available = viewWords16(layout.available, bytes.available);
-    this.#used16 = viewWords16(layout.used, bytes.used);
-    this.#used32 = viewWords32(layout.used, bytes.used);
+    this.#available = viewWords16(layout.driverArea, bytes.driverArea);
+    this.#used16 = viewWords16(layout.deviceArea, bytes.deviceArea);
+    this.#used32 = viewWords32(layout.deviceArea, bytes.deviceArea);
     this.#usedEvent = AVAIL_RING + size;
     this.#availEvent = 2 + 4 * size;
     this.#pushed = new Uint16Array(size);
@@ -121,7 +94,7 @@ export class SplitRing implements Virtqueue {
     this.#seenAvail = this.#nextAvail;
   }
 
-  get nextAvail(): number {
+  get base(): number {
     return this.#nextAvail;
   }
 
@@ -246,18 +219,15 @@ export class SplitRing implements Virtqueue {
       const length = table[word + DESC_LENGTH]!;
       const flagsNext = table[word + DESC_FLAGS_NEXT]!;
       if ((flagsNext & DescriptorFlag.INDIRECT) !== 0) {
-        if (indirect || !this.#indirect || (flagsNext & DescriptorFlag.NEXT) !== 0) return Pop.INDIRECT_INVALID;
-        tableWord = this.#openIndirect(low, high, length);
-        if (tableWord === COPIED) {
-          table = this.#indirectCopy;
-          tableWord = 0;
-        } else if (tableWord < 0) {
-          return tableWord;
-        } else {
-          table = this.#memory.words[this.#indirectSegments.window[0]!]!;
-        }
+        const indirectTable = this.#table;
+        if (indirect || indirectTable === undefined || (flagsNext & DescriptorFlag.NEXT) !== 0)
+          return Pop.INDIRECT_INVALID;
+        const result = indirectTable.open(low, high, length);
+        if (result < 0) return result;
+        table = indirectTable.words;
+        tableWord = indirectTable.firstWord;
         indirect = true;
-        count = left = Math.min(length / DESCRIPTOR_BYTES, CHAIN_SEGMENTS_MAX);
+        count = left = indirectTable.count;
         index = 0;
         continue;
       }
@@ -280,27 +250,4 @@ export class SplitRing implements Virtqueue {
         return indirect && count === CHAIN_SEGMENTS_MAX ? Pop.SEGMENTS_EXCEEDED : Pop.NEXT_OUT_OF_RANGE;
     }
   }
-
-  /**
-   * Finds an indirect table: the word in its window at which it starts, or `COPIED` if it had to be copied because it
-   * lies across windows or unaligned, or a fault.
-   */
-  #openIndirect(low: number, high: number, length: number): number {
-    if (length === 0 || length % DESCRIPTOR_BYTES !== 0) return Pop.INDIRECT_INVALID;
-    const pieces = this.#indirectSegments;
-    const bytes = Math.min(length, this.#indirectCopy.byteLength);
-    pieces.count = 0;
-    if (this.#memory.translate(low, high, bytes, pieces) !== Translation.OK) return Pop.ADDRESS_INVALID;
-    const offset = pieces.offset[0]!;
-    const words = this.#memory.words[pieces.window[0]!]!;
-    if (pieces.count === 1 && (offset & 3) === 0 && offset + bytes <= words.byteLength) return offset >>> 2;
-    for (let i = 0, at = 0; i < pieces.count; i++) {
-      const from = pieces.offset[i]!;
-      at += this.#memory.bytes[pieces.window[i]!]!.copy(this.#indirectBytes, at, from, from + pieces.length[i]!);
-    }
-    return COPIED;
-  }
 }
-
-/** `#openIndirect` has put the table into the ring's own copy. */
-const COPIED = -100;

@@ -13,6 +13,7 @@ export const Pop = {
   ADDRESS_INVALID: -8,
   DIRECTION_INVALID: -9,
   SEGMENTS_EXCEEDED: -10,
+  POSITION_INVALID: -11,
 } as const;
 
 /** The stable error codes of the ring faults above. */
@@ -26,6 +27,7 @@ export const POP_FAULTS: Record<number, ErrorCode> = {
   [Pop.ADDRESS_INVALID]: 'ADDRESS_INVALID',
   [Pop.DIRECTION_INVALID]: 'DIRECTION_INVALID',
   [Pop.SEGMENTS_EXCEEDED]: 'SEGMENTS_EXCEEDED',
+  [Pop.POSITION_INVALID]: 'POSITION_INVALID',
 };
 
 /**
@@ -35,7 +37,8 @@ export const POP_FAULTS: Record<number, ErrorCode> = {
 export interface Virtqueue {
   /**
    * Takes the next available chain: fills `chain` and returns its head, or `Pop.EMPTY`, or a negative fault, after which
-   * the queue must not be used again.
+   * the queue must not be used again. The head, by which the chain is given back, is that of its descriptors in a split
+   * ring, its buffer id in a packed one; either way below the ring's size, and no other chain in flight has it.
    */
   pop(chain: Chain): number;
   /** Gives up the chain taken last, as if it had not been taken. Several are given up in the reverse order. */
@@ -50,10 +53,10 @@ export interface Virtqueue {
   suppressKicks(): void;
   /** Asks the driver for a kick on the next chain. True if one is there already: then no kick may come. */
   requestKicks(): boolean;
-  /** Chains available and not yet taken, as far as one unordered look tells. */
+  /** Zero if no chain is available, as far as one unordered look tells; otherwise at least one, and no more than there are. */
   waiting(): number;
-  /** Index of the next chain to take, as GET_VRING_BASE wants it. */
-  readonly nextAvail: number;
+  /** Where the ring stands, as GET_VRING_BASE wants it for this layout. */
+  readonly base: number;
   /** Heads taken and not given back when the ring was set up, in the order in which they were taken. */
   readonly unfinished: readonly number[];
 }

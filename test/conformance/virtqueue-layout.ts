@@ -76,5 +76,14 @@ export interface VirtqueueLayout {
   readonly name: string;
   /** All sizes that the layout allows, or a sample of them. */
   readonly sizes: readonly number[];
+  /** Words of the in-flight log of a ring of that size, and the log in such words. */
+  logWords(size: number): number;
+  openLog(words: Int32Array, size: number): InflightLog;
+  /** Descriptors of an indirect table are linked by NEXT, and the table may follow other descriptors; else it is a plain list. */
+  readonly linkedTables: boolean;
+  /** Descriptors after which an event index means the same again. */
+  eventPeriod(size: number): number;
+  /** How many steps the driver's calls take. */
+  readonly steps: { publish(eventIdx: boolean): number; requestCalls(eventIdx: boolean): number };
   create(setup: RingSetup): RingUnderTest;
 }

@@ -1,7 +1,6 @@
 /** A ring with its driver, its device and a guest's memory, and the plain model of what a chain is. */
 import assert from 'node:assert/strict';
 import { Chain } from '../../src/virtio/chain.js';
-import { InflightLog } from '../../src/virtio/inflight-log.js';
 import { Pop, type Virtqueue } from '../../src/virtio/virtqueue.js';
 import { TestMemory } from '../support/guest-memory.js';
 import type { DriverSide, Element, RingSetup, RingUnderTest, VirtqueueLayout } from './virtqueue-layout.js';
@@ -27,19 +26,23 @@ export class RingRig {
   readonly logWords: Int32Array;
   device: Virtqueue;
   readonly #ring: RingUnderTest;
+  readonly #layout: VirtqueueLayout;
+  readonly #size: number;
 
   constructor(layout: VirtqueueLayout, memory: TestMemory, setup: Partial<RingSetup> = {}) {
     const whole = { ...USUAL, ...setup };
     this.memory = memory;
+    this.#layout = layout;
+    this.#size = whole.size;
     this.#ring = layout.create(whole);
     this.driver = this.#ring.driver;
-    this.logWords = new Int32Array(InflightLog.wordsFor(whole.size));
+    this.logWords = new Int32Array(layout.logWords(whole.size));
     this.device = this.open(false);
   }
 
   /** A device's end of the same ring; what it notes of chains in flight goes to `words`. */
   open(resume: boolean, words = this.logWords): Virtqueue {
-    return this.#ring.device(this.memory.guest, new InflightLog(words), resume);
+    return this.#ring.device(this.memory.guest, this.#layout.openLog(words, this.#size), resume);
   }
 
   /** Takes a chain, or says why not. */

@@ -6,6 +6,8 @@ import assert from 'node:assert/strict';
 import { mapAnonymous, unmap } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX } from '../../src/limits.js';
+import { InflightLog } from '../../src/virtio/inflight-log.js';
+import type { RingLayout } from '../../src/virtio/ring-layout.js';
 import { SplitRing } from '../../src/virtio/split-ring.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
 import type {
@@ -223,11 +225,12 @@ export function createSplitRing(setup: RingSetup, at?: number): RingUnderTest & 
   const address = at ?? map!.address;
   const room = viewBytes(address, splitRingRoom(size));
   const driver = new SplitDriverSide(new DataView(room.buffer, room.byteOffset, room.length), setup);
-  const layout = {
+  const layout: RingLayout = {
+    kind: 'split',
     size,
     descriptors: address,
-    available: address + driver.available,
-    used: address + driver.used,
+    driverArea: address + driver.available,
+    deviceArea: address + driver.used,
     eventIdx,
     indirect,
   };
@@ -243,5 +246,10 @@ export function createSplitRing(setup: RingSetup, at?: number): RingUnderTest & 
 export const splitLayout: VirtqueueLayout = {
   name: 'split',
   sizes: Array.from({ length: 16 }, (_, i) => 2 ** i),
+  logWords: (size) => InflightLog.wordsFor(size),
+  openLog: (words, size) => new InflightLog(words, size),
+  linkedTables: true,
+  eventPeriod: () => 65_536,
+  steps: { publish: () => 2, requestCalls: () => 2 },
   create: createSplitRing,
 };

@@ -49,7 +49,7 @@ export function takeoverTests(layout: VirtqueueLayout, memory: () => TestMemory)
     for (let count = 1; count <= 8; count++) {
       for (let done = 0; done <= count; done++) {
         // More than a publication has: the last ones die nowhere.
-        for (let moment = 0; moment < 2 * done + 8; moment++) {
+        for (let moment = 0; moment < 2 * done + 14; moment++) {
           for (const collectsFirst of [false, true]) {
             on(8, 65_533, (model) => {
               model.step({ do: 'add', count });

@@ -1,4 +1,5 @@
 import { virtqueueConformance } from './virtqueue.js';
+import { packedLayout } from './virtqueue-packed.js';
 import { splitLayout } from './virtqueue-split.js';
 
-virtqueueConformance(splitLayout);
+for (const layout of [splitLayout, packedLayout]) virtqueueConformance(layout);

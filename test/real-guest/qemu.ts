@@ -7,6 +7,8 @@ export interface GuestDisk {
   readonly socket: string;
   /** Default 1. */
   readonly queues?: number;
+  /** Offers packed rings to the guest. QEMU's own default is not to. */
+  readonly packed?: boolean;
   /** QEMU's device id. Default `disk0`, `disk1`, ... In the guest they are vda, vdb, ... */
   readonly name?: string;
 }
@@ -66,7 +68,10 @@ function diskArguments(disk: GuestDisk, index: number, direct: boolean): string[
   const bootIndex = direct ? '' : `,bootindex=${index}`;
   return [
     ...['-chardev', `socket,id=${id}-socket,path=${disk.socket},${reconnect()}`],
-    ...['-device', `vhost-user-blk-pci,id=${id},chardev=${id}-socket,num-queues=${disk.queues ?? 1}${bootIndex}`],
+    ...[
+      '-device',
+      `vhost-user-blk-pci,id=${id},chardev=${id}-socket,num-queues=${disk.queues ?? 1},packed=${disk.packed ? 'on' : 'off'}${bootIndex}`,
+    ],
   ];
 }
 

@@ -12,7 +12,7 @@ import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
 import { CoreFault } from '../../src/virtio/queue-faults.js';
 import type { QueueSpec } from '../../src/virtio/queue-spec.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
-import { DescriptorFlag } from '../../src/virtio/split-ring.js';
+import { DescriptorFlag } from '../../src/virtio/ring-layout.js';
 import { until } from '../vhost-user/raw-front-end.js';
 
 const RAM_BYTES = 2 ** 20;
@@ -58,15 +58,16 @@ function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
     device: spec,
     memory: { id: 1, regions: [{ guestAddress: 0, size: RAM_BYTES, userAddress: 0, hostAddress: host }] },
     ring: {
+      kind: 'split',
       size: RING_SIZE,
       descriptors: host + ring.descriptors,
-      available: host + ring.available,
-      used: host + ring.used,
+      driverArea: host + ring.available,
+      deviceArea: host + ring.used,
       eventIdx: false,
       indirect: false,
     },
     resume: false,
-    nextAvail: 0,
+    base: 0,
     kickFd,
     callFd: -1,
     started: true,
@@ -103,7 +104,7 @@ it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_
   assert.equal(deaths, QUEUE_CRASHES_MAX);
   assert.equal(core.queueCount, 0);
   // The thread that is up now answers: it does not have that queue, and does not die any more.
-  assert.deepEqual(await core.detach(spec.key), { nextAvail: 1, started: false });
+  assert.deepEqual(await core.detach(spec.key), { base: 1, started: false });
   await core.stop();
   assert.equal(deaths, QUEUE_CRASHES_MAX);
 });

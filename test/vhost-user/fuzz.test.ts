@@ -12,7 +12,7 @@ import { receiveWithFds, sendWithFds } from '../../src/host/unix-socket.js';
 import { Random } from '../support/seed.js';
 import { type RandomMessage, RandomMessages, randomBytes } from './random-messages.js';
 import { HealthyGuest, TestDaemon } from './test-daemon.js';
-import { TestGuest } from './test-guest.js';
+import { FEATURES, LAYOUTS, TestGuest } from './test-guest.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
 const BURSTS = Number(process.env.BURSTS ?? 600);
@@ -74,7 +74,8 @@ describe(`a front end that sends anything at all (SEED=${SEED})`, { timeout: 300
 
 /** One connection's worth of nonsense; returns how many messages the back end listened to. */
 async function sendBurst(socket: string, random: Random, said: string[]): Promise<number> {
-  const guest = new TestGuest({ queues: 2 });
+  const layout = random.pick([LAYOUTS.split, LAYOUTS.packed]);
+  const guest = new TestGuest({ queues: 2, features: FEATURES | layout });
   const messages = new RandomMessages(random, guest);
   try {
     await guest.connect(socket);
@@ -105,7 +106,7 @@ async function prepare(guest: TestGuest, random: Random): Promise<void> {
   await guest.shareMemory();
   if (random.chance(0.2)) return;
   for (const queue of guest.queues.slice(0, random.below(3))) {
-    await guest.setUpQueue(queue, 0);
+    await guest.setUpQueue(queue);
     await guest.arm(queue);
     await guest.enable(queue);
   }

@@ -6,32 +6,58 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { drain, signal } from '../../src/host/eventfd.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
+import { DescriptorFlag } from '../../src/virtio/ring-layout.js';
 import { POP_FAULTS } from '../../src/virtio/virtqueue.js';
 import { Random } from '../support/seed.js';
 import { jam } from './descriptors.js';
+import { HostilePackedRing, PACKED_RING_FAULTS } from './hostile-packed-ring.js';
 import { HostileRing, RING_FAULTS } from './hostile-ring.js';
 import { until } from './raw-front-end.js';
 import { HealthyGuest, type Mode, SuiteCleanup, TestDaemon } from './test-daemon.js';
-import { FEATURES, TestGuest, type TestQueue } from './test-guest.js';
+import { FEATURES, LAYOUTS, TestGuest, type TestQueue } from './test-guest.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
 const QUEUES = { queues: 2 };
 
+/** Faults of one layout: a packed ring has no index of the next descriptor, a split one says itself where it was used. */
+const SPLIT_ONLY = 'NEXT_OUT_OF_RANGE';
+const PACKED_ONLY = 'POSITION_INVALID';
+
+/** Either layout, and its faults. */
+const RINGS = {
+  split: {
+    feature: LAYOUTS.split,
+    faults: RING_FAULTS,
+    codes: Object.values(POP_FAULTS).filter((code) => code !== PACKED_ONLY),
+  },
+  packed: {
+    feature: LAYOUTS.packed,
+    faults: PACKED_RING_FAULTS,
+    codes: Object.values(POP_FAULTS).filter((code) => code !== SPLIT_ONLY && code !== PACKED_ONLY),
+  },
+} as const;
+
 describe('a ring for every fault', () => {
-  it('is there', () => {
-    const made = new Set(RING_FAULTS.map(({ code }) => code));
-    for (const code of [...Object.values(POP_FAULTS), 'REQUEST_MALFORMED' as const]) assert.ok(made.has(code), code);
-  });
+  for (const [layout, { faults, codes }] of Object.entries(RINGS)) {
+    it(`is there, ${layout}`, () => {
+      const made = new Set(faults.map(({ code }) => code));
+      for (const code of [...codes, 'REQUEST_MALFORMED' as const]) assert.ok(made.has(code), code);
+    });
+  }
 });
 
-for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
-  describe(`a hostile guest, mode ${mode}`, { timeout: 120_000 }, () => {
+const SETTINGS = (['sidecore', 'baseline'] satisfies Mode[]).flatMap((mode) =>
+  (['split', 'packed'] as const).map((layout) => ({ mode, layout, ...RINGS[layout] })),
+);
+
+for (const { mode, layout, feature, faults } of SETTINGS) {
+  describe(`a hostile guest, ${layout}, mode ${mode}`, { timeout: 120_000 }, () => {
     let served: TestDaemon;
     let healthy: HealthyGuest;
     const cleanup = new SuiteCleanup();
     before(async () => {
       // A disk for each fault: its log line must not be kept back because another one was written just before.
-      const disks = Object.fromEntries(RING_FAULTS.map((_, index) => [`d${index}`, QUEUES]));
+      const disks = Object.fromEntries(faults.map((_, index) => [`d${index}`, QUEUES]));
       served = await TestDaemon.start(
         cleanup,
         { hostile: { disks: { ...disks, any: QUEUES } }, other: { disks: { d: {} } } },
@@ -53,7 +79,7 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
     async function newGuest(
       test: TestContext,
       disk: string,
-      features = FEATURES | RING_FEATURES.INDIRECT_DESC,
+      features = FEATURES | feature | RING_FEATURES.INDIRECT_DESC,
     ): Promise<TestGuest> {
       const guest = await TestGuest.start(served.socket('hostile', disk), { ...QUEUES, features });
       test.after(() => guest.close());
@@ -69,14 +95,26 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
       return queue;
     }
 
-    for (const [number, { what, code, make }] of RING_FAULTS.entries()) {
+    function putUnknownTable(guest: TestGuest): void {
+      if (layout === 'packed') {
+        const ring = new HostilePackedRing(guest, guest.queue);
+        ring.put(ring.room, 16, DescriptorFlag.INDIRECT);
+        ring.show();
+      } else {
+        const ring = new HostileRing(guest, guest.queue);
+        ring.put(0, ring.room, 16, DescriptorFlag.INDIRECT);
+        ring.show(0);
+      }
+    }
+
+    for (const [number, { what, code, make }] of faults.entries()) {
       it(`${what}: ${code}`, async (test) => {
         const disk = `d${number}`;
         const guest = await newGuest(test, disk);
         const neighbour = guest.queues[1]!;
         let { queue } = guest;
         for (let time = 1; time <= 2; time++) {
-          make(new HostileRing(guest, queue));
+          make(guest, queue);
           await until(() => (healthy.run(1), drain(queue.errFd) > 0), 'the err descriptor is signalled');
           const status = await served.untilDisk(
             'hostile',
@@ -106,10 +144,8 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
     }
 
     it('an indirect table that was not negotiated', async (test) => {
-      const guest = await newGuest(test, 'any', FEATURES);
-      const ring = new HostileRing(guest, guest.queue);
-      ring.put(0, ring.room, 16, 4);
-      ring.show(0);
+      const guest = await newGuest(test, 'any', FEATURES | feature);
+      putUnknownTable(guest);
       await until(() => drain(guest.queue.errFd) > 0, 'the err descriptor is signalled');
       assert.equal((await served.disk('hostile', 'any')).queues[0]?.fault, 'INDIRECT_INVALID');
     });
@@ -117,7 +153,7 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
     it('a front end that jams its err descriptor is not waited for', async (test) => {
       const guest = await newGuest(test, 'any');
       jam(guest.queue.errFd);
-      new HostileRing(guest, guest.queue).advance(-1);
+      faults[0]!.make(guest, guest.queue);
       await served.untilDisk('hostile', ({ queues }) => queues[0]?.phase === 'faulted', 'the queue is stopped', 'any');
       await guest.queues[1]!.writeAndRead();
     });
@@ -125,17 +161,23 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
     it(`garbage in a ring (SEED=${SEED})`, async (test) => {
       const random = new Random(SEED);
       const guest = await newGuest(test, 'any');
+      const flagsAt = layout === 'packed' ? 14 : 12;
       let { queue } = guest;
       for (let round = 0; round < 15; round++) {
         const { ring, kickFd } = queue.driver;
         const { bytes } = guest.ram;
         for (let at = ring.descriptors; at < ring.descriptors + 16 * ring.size; at++) {
           // Small addresses and lengths, and few flags, get further.
-          const byte = (at & 15) === 12 ? random.below(8) : (at & 3) > 1 && random.chance(0.9) ? 0 : random.below(256);
+          const byte =
+            (at & 15) === flagsAt ? random.below(8) : (at & 3) > 1 && random.chance(0.9) ? 0 : random.below(256);
           bytes[at] = byte;
         }
-        for (let i = 0; i < ring.size; i++) bytes.writeUInt16LE(random.below(ring.size), ring.available + 4 + 2 * i);
-        bytes.writeUInt16LE(random.below(ring.size + 1), ring.available + 2);
+        if (layout === 'packed') {
+          for (let i = 0; i < ring.size; i++) makeAvailable(bytes, ring.descriptors + 16 * i, random);
+        } else {
+          for (let i = 0; i < ring.size; i++) bytes.writeUInt16LE(random.below(ring.size), ring.available + 4 + 2 * i);
+          bytes.writeUInt16LE(random.below(ring.size + 1), ring.available + 2);
+        }
         signal(kickFd);
         await guest.queues[1]!.writeAndRead();
         healthy.run(1);
@@ -161,4 +203,10 @@ for (const mode of ['sidecore', 'baseline'] satisfies Mode[]) {
       }
     });
   });
+}
+
+/** Gives a packed descriptor the flags of one that is available in the first lap, mostly, and an id that may be one. */
+function makeAvailable(bytes: Buffer, at: number, random: Random): void {
+  if (random.chance(0.9)) bytes.writeUInt16LE((bytes.readUInt16LE(at + 14) & 7) | 0x80, at + 14);
+  if (random.chance(0.9)) bytes.writeUInt16LE(random.below(24), at + 12);
 }

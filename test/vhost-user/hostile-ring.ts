@@ -4,7 +4,7 @@ import type { ErrorCode } from '../../src/errors.js';
 import { RequestType } from '../../src/guest/index.js';
 import { signal } from '../../src/host/eventfd.js';
 import { CHAIN_SEGMENTS_MAX } from '../../src/limits.js';
-import { DESCRIPTOR_BYTES, DescriptorFlag } from '../../src/virtio/split-ring.js';
+import { DESCRIPTOR_BYTES, DescriptorFlag } from '../../src/virtio/ring-layout.js';
 import type { TestGuest, TestQueue } from './test-guest.js';
 
 const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
@@ -22,7 +22,7 @@ export class HostileRing {
   constructor(guest: TestGuest, queue: TestQueue) {
     this.#guest = guest;
     this.#queue = queue;
-    this.#availIndex = queue.position;
+    this.#availIndex = queue.submitted;
     this.size = queue.driver.ring.size;
     this.room = guest.ram.allocate(16 * 1024, 4096);
     guest.ram.words[this.room >>> 2] = RequestType.IN;
@@ -73,7 +73,15 @@ export class HostileRing {
   }
 }
 
-export interface RingFault {
+/** A ring of either layout that stops its queue. */
+export interface FaultyRing {
+  readonly what: string;
+  readonly code: ErrorCode;
+  /** Breaks the ring, which has nothing in flight, and kicks. */
+  make(guest: TestGuest, queue: TestQueue): void;
+}
+
+interface RingFault {
   readonly what: string;
   readonly code: ErrorCode;
   readonly make: (ring: HostileRing) => void;
@@ -105,7 +113,7 @@ function indirect(
   });
 }
 
-export const RING_FAULTS: readonly RingFault[] = [
+const FAULTS: readonly RingFault[] = [
   {
     what: 'more is available than the ring holds',
     code: 'AVAIL_INDEX_INVALID',
@@ -167,3 +175,9 @@ export const RING_FAULTS: readonly RingFault[] = [
   }),
   single('nothing at all', 'REQUEST_MALFORMED', (ring) => ring.put(0, 0, 0, 0)),
 ];
+
+export const RING_FAULTS: readonly FaultyRing[] = FAULTS.map(({ what, code, make }) => ({
+  what,
+  code,
+  make: (guest, queue) => make(new HostileRing(guest, queue)),
+}));

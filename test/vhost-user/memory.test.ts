@@ -9,7 +9,7 @@ import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
 import { scratchDirectory } from '../support/daemon.js';
 import { addSeals, openHugeMemory, openMemory, pipe, Seal, shrink } from './descriptors.js';
 import { SuiteCleanup, TestDaemon } from './test-daemon.js';
-import { DEPTH, TestGuest } from './test-guest.js';
+import { DEPTH, FEATURES, LAYOUTS, TestGuest } from './test-guest.js';
 
 /** Rings, headers and status bytes of the first queue: what has to stay in one region. */
 const RING_BYTES = 2 * PAGE_BYTES;
@@ -53,9 +53,12 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
     return guest;
   }
 
-  for (const disk of ['d', 'file']) {
-    it(`the table is replaced under live rings and nothing is lost (${disk === 'd' ? 'memory' : disk})`, async (test) => {
-      const guest = track(test, await TestGuest.start(served.socket('vm', disk), { queues: 2 }));
+  const settings = ['d', 'file'].flatMap((disk) => Object.entries(LAYOUTS).map((layout) => [disk, ...layout] as const));
+  for (const [disk, layout, feature] of settings) {
+    const what = `${disk === 'd' ? 'memory' : disk}, ${layout}`;
+    it(`the table is replaced under live rings and nothing is lost (${what})`, async (test) => {
+      const features = FEATURES | feature;
+      const guest = track(test, await TestGuest.start(served.socket('vm', disk), { queues: 2, features }));
       const half = BigInt(guest.ram.byteLength / 2);
       const whole = guest.region;
       const low = { ...whole, size: half };

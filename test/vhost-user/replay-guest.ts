@@ -6,7 +6,7 @@ import { createEventFd, drain, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { createSealedMemory, type MemoryMap, mapFile, unmap } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
-import { DESCRIPTOR_BYTES, DescriptorFlag, splitRingBytes } from '../../src/virtio/split-ring.js';
+import { DESCRIPTOR_BYTES, DescriptorFlag, RING_LAYOUTS } from '../../src/virtio/ring-layout.js';
 import type { MemorySeal, Region } from '../replays/replay.js';
 import { openMemory } from './descriptors.js';
 
@@ -108,8 +108,8 @@ export class ReplayRing {
 
   /** Makes an empty ring in the middle of the largest region. */
   constructor(index: number, size: number, memory: ReplayMemory, options: { eventIdx: boolean; indirect: boolean }) {
-    const bytes = splitRingBytes(size);
-    const room = Math.ceil((bytes.descriptors + bytes.available + bytes.used + 3 * PAGE) / PAGE) * PAGE;
+    const bytes = RING_LAYOUTS.split.bytes(size);
+    const room = Math.ceil((bytes.descriptors + bytes.driverArea + bytes.deviceArea + 3 * PAGE) / PAGE) * PAGE;
     const largest = memory.regions.reduce((best, region) => (region.size > best.size ? region : best));
     this.index = index;
     this.#memory = memory;

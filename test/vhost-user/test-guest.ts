@@ -16,6 +16,9 @@ const REQUEST_SECTORS = REQUEST_BYTES / SECTOR_BYTES;
 const BLOCKS = 64;
 const COMPLETION_TIMEOUT_MS = 20_000;
 
+/** The layouts of rings, by the feature that asks for them. */
+export const LAYOUTS = { split: 0n, packed: RING_FEATURES.RING_PACKED } as const;
+
 /** VIRTIO 1.3 and what a guest cannot do without, and the word that protocol features are known. */
 export const FEATURES = RING_FEATURES.VERSION_1 | RING_FEATURES.EVENT_IDX | RING_FEATURES.VHOST_USER_PROTOCOL_FEATURES;
 
@@ -34,20 +37,46 @@ export class TestQueue {
   #generation = 1;
   #submitted = 0;
 
-  constructor(index: number, ram: GuestRam, eventIdx: boolean) {
+  constructor(index: number, ram: GuestRam, eventIdx: boolean, packed: boolean) {
     this.index = index;
     this.#ram = ram;
-    this.driver = new BlockDriverQueue(ram, DEPTH, REQUEST_BYTES, false, eventIdx);
+    this.driver = new BlockDriverQueue(ram, {
+      depth: DEPTH,
+      requestBytes: REQUEST_BYTES,
+      indirect: false,
+      eventIdx,
+      packed,
+    });
   }
 
-  /** Chains taken and given back so far, as a ring index. */
+  /** Chains made available so far. */
+  get submitted(): number {
+    return this.#submitted;
+  }
+
+  /** Where the ring stands, as vhost-user says it, when all chains so far have been given back. */
   get position(): number {
-    return this.#submitted & 0xffff;
+    return this.#baseAfter(this.#submitted);
   }
 
-  /** What the used ring says, as a front end reads it that has lost its connection. */
-  get usedIndex(): number {
-    return this.#ram.words16(this.driver.ring.used, 4)[1]!;
+  /** How many of the last `DEPTH` chains the device has taken and given back if it stands there. */
+  doneAt(base: number): number {
+    for (let done = 0; done <= DEPTH; done++) if (this.#baseAfter(this.#submitted - DEPTH + done) === base) return done;
+    assert.fail(`the ring stands at ${base}, at none of the last ${DEPTH} chains`);
+  }
+
+  /** vhost-user, "Vring state": an index of 16 bits, or twice 15 bits and a wrap counter. A request has three descriptors. */
+  #baseAfter(chains: number): number {
+    const { ring } = this.driver;
+    if (!ring.packed) return chains & 0xffff;
+    const turns = (3 * chains) % (2 * ring.size);
+    const half = turns < ring.size ? turns | 0x8000 : turns - ring.size;
+    return half * 0x1_0001;
+  }
+
+  /** What the ring says of where it stands, as a front end reads it that has lost its connection. */
+  get base(): number {
+    return this.driver.ring.base;
   }
 
   /** Puts `count` writes of fresh data into the ring, and shows them with a kick if the back end wants one. */
@@ -136,7 +165,8 @@ export class TestGuest {
 
   /** Another, empty ring for a queue, in fresh memory. */
   newQueue(index: number): TestQueue {
-    return new TestQueue(index, this.ram, (this.#features & RING_FEATURES.EVENT_IDX) !== 0n);
+    const has = (feature: bigint) => (this.#features & feature) !== 0n;
+    return new TestQueue(index, this.ram, has(RING_FEATURES.EVENT_IDX), has(RING_FEATURES.RING_PACKED));
   }
 
   /** Connects and brings everything up, unless a test wants to do that itself. */
@@ -172,7 +202,7 @@ export class TestGuest {
   }
 
   /** Everything about a ring but its kick descriptor and whether it is enabled. */
-  async setUpQueue(queue: TestQueue, base = queue.usedIndex): Promise<void> {
+  async setUpQueue(queue: TestQueue, base = queue.base): Promise<void> {
     const { index, driver } = queue;
     await this.front.tell('SET_VRING_NUM', encode.vringState({ index, num: driver.ring.size }));
     await this.front.tell('SET_VRING_BASE', encode.vringState({ index, num: base }));
@@ -202,7 +232,7 @@ export class TestGuest {
     return this.front.tell('SET_VRING_ENABLE', encode.vringState({ index, num: enabled ? 1 : 0 }));
   }
 
-  async startQueue(queue: TestQueue, base = queue.usedIndex): Promise<void> {
+  async startQueue(queue: TestQueue, base = queue.base): Promise<void> {
     await this.setUpQueue(queue, base);
     await this.arm(queue);
     await this.enable(queue);

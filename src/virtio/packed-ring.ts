@@ -1,0 +1,346 @@
+import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
+import { viewWords16, viewWords32 } from '../host/memory-view.js';
+import { CHAIN_SEGMENTS_MAX } from '../limits.js';
+import type { Chain } from './chain.js';
+import type { ChainLog } from './chain-log.js';
+import { IndirectTable } from './indirect-table.js';
+import {
+  AVAIL,
+  AVAIL_USED,
+  DESC_FLAGS16,
+  DESC_ID_FLAGS,
+  DESC_ID16,
+  DESC_LENGTH,
+  DESCRIPTOR_WORDS16,
+  EVENT_DESC,
+  EVENT_FLAGS,
+  EVENT_FLAGS_MASK,
+  Events,
+  packedAfter,
+  packedBase,
+  packedDistance,
+  packedOffsetAndWrap,
+  packedPosition,
+  packedSlot,
+  USED,
+} from './packed-format.js';
+import { DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, DescriptorFlag, RING_LAYOUTS, type RingLayout } from './ring-layout.js';
+import { Pop, type Virtqueue } from './virtqueue.js';
+
+const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
+
+/** Copied from a descriptor into the log. */
+const FLAGS_KEPT = NEXT | WRITE | INDIRECT;
+
+/**
+ * The device's end of a packed virtqueue. VIRTIO 1.3, 2.8
+ *
+ * A *head* of the contract is a buffer id here: below the ring's size, and under which no other chain is in flight. Each
+ * descriptor is copied into the log as it is taken, its fields read once, and the copy is used: the ring's own descriptors are
+ * overwritten with used ones, in the order of completion. One acquire per chain (of its first descriptor's flags), one release per
+ * batch: the flags of the first used descriptor, behind which the driver does not look before it sees them.
+ */
+export class PackedRing implements Virtqueue {
+  readonly unfinished: readonly number[];
+  readonly #size: number;
+  readonly #eventIdx: boolean;
+  readonly #memory: GuestMemory;
+  readonly #log: ChainLog;
+  readonly #ring16: Uint16Array;
+  readonly #ring32: Uint32Array;
+  readonly #driverEvent: Uint16Array;
+  readonly #deviceEvent: Uint16Array;
+  readonly #table: IndirectTable | undefined;
+  /** Free cells of the log: the first `#freeCells` of them. */
+  readonly #cells: Uint16Array;
+  #freeCells: number;
+  /** Where the next chain is taken. */
+  #availSlot: number;
+  /** AVAIL and USED of a descriptor that is available there. */
+  #availFlags: number;
+  /** Position where the next chain is given back. */
+  #used: number;
+  /** Chains pushed and not yet published. */
+  #pushed = 0;
+  /** One if the ring was used beyond where it is said to stand, else zero. */
+  readonly #misplaced: number;
+
+  /**
+   * @param resume - take over after another thread: the log says what is in flight. Otherwise the ring starts at `base`
+   *   (as SET_VRING_BASE gives it) with nothing in flight.
+   */
+  constructor(layout: RingLayout, memory: GuestMemory, log: ChainLog, resume: boolean, base: number) {
+    const { size } = layout;
+    const bytes = RING_LAYOUTS.packed.bytes(size);
+    this.#size = size;
+    this.#eventIdx = layout.eventIdx;
+    this.#memory = memory;
+    this.#log = log;
+    this.#ring16 = viewWords16(layout.descriptors, bytes.descriptors);
+    this.#ring32 = viewWords32(layout.descriptors, bytes.descriptors);
+    this.#driverEvent = viewWords16(layout.driverArea, bytes.driverArea);
+    this.#deviceEvent = viewWords16(layout.deviceArea, bytes.deviceArea);
+    this.#table = layout.indirect ? new IndirectTable(memory) : undefined;
+    this.#cells = new Uint16Array(size);
+
+    if (resume) {
+      this.#finishPublication();
+    } else {
+      const avail = packedPosition(base & 0xffff, size);
+      const used = base >>> 16 === 0 ? avail : packedPosition(base >>> 16, size);
+      // More cannot be in flight than the ring holds.
+      log.reset(avail, packedDistance(used, avail, size) > size ? avail : used);
+    }
+    this.unfinished = log.inFlight();
+    this.#used = log.settled;
+    this.#freeCells = log.freeCells(this.unfinished, this.#cells) - log.lost;
+    const avail = packedAfter(this.#used, size - this.#freeCells, size);
+    this.#availSlot = packedSlot(avail, size);
+    this.#availFlags = avail < size ? AVAIL : USED;
+    this.#misplaced = !resume && this.#wasUsedFrom(avail) ? 1 : 0;
+  }
+
+  get base(): number {
+    return packedBase(this.#availPosition, this.#used, this.#size);
+  }
+
+  waiting(): number {
+    const flags = this.#ring16[this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16]!;
+    return (flags & AVAIL_USED) === this.#availFlags ? 1 : this.#misplaced;
+  }
+
+  pop(chain: Chain): number {
+    if (this.#misplaced !== 0) return Pop.POSITION_INVALID;
+    const at = this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16;
+    // An unordered look first: an empty ring is polled most of the time, and an ordered load costs several times as much.
+    if ((this.#ring16[at]! & AVAIL_USED) !== this.#availFlags) return Pop.EMPTY;
+    const flags = this.#acquireFlags(at);
+    if ((flags & AVAIL_USED) !== this.#availFlags) return Pop.EMPTY;
+    const id = this.#take(flags);
+    return id < 0 ? id : this.#walk(id, chain);
+  }
+
+  unpop(id: number): void {
+    const count = this.#log.chainLength(id);
+    // The cells are where they were taken from: nothing was given back since.
+    this.#freeCells += count;
+    this.#log.finish(id);
+    this.#availSlot -= count;
+    if (this.#availSlot >= 0) return;
+    this.#availSlot += this.#size;
+    this.#availFlags ^= AVAIL_USED;
+  }
+
+  retake(id: number, chain: Chain): number {
+    return this.#walk(id, chain);
+  }
+
+  push(id: number, writtenBytes: number): void {
+    this.#log.setReturn(this.#pushed++, id, writtenBytes);
+  }
+
+  publish(): boolean {
+    const count = this.#pushed;
+    if (count === 0) return false;
+    const log = this.#log;
+    let descriptors = 0;
+    for (let i = 0; i < count; i++) descriptors += log.chainLength(log.returnedHead(i));
+    const before = this.#used;
+    const now = packedAfter(before, descriptors, this.#size);
+    log.intend(now);
+    this.#writeUsed(before, count);
+    for (let i = 0; i < count; i++) this.#finish(log.returnedHead(i));
+    log.settle(now);
+    this.#used = now;
+    this.#pushed = 0;
+    return this.#wantsCall(before, descriptors);
+  }
+
+  suppressKicks(): void {
+    this.#deviceEvent[EVENT_FLAGS] = Events.DISABLE;
+  }
+
+  requestKicks(): boolean {
+    if (this.#eventIdx) this.#deviceEvent[EVENT_DESC] = packedOffsetAndWrap(this.#availPosition, this.#size);
+    // A full barrier between the request and the look: the driver does the same in the opposite order.
+    Atomics.store(this.#deviceEvent, EVENT_FLAGS, this.#eventIdx ? Events.AT_DESC : Events.ENABLE);
+    const flags = this.#acquireFlags(this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
+    return (flags & AVAIL_USED) === this.#availFlags || this.#misplaced !== 0;
+  }
+
+  #acquireFlags(at: number): number {
+    return Atomics.load(this.#ring16, at);
+  }
+
+  /**
+   * Copies the chain that begins at the next slot into the log and notes it in flight. Returns its buffer id, which is in its last
+   * descriptor, or a fault.
+   *
+   * @param flags - of its first descriptor
+   */
+  #take(flags: number): number {
+    const ring32 = this.#ring32;
+    const log = this.#log;
+    const cells = this.#cells;
+    const room = this.#freeCells;
+    let slot = this.#availSlot;
+    let idFlags = (flags << 16) | this.#ring16[slot * DESCRIPTOR_WORDS16 + DESC_ID16]!;
+    let count = 0;
+    for (;;) {
+      // What is in flight and what is available together have room in the ring.
+      if (count === room) return room === this.#size ? Pop.CHAIN_TOO_LONG : Pop.AVAIL_INDEX_INVALID;
+      // Empty descriptors take time too.
+      if (count === CHAIN_SEGMENTS_MAX) return Pop.SEGMENTS_EXCEEDED;
+      const word = slot * DESCRIPTOR_WORDS;
+      const cell = cells[room - 1 - count]!;
+      const kept = (idFlags >>> 16) & FLAGS_KEPT;
+      const next = count + 1 < room ? cells[room - 2 - count]! : 0;
+      log.setCell(cell, ring32[word]!, ring32[word + 1]!, ring32[word + DESC_LENGTH]!, kept | (next << 16));
+      count++;
+      slot = slot + 1 === this.#size ? 0 : slot + 1;
+      if ((kept & NEXT) === 0) break;
+      idFlags = ring32[slot * DESCRIPTOR_WORDS + DESC_ID_FLAGS]!;
+    }
+    const id = idFlags & 0xffff;
+    if (id >= this.#size) return Pop.HEAD_OUT_OF_RANGE;
+    if (!log.takeChain(id, cells[room - 1]!, count)) return Pop.HEAD_IN_FLIGHT;
+    this.#freeCells = room - count;
+    if (slot <= this.#availSlot) this.#availFlags ^= AVAIL_USED;
+    this.#availSlot = slot;
+    return id;
+  }
+
+  /** Reads a chain from its copy, or from the one indirect table that it is. Returns its id or a fault. */
+  #walk(id: number, chain: Chain): number {
+    const log = this.#log;
+    chain.clear();
+    chain.head = id;
+    let cell = log.firstCell(id);
+    for (let left = log.chainLength(id); left > 0; left--) {
+      const flagsNext = log.cellFlagsNext(cell);
+      const length = log.cellLength(cell);
+      if ((flagsNext & INDIRECT) !== 0) {
+        // A list has descriptors of one kind only. VIRTIO 1.3, 2.8.5
+        if (this.#table === undefined || log.chainLength(id) > 1) return Pop.INDIRECT_INVALID;
+        const result = this.#walkTable(chain, log.cellLow(cell), log.cellHigh(cell), length);
+        return result < 0 ? result : id;
+      }
+      const result = this.#element(chain, log.cellLow(cell), log.cellHigh(cell), length, flagsNext & WRITE);
+      if (result < 0) return result;
+      cell = flagsNext >>> 16;
+    }
+    return id;
+  }
+
+  /** Reads all descriptors of a table. Only their WRITE flag means something. VIRTIO 1.3, 2.8.7 */
+  #walkTable(chain: Chain, low: number, high: number, length: number): number {
+    const table = this.#table!;
+    const opened = table.open(low, high, length);
+    if (opened < 0) return opened;
+    const count = length / DESCRIPTOR_BYTES;
+    const words = table.words;
+    for (let i = 0, word = table.firstWord; i < count; i++, word += DESCRIPTOR_WORDS) {
+      if (i === table.count) return Pop.SEGMENTS_EXCEEDED;
+      const flags = words[word + DESC_ID_FLAGS]! >>> 16;
+      const result = this.#element(chain, words[word]!, words[word + 1]!, words[word + DESC_LENGTH]!, flags & WRITE);
+      if (result < 0) return result;
+    }
+    return 0;
+  }
+
+  /** Adds one descriptor to a chain: zero or a fault. */
+  #element(chain: Chain, low: number, high: number, length: number, write: number): number {
+    if (write !== 0) {
+      chain.writableBytes += length;
+    } else {
+      if (chain.writableBytes > 0) return Pop.DIRECTION_INVALID;
+      chain.readableBytes += length;
+    }
+    if (length > 0) {
+      const result = this.#memory.translate(low, high, length, chain.segments);
+      if (result !== Translation.OK) return result === Translation.FULL ? Pop.SEGMENTS_EXCEEDED : Pop.ADDRESS_INVALID;
+    }
+    if (write === 0) chain.readableCount = chain.segments.count;
+    return 0;
+  }
+
+  /** Writes the used descriptors of the chains noted to be given back; the flags of the first, which show them, at last. */
+  #writeUsed(from: number, count: number): void {
+    const log = this.#log;
+    const ring32 = this.#ring32;
+    const ring16 = this.#ring16;
+    let position = from;
+    let firstFlags = 0;
+    for (let i = 0; i < count; i++) {
+      const id = log.returnedHead(i);
+      const written = log.returnedBytes(i);
+      const slot = packedSlot(position, this.#size);
+      const flags = (position < this.#size ? AVAIL_USED : 0) | (written > 0 ? WRITE : 0);
+      ring32[slot * DESCRIPTOR_WORDS + DESC_LENGTH] = written;
+      if (i === 0) {
+        ring16[slot * DESCRIPTOR_WORDS16 + DESC_ID16] = id;
+        firstFlags = flags;
+      } else {
+        ring32[slot * DESCRIPTOR_WORDS + DESC_ID_FLAGS] = id | (flags << 16);
+      }
+      position = packedAfter(position, log.chainLength(id), this.#size);
+    }
+    // Release, and a full barrier before the driver's event structure is read: it may be writing that now.
+    Atomics.store(ring16, packedSlot(from, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16, firstFlags);
+  }
+
+  /** Takes a chain that the driver has back out of the log. */
+  #finish(id: number): void {
+    const log = this.#log;
+    let cell = log.firstCell(id);
+    for (let left = log.chainLength(id); left > 0; left--) {
+      this.#cells[this.#freeCells++] = cell;
+      cell = log.cellFlagsNext(cell) >>> 16;
+    }
+    log.finish(id);
+  }
+
+  /** Whether the driver wants a call for the descriptors given back at `from`. VIRTIO 1.3, 2.8.10 */
+  #wantsCall(from: number, descriptors: number): boolean {
+    const flags = Atomics.load(this.#driverEvent, EVENT_FLAGS) & EVENT_FLAGS_MASK;
+    if (flags !== Events.AT_DESC || !this.#eventIdx) return flags !== Events.DISABLE;
+    // Ordered: the driver writes the position before the flags.
+    const event = packedPosition(Atomics.load(this.#driverEvent, EVENT_DESC), this.#size);
+    return packedDistance(from, event, this.#size) < descriptors;
+  }
+
+  /**
+   * Brings to its end what the thread before us was publishing. Whether the driver can see it shows in the first descriptor: it is
+   * not the one any more that the driver made available in that lap.
+   */
+  #finishPublication(): void {
+    const log = this.#log;
+    const { settled, intended } = log;
+    if (settled === intended) return;
+    const descriptors = packedDistance(settled, intended, this.#size);
+    let count = 0;
+    for (let sum = 0; sum < descriptors && count < this.#size; count++) sum += log.chainLength(log.returnedHead(count));
+    const flags = this.#acquireFlags(packedSlot(settled, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
+    const unseen = (flags & AVAIL_USED) === (settled < this.#size ? AVAIL : USED);
+    if (unseen) this.#writeUsed(settled, count);
+    for (let i = 0; i < count; i++) log.finish(log.returnedHead(i));
+    log.settle(intended);
+  }
+
+  /**
+   * Whether a descriptor has been used in the lap that begins at `position`. Only a device does that, so the ring cannot stand there:
+   * its front end has lost where it stands, and old descriptors would be taken for new ones.
+   */
+  #wasUsedFrom(position: number): boolean {
+    for (let i = 0; i < this.#size; i++) {
+      const at = packedAfter(position, i, this.#size);
+      const flags = this.#ring16[packedSlot(at, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16]!;
+      if ((flags & AVAIL_USED) === (at < this.#size ? AVAIL_USED : 0)) return true;
+    }
+    return false;
+  }
+
+  get #availPosition(): number {
+    return this.#availFlags === AVAIL ? this.#availSlot : this.#availSlot + this.#size;
+  }
+}
