@@ -17,7 +17,7 @@ interface Key {
 }
 
 /** What names that people choose are called in the page, by the key that holds them. */
-const PLACEHOLDERS: Record<string, string> = { vms: 'VM', disks: 'DISK' };
+const PLACEHOLDERS: Record<string, string> = { vms: 'VM', disks: 'DISK', nics: 'NIC' };
 
 /** Every key of the schema, with those of all variants of a union. */
 function keysOf(schema: z.core.$ZodType, path: readonly string[] = []): Key[] {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { SECTOR_BYTES, SERIAL_BYTES } from '../block/features.js';
 import { DISK_BYTES_MAX, MTU_MAX, MTU_MIN, QUEUE_PAIRS_MAX, QUEUES_MAX } from '../limits.js';
-import { parseMac } from '../net/ethernet.js';
+import { isStation, parseMac } from '../net/ethernet.js';
 
 const UNITS: Record<string, number> = {
   '': 1,
@@ -99,12 +99,14 @@ const disk = z.strictObject({
   role: z.enum(['server', 'client']).default('server'),
 });
 
+const isCard = (text: string) => {
+  const mac = parseMac(text);
+  return mac !== undefined && isStation(mac.high, mac.low);
+};
+
 const nic = z.strictObject({
   network: name.default('lan'),
-  mac: z
-    .string()
-    .refine((text) => parseMac(text) !== undefined, 'expects an address of one card, like "52:54:00:12:34:56"')
-    .optional(),
+  mac: z.string().refine(isCard, 'expects an address of one card, like "52:54:00:12:34:56"').optional(),
   mtu: z.int().min(MTU_MIN).max(MTU_MAX).default(1500),
   queue_pairs: z.int().min(1).max(QUEUE_PAIRS_MAX).default(1),
   speed: z.int().min(1).max(1_000_000).default(10_000),

@@ -41,9 +41,36 @@ describe('a good configuration', () => {
               role: 'server',
             },
           },
+          nics: {},
         },
       },
     });
+  });
+
+  it('gives network cards addresses that stay the same', () => {
+    const { vms } = parseConfig(
+      'cores: [1]\nvms: {a: {nics: {n: {}}}, b: {nics: {n: {mac: "02:00:00:00:00:01"}}}}',
+      '/s.yaml',
+    );
+    assert.deepEqual(vms['a']!.nics['n'], {
+      network: 'lan',
+      mac: vms['a']!.nics['n']!.mac,
+      mtu: 1500,
+      queue_pairs: 1,
+      speed: 10_000,
+      socket: '/run/sidecore/a.n.sock',
+      role: 'server',
+    });
+    assert.match(vms['a']!.nics['n']!.mac!, /^52:54:00(:[0-9a-f]{2}){3}$/);
+  });
+
+  it('refuses network cards that could not talk', () => {
+    const nic = (mac: string) => `{nics: {n: {mac: "${mac}"}}}`;
+    assert.equal(problems(`vms: {a: ${nic('52:54:00:00:00:01')}, b: ${nic('52:54:00:00:00:01')}}`).length, 1);
+    for (const mac of ['ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01', '00:00:00:00:00:00', '52:54:00', 'x'])
+      assert.equal(problems(`vms: {a: ${nic(mac)}}`).length, 1, mac);
+    assert.equal(problems('cores: [1, 2]\nvms: {a: {nics: {n: {}}}}').length, 1);
+    assert.equal(problems('mode: baseline\nvms: {a: {nics: {n: {}}}}').length, 1);
   });
 
   it('may write the back end null without quotes', () => {
