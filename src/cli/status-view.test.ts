@@ -161,3 +161,32 @@ it('says so if there are no disks', () => {
   assert.match(text, /up 1 min 1 s\n/);
   assert.match(text, /\n\nno disks\n$/);
 });
+
+it('shows network cards', () => {
+  const nic: DaemonStatus['nics'][string][string] = {
+    mac: '52:54:00:00:00:01',
+    network: 'lan',
+    frames_in: 7,
+    bytes_in: 700,
+    frames_out: 5,
+    bytes_out: 500,
+    dropped_malformed: 1,
+    dropped_link_down: 0,
+    dropped_same_port: 0,
+    dropped_no_buffer: 2,
+    dropped_not_ready: 0,
+    socket: '/run/sidecore/web1.net0.sock',
+    role: 'server',
+    core: 0,
+    connected: true,
+    sessions: 1,
+    features: '0x0',
+    protocol_features: '0x0',
+    memory_regions: 1,
+    faults: {},
+    last_fault: null,
+    queues: [],
+  };
+  const shown = renderStatus({ status: { ...STATUS, nics: { web1: { net0: nic } } }, at: 0 }, undefined, WIDE);
+  assert.match(shown, /web1\/net0 +lan +52:54:00:00:00:01 +connected +- +7 +5 +3\n/);
+});

@@ -9,6 +9,7 @@ export interface StatusSample {
 
 type CoreStatus = DaemonStatus['cores'][number];
 type DiskStatus = DaemonStatus['vms'][string][string];
+type NicStatus = DaemonStatus['nics'][string][string];
 type QueueStatus = DiskStatus['queues'][number];
 
 /**
@@ -39,6 +40,10 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
           width,
         ),
   ];
+  const nics = Object.entries(status.nics).flatMap(([vm, cards]) =>
+    Object.entries(cards).map(([name, nic]) => nicRow(`${vm}/${name}`, nic)),
+  );
+  if (nics.length > 0) parts.push(table(NIC_COLUMNS, nics, width));
   if (queueRows.length > 0)
     parts.push(table(before === undefined ? QUEUE_COLUMNS : QUEUE_RATE_COLUMNS, queueRows, width));
   return parts.join('\n');
@@ -99,6 +104,32 @@ function diskRow(label: string, disk: DiskStatus): string[] {
     disk.connected ? 'connected' : 'none',
     phases(disk.queues),
     disk.last_fault === null ? String(faults) : `${faults}, last ${disk.last_fault.code} at ${disk.last_fault.at}`,
+  ];
+}
+
+const NIC_COLUMNS: readonly Column[] = [
+  { head: 'NETWORK CARD' },
+  { head: 'NETWORK', spare: 1 },
+  { head: 'MAC', spare: 2 },
+  { head: 'FRONT END' },
+  { head: 'PHASE' },
+  right('FRAMES IN'),
+  right('FRAMES OUT'),
+  right('DROPPED'),
+];
+
+/** Counts since the daemon's start: what came from the card, what went to it, and what was meant for it or sent by it and dropped. */
+function nicRow(label: string, nic: NicStatus): string[] {
+  const dropped = nic.dropped_malformed + nic.dropped_link_down + nic.dropped_same_port;
+  return [
+    label,
+    nic.network,
+    nic.mac,
+    nic.connected ? 'connected' : 'none',
+    phases(nic.queues),
+    String(nic.frames_in),
+    String(nic.frames_out),
+    String(dropped + nic.dropped_no_buffer + nic.dropped_not_ready),
   ];
 }
 
