@@ -1,13 +1,18 @@
 import { randomInt } from 'node:crypto';
+import { nowNs } from '../host/clock.js';
 import { type NetDeviceSpec, NetDeviceState } from './device.js';
 import { GuestPort } from './guest-port.js';
 import { MacTable } from './mac-table.js';
 import { Switch } from './switch.js';
 
+/** Calls between two readings of the clock, which makes the switches' time coarse: some milliseconds to a second. */
+const TICK_CALLS = 2 ** 13;
+
 /** The switches of one sidecore, and the guests' cards that are plugged into them. Made when first asked for. */
 export class Networks {
   readonly #switches = new Map<number, Switch>();
   readonly #ports = new Map<number, GuestPort>();
+  #untilTick = 1;
 
   switch(id: number): Switch {
     let found = this.#switches.get(id);
@@ -16,6 +21,14 @@ export class Networks {
       this.#switches.set(id, found);
     }
     return found;
+  }
+
+  /** To be called now and then while there is work: addresses age, and those that are old are forgotten little by little. */
+  keepHouse(): void {
+    if (--this.#untilTick > 0) return;
+    this.#untilTick = TICK_CALLS;
+    const nowS = Math.floor(nowNs() / 1e9);
+    for (const network of this.#switches.values()) network.tick(nowS);
   }
 
   /** The port of a card; a card is plugged in when the first of its queues is served. */

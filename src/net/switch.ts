@@ -2,6 +2,9 @@ import type { Frame } from './frame.js';
 import type { MacTable } from './mac-table.js';
 import { type Port, PortCounter } from './port.js';
 
+/** Slots of the address table that are looked through in one tick. */
+const SWEEP_SLOTS = 256;
+
 /** VLAN of frames on ports that have none. */
 const NO_VLAN = 0;
 
@@ -12,11 +15,17 @@ const NO_VLAN = 0;
 export class Switch {
   readonly #table: MacTable;
   readonly #ports: (Port | undefined)[] = [];
-  /** Coarse time, s; moved along by the sidecore now and then. */
-  nowS = 0;
+  /** Coarse time, s. */
+  #nowS = 0;
 
   constructor(table: MacTable) {
     this.#table = table;
+  }
+
+  /** Moves the time along, and forgets some of what is old by now. */
+  tick(nowS: number): void {
+    this.#nowS = nowS;
+    this.#table.sweep(SWEEP_SLOTS, nowS);
   }
 
   plug(port: Port): void {
@@ -30,10 +39,10 @@ export class Switch {
 
   forward(frame: Frame, from: Port): void {
     const { sourceHigh, sourceLow, destinationHigh, destinationLow } = frame;
-    this.#table.learn(NO_VLAN, sourceHigh, sourceLow, from.number, this.nowS);
+    this.#table.learn(NO_VLAN, sourceHigh, sourceLow, from.number, this.#nowS);
     // The lowest bit of the first byte says "group". IEEE 802.3, 3.2.3
     const known =
-      (destinationHigh & 0x100) !== 0 ? -1 : this.#table.lookup(NO_VLAN, destinationHigh, destinationLow, this.nowS);
+      (destinationHigh & 0x100) !== 0 ? -1 : this.#table.lookup(NO_VLAN, destinationHigh, destinationLow, this.#nowS);
     const to = known < 0 ? undefined : this.#ports[known];
     if (to === undefined) this.#flood(frame, from);
     else if (to === from) from.counters[PortCounter.DROPPED_SAME_PORT]!++;

@@ -169,6 +169,7 @@ export class Sidecore implements DeviceHost {
    */
   #keepHouse(): void {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
+    this.networks.keepHouse();
     if (this.#idleAfterNs !== Number.POSITIVE_INFINITY) this.#watchIdle();
     if (this.#polled.length > 0 && this.#watchedCount > 0) this.#doorway.lend();
   }

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Frame } from './frame.js';
+import { MAC_AGE_S, MAC_SLOTS, MacTable } from './mac-table.js';
+import { type Port, PortCounter } from './port.js';
+import { Switch } from './switch.js';
+
+class TestPort implements Port {
+  readonly number: number;
+  readonly counters = new Float64Array(Object.keys(PortCounter).length);
+  delivered = 0;
+
+  constructor(number: number) {
+    this.number = number;
+  }
+
+  deliver(): void {
+    this.delivered++;
+  }
+}
+
+/** A frame as the switch looks at it: from one station to another, both with addresses of this number. */
+function frame(from: number, to: number): Frame {
+  const made = new Frame();
+  made.sourceHigh = made.destinationHigh = 0x0200;
+  made.sourceLow = from;
+  made.destinationLow = to;
+  return made;
+}
+
+describe('a switch', () => {
+  const create = () => {
+    const network = new Switch(new MacTable({ secrets: [1, 2] }));
+    const ports = [0, 1, 2].map((number) => new TestPort(number));
+    for (const port of ports) network.plug(port);
+    const counts = () => ports.map(({ delivered }) => delivered);
+    return { network, ports, counts };
+  };
+
+  it('floods what it does not know, and sends what it knows to one port', () => {
+    const { network, ports, counts } = create();
+    network.forward(frame(10, 11), ports[0]!);
+    assert.deepEqual(counts(), [0, 1, 1]);
+    network.forward(frame(11, 10), ports[1]!);
+    assert.deepEqual(counts(), [1, 1, 1]);
+    network.forward(frame(10, 11), ports[0]!);
+    assert.deepEqual(counts(), [1, 2, 1]);
+  });
+
+  it('sends nothing back to where it came from', () => {
+    const { network, ports, counts } = create();
+    network.forward(frame(10, 11), ports[0]!);
+    network.forward(frame(12, 10), ports[0]!);
+    assert.deepEqual(counts(), [0, 1, 1]);
+    assert.equal(ports[0]!.counters[PortCounter.DROPPED_SAME_PORT], 1);
+  });
+
+  it('forgets an address that was not heard of for a while, and that of a card that was unplugged', () => {
+    const { network, ports, counts } = create();
+    network.tick(1000);
+    network.forward(frame(10, 99), ports[0]!);
+    network.tick(1000 + MAC_AGE_S - 1);
+    network.forward(frame(11, 10), ports[1]!);
+    assert.deepEqual(counts(), [1, 1, 1]);
+    for (let ticks = 0; ticks < MAC_SLOTS / 100; ticks++) network.tick(1000 + MAC_AGE_S + 1);
+    network.forward(frame(11, 10), ports[1]!);
+    assert.deepEqual(counts(), [2, 1, 2], 'it is flooded again');
+    network.unplug(ports[1]!);
+    network.forward(frame(10, 11), ports[0]!);
+    assert.deepEqual(counts(), [2, 1, 3], 'and so is what was for it');
+  });
+});
