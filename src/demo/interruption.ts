@@ -28,6 +28,9 @@ export async function interruptible<T>(body: (signal: AbortSignal) => Promise<T>
   for (const name of names) process.on(name, onSignal);
   try {
     return await body(controller.signal);
+  } catch (error) {
+    // What fails once an end was asked for fails because of it: a daemon that has not come up, say.
+    throw controller.signal.aborted ? controller.signal.reason : error;
   } finally {
     for (const name of names) process.off(name, onSignal);
   }
