@@ -96,6 +96,9 @@ export const DISK_BYTES_MAX = 2 ** 52;
 /** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */
 export const MTU_MIN = 68;
 export const MTU_MAX = 65535;
+/** Shortest and longest Ethernet frame that is passed on, bytes, without checksum: a header; 64 KiB, a header and two tags. */
+export const FRAME_BYTES_MIN = 14;
+export const FRAME_BYTES_MAX = 65_535 + 14 + 8;
 /** Queue pairs of one network card. */
 export const QUEUE_PAIRS_MAX = 8;
 

@@ -1,6 +1,7 @@
 import { NetDevice, type NetDeviceSpec, NetDeviceState } from '../net/device.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
+import { trunkPort } from '../net/vlan.js';
 import type { NicConfig } from './config.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
@@ -19,8 +20,10 @@ export class ServedNic {
     this.label = `${vm}/${name}`;
     this.#config = config;
     const { mtu, queue_pairs: queuePairs, speed: speedMbps } = config;
-    this.#device = new NetDevice({ mac: parseMac(config.mac!)!, mtu, queuePairs, speedMbps });
-    const spec: NetDeviceSpec = { kind: 'net', shared: this.#device.shared, switchId, port, queuePairs };
+    const mac = parseMac(config.mac!)!;
+    this.#device = new NetDevice({ mac, mtu, queuePairs, speedMbps, offloads: true });
+    const { shared } = this.#device;
+    const spec: NetDeviceSpec = { kind: 'net', shared, switchId, port, queuePairs, vlans: trunkPort(), mac };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
 

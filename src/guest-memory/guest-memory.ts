@@ -87,6 +87,23 @@ export class GuestMemory {
     return this.#translateAcross(address, length, index, segments);
   }
 
+  /** The window that holds all of `[address, address + length)`, ready for use; negative if none does. */
+  windowOf(address: number, length: number): number {
+    let index = this.#last;
+    if (!(address >= this.#start[index]! && address < this.#end[index]!)) {
+      index = this.#search(address);
+      if (index < 0) return index;
+      this.#open(index);
+      this.#last = index;
+    }
+    return address + length <= this.#end[index]! ? index : -1;
+  }
+
+  /** Guest physical address of a window's first byte. */
+  startOf(window: number): number {
+    return this.#start[window]!;
+  }
+
   /** The way of a piece that does not fit one window. */
   #translateAcross(address: number, length: number, index: number, segments: Segments): number {
     let at = address;

@@ -3,8 +3,9 @@ import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
 import { writeMac } from './ethernet.js';
-import { LinkStatus, NET_FEATURES } from './features.js';
+import { LinkStatus, NET_FEATURES, OFFLOAD_FEATURES } from './features.js';
 import { PORT_COUNTER_BYTES } from './port.js';
+import type { PortVlans } from './vlan.js';
 
 /** Device configuration, byte offsets. VIRTIO 1.3, 5.1.4 */
 export const NetConfigOffset = { MAC: 0, STATUS: 6, MAX_QUEUE_PAIRS: 8, MTU: 10, SPEED: 12, DUPLEX: 16 } as const;
@@ -20,6 +21,8 @@ export interface NetDeviceSpec extends DeviceSpec {
   readonly switchId: number;
   readonly port: number;
   readonly queuePairs: number;
+  readonly vlans: PortVlans;
+  readonly mac: { readonly high: number; readonly low: number };
 }
 
 /** How a network card is presented to its guest. */
@@ -30,6 +33,8 @@ export interface NetDeviceOptions {
   readonly queuePairs: number;
   /** Told to the guest, Mbit/s; nothing is limited by it. */
   readonly speedMbps: number;
+  /** Whether checksums and segmentation may be left to us and to the guest. */
+  readonly offloads: boolean;
 }
 
 /**
@@ -86,12 +91,13 @@ export class NetDevice implements VirtioDevice {
   }
 }
 
-function offer({ queuePairs }: NetDeviceOptions): bigint {
+function offer({ queuePairs, offloads }: NetDeviceOptions): bigint {
   const { MAC, MTU, STATUS, MRG_RXBUF, MQ, SPEED_DUPLEX } = NET_FEATURES;
   const { INDIRECT_DESC, EVENT_IDX, VERSION_1, VHOST_USER_PROTOCOL_FEATURES } = RING_FEATURES;
   let features = MAC | MTU | STATUS | MRG_RXBUF | SPEED_DUPLEX;
   features |= INDIRECT_DESC | EVENT_IDX | VERSION_1 | VHOST_USER_PROTOCOL_FEATURES;
   if (queuePairs > 1) features |= MQ;
+  if (offloads) features |= OFFLOAD_FEATURES;
   return features;
 }
 
@@ -113,9 +119,9 @@ export class NetDeviceState {
     this.#words[1] = Number(BigInt.asIntN(32, features >> 32n));
   }
 
-  has(feature: bigint): boolean {
-    const bits = BigInt.asUintN(32, BigInt(this.#words[0]!)) | (BigInt.asUintN(32, BigInt(this.#words[1]!)) << 32n);
-    return (bits & feature) !== 0n;
+  /** Negotiated. */
+  get features(): bigint {
+    return BigInt.asUintN(32, BigInt(this.#words[0]!)) | (BigInt.asUintN(32, BigInt(this.#words[1]!)) << 32n);
   }
 
   get linkUp(): boolean {

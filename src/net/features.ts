@@ -24,6 +24,20 @@ export const NET_FEATURES = {
   SPEED_DUPLEX: 1n << 63n,
 } as const;
 
+/** All that leaves checksums and segmentation to the other side, both ways. VIRTIO 1.3, 5.1.3 */
+export const OFFLOAD_FEATURES =
+  NET_FEATURES.CSUM |
+  NET_FEATURES.GUEST_CSUM |
+  NET_FEATURES.GUEST_TSO4 |
+  NET_FEATURES.GUEST_TSO6 |
+  NET_FEATURES.GUEST_ECN |
+  NET_FEATURES.HOST_TSO4 |
+  NET_FEATURES.HOST_TSO6 |
+  NET_FEATURES.HOST_ECN |
+  NET_FEATURES.GUEST_USO4 |
+  NET_FEATURES.GUEST_USO6 |
+  NET_FEATURES.HOST_USO;
+
 /** Bytes of struct virtio_net_hdr before each frame, with num_buffers, as VERSION_1 has it. VIRTIO 1.3, 5.1.6 */
 export const NET_HEADER_BYTES = 12;
 /** Without VERSION_1 and without MRG_RXBUF num_buffers is left out. VIRTIO 1.3, 5.1.6.1 */

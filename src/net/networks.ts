@@ -32,12 +32,14 @@ export class Networks {
   }
 
   /** The port of a card; a card is plugged in when the first of its queues is served. */
-  port({ port: number, switchId, shared }: NetDeviceSpec): GuestPort {
+  port({ port: number, switchId, shared, vlans, mac }: NetDeviceSpec): GuestPort {
     let port = this.#ports.get(number);
     if (port === undefined) {
-      port = new GuestPort(number, new NetDeviceState(shared).counters);
+      port = new GuestPort(number, new NetDeviceState(shared), vlans);
       this.#ports.set(number, port);
-      this.switch(switchId).plug(port);
+      const network = this.switch(switchId);
+      network.plug(port);
+      network.expect(mac.high, mac.low, port);
     }
     return port;
   }

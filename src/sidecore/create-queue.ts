@@ -48,8 +48,9 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
 function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
   const state = new NetDeviceState(device.shared);
   const port = host.networks.port(device);
-  const mergeable = state.has(NET_FEATURES.MRG_RXBUF);
-  const headerBytes = mergeable || state.has(RING_FEATURES.VERSION_1) ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
+  const { features } = state;
+  const mergeable = (features & NET_FEATURES.MRG_RXBUF) !== 0n;
+  const headerBytes = mergeable || (features & RING_FEATURES.VERSION_1) !== 0n ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
   const common = { ...parts, host, callFd: spec.callFd, headerBytes };
   if (spec.index % 2 === 1) {
     const network = host.networks.switch(device.switchId);
