@@ -49,13 +49,15 @@ export class FrameBurst {
    * moves `chains` along to the frames themselves. Each is `READ` or `UNREAD` then.
    */
   read(count: number): void {
-    const { chains, head, way, memory } = this;
+    const { head, way } = this;
+    const { window, offset: offsets, length: lengths } = this.chains;
+    const windows = this.memory.words;
     for (let i = 0; i < count; i++) {
-      const at = chains.offset[i]!;
-      const words = memory.words[chains.window[i]!]!;
-      const length = chains.length[i]! - NET_HEADER_BYTES;
-      chains.offset[i] = at + NET_HEADER_BYTES;
-      chains.length[i] = length;
+      const at = offsets[i]!;
+      const words = windows[window[i]!]!;
+      const length = lengths[i]! - NET_HEADER_BYTES;
+      offsets[i] = at + NET_HEADER_BYTES;
+      lengths[i] = length;
       way[i] = Way.UNREAD;
       const word = at >>> 2;
       // One more than is needed: the last bytes of a window have no word behind them.

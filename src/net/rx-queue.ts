@@ -86,15 +86,18 @@ export class NetRxQueue implements DeviceQueue {
   putBurst(burst: FrameBurst, from: number, to: number): number {
     if (this.#headerBytes !== NET_HEADER_BYTES) return 0;
     const buffers = this.#buffers;
+    const { offset: offsets, length: rooms, window: windows, written } = buffers;
+    const { length: lengths } = burst.chains;
     const taken = this.ring.popBurst(buffers, to - from, true);
     let count = 0;
     let bytes = 0;
     for (; count < taken; count++) {
-      const length = burst.chains.length[from + count]!;
+      const length = lengths[from + count]!;
       const needed = NET_HEADER_BYTES + length;
-      if (buffers.length[count]! < needed || (buffers.offset[count]! & 3) !== 0) break;
-      this.#copy(burst, from + count, length, count);
-      buffers.written[count] = needed;
+      const at = offsets[count]!;
+      if (rooms[count]! < needed || (at & 3) !== 0) break;
+      this.#copy(burst, from + count, length, windows[count]!, at);
+      written[count] = needed;
       bytes += length;
     }
     for (let i = taken; i > count; i--) this.ring.unpop(buffers.head[i - 1]!);
@@ -106,10 +109,8 @@ export class NetRxQueue implements DeviceQueue {
   }
 
   /** Copies one frame of a burst, behind a header that asks for nothing. */
-  #copy(burst: FrameBurst, index: number, length: number, buffer: number): void {
+  #copy(burst: FrameBurst, index: number, length: number, target: number, at: number): void {
     const { chains, head, memory } = burst;
-    const target = this.#buffers.window[buffer]!;
-    const at = this.#buffers.offset[buffer]!;
     const words = this.#memory.words[target]!;
     const word = at >>> 2;
     const first = 4 * index;
