@@ -72,9 +72,7 @@ export class Switch {
     frame.vlan = vlan;
     const { sourceHigh, sourceLow, destinationHigh, destinationLow } = frame;
     this.#learn(vlan, sourceHigh, sourceLow, from);
-    const known = isGroup(destinationHigh)
-      ? -1
-      : this.#table.lookup(vlan, destinationHigh, destinationLow, this.#nowS);
+    const known = isGroup(destinationHigh) ? -1 : this.#table.lookup(vlan, destinationHigh, destinationLow, this.#nowS);
     const to = known < 0 ? undefined : this.#ports[known];
     if (to === undefined) this.#flood(frame, from);
     else if (to === from) from.counters[PortCounter.DROPPED_SAME_PORT]!++;
