@@ -99,6 +99,8 @@ export const MTU_MAX = 65535;
 /** Shortest and longest Ethernet frame that is passed on, bytes, without checksum: a header; 64 KiB, a header and two tags. */
 export const FRAME_BYTES_MIN = 14;
 export const FRAME_BYTES_MAX = 65_535 + 14 + 8;
+/** Addresses that a driver may name as those it wants frames for, besides its own: QEMU's figure. More mean all. */
+export const CONTROL_MACS_MAX = 64;
 /** Queue pairs of one network card. */
 export const QUEUE_PAIRS_MAX = 8;
 

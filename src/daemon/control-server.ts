@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { createServer, request, type Server } from 'node:http';
+import { createServer, type IncomingMessage, request, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { json } from 'node:stream/consumers';
@@ -7,24 +7,41 @@ import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
 import { DISK_BYTES_MAX } from '../limits.js';
 
-/** What can be asked of a running daemon: HTTP over its control socket, JSON both ways. */
-export interface ControlHandlers {
-  /** GET /status */
-  status(): Promise<unknown>;
-  /** POST /resize */
-  resize(body: z.output<typeof resizeBody>): Promise<unknown>;
-}
+const vmDevice = z.string();
 
-const resizeBody = z.strictObject({
-  disk: z.string(),
-  sizeBytes: z.int().positive().max(DISK_BYTES_MAX).optional(),
-});
+/** What can be asked of a running daemon: HTTP over its control socket, JSON both ways. By method and path. */
+const REQUESTS = {
+  status: { method: 'GET', path: '/status', body: z.undefined() },
+  resize: {
+    method: 'POST',
+    path: '/resize',
+    body: z.strictObject({ disk: vmDevice, sizeBytes: z.int().positive().max(DISK_BYTES_MAX).optional() }),
+  },
+  link: { method: 'POST', path: '/link', body: z.strictObject({ nic: vmDevice, up: z.boolean() }) },
+} as const;
 
-function parseResize(body: unknown): z.output<typeof resizeBody> {
-  const { data, error } = resizeBody.safeParse(body);
-  if (data !== undefined) return data;
-  const { path, message } = error.issues[0]!;
-  throw new SidecoreError('CONFIG_INVALID', `not a request to resize: ${path.join('.')}: ${message}`);
+type RequestName = keyof typeof REQUESTS;
+
+/** One handler for each. */
+export type ControlHandlers = {
+  readonly [Name in RequestName]: (body: z.output<(typeof REQUESTS)[Name]['body']>) => Promise<unknown>;
+};
+
+async function answer(
+  incoming: IncomingMessage,
+  handlers: ControlHandlers,
+): Promise<{ status: number; body: unknown }> {
+  for (const [name, { method, path, body }] of Object.entries(REQUESTS)) {
+    if (incoming.method !== method || incoming.url !== path) continue;
+    const { data, error } = body.safeParse(method === 'POST' ? await json(incoming) : undefined);
+    if (error !== undefined) {
+      const { path: key, message } = error.issues[0]!;
+      throw new SidecoreError('CONFIG_INVALID', `not a request for ${path}: ${key.join('.')}: ${message}`);
+    }
+    const handler = handlers[name as RequestName] as (body: unknown) => Promise<unknown>;
+    return { status: 200, body: await handler(data) };
+  }
+  return { status: 404, body: {} };
 }
 
 /** How long a daemon may take for an answer, ms. */
@@ -39,19 +56,14 @@ export class ControlServer {
   constructor(path: string, handlers: ControlHandlers) {
     this.#path = path;
     this.#server = createServer(async (incoming, response) => {
-      let status = 200;
-      let body: unknown;
+      let reply: { status: number; body: unknown };
       try {
-        if (incoming.method === 'GET' && incoming.url === '/status') body = await handlers.status();
-        else if (incoming.method === 'POST' && incoming.url === '/resize')
-          body = await handlers.resize(parseResize(await json(incoming)));
-        else status = 404;
+        reply = await answer(incoming, handlers);
       } catch (error) {
-        status = 400;
         const known = error instanceof SidecoreError ? error : new SidecoreError('CONFIG_INVALID', String(error));
-        body = { code: known.code, message: known.message, remedy: known.remedy };
+        reply = { status: 400, body: { code: known.code, message: known.message, remedy: known.remedy } };
       }
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body ?? {}));
+      response.writeHead(reply.status, { 'content-type': 'application/json' }).end(JSON.stringify(reply.body));
     });
   }
 

@@ -3,8 +3,9 @@ import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
 import { CROSSING_BYTES, NETWORKS_MAX } from '../limits.js';
 import { CrossingRing } from '../net/crossing-ring.js';
+import type { NetDeviceSpec } from '../net/device.js';
 import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
-import type { QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
+import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
 
 /** How sidecores are run. */
@@ -110,6 +111,7 @@ export class CoreSet {
     const server = {
       attach: (spec: QueueSpec, onFault: (fault: number) => void): Promise<void> => core.attach(spec, onFault),
       detach: (key: number): Promise<QueuePosition> => core.detach(key),
+      inject: (device: DeviceSpec, frame: Uint8Array): Promise<void> => core.inject(device as NetDeviceSpec, frame),
     };
     return { core, server };
   }

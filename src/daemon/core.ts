@@ -6,6 +6,7 @@ import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';
 import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
 import { close, duplicate, replaceDescriptor } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
+import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import { CoreState } from '../sidecore/core-state.js';
 import type { CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
@@ -164,6 +165,11 @@ export class Core {
     }
     this.#attached.delete(key);
     return position ?? positionOf(attached.spec);
+  }
+
+  /** Has the core send a frame as if a network card of its had sent it. */
+  async inject(device: NetDeviceSpec, frame: Uint8Array): Promise<void> {
+    await this.#ask({ id: this.#nextId++, op: 'inject', device, frame });
   }
 
   /** Has the core serve a port that is no guest's card. */

@@ -10,7 +10,7 @@ import type { Config } from './config.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet, SUPERVISE_MS } from './core-set.js';
-import { ServedDisk, unknownDisk } from './disk.js';
+import { ServedDisk } from './disk.js';
 import { ServedNic } from './nic.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
@@ -100,7 +100,8 @@ export class Daemon {
     });
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
       status: async () => this.status(),
-      resize: async ({ disk, sizeBytes }) => this.#resize(disk, sizeBytes),
+      resize: async ({ disk, sizeBytes }) => find(this.#disks, disk, 'disk').resize(sizeBytes),
+      link: async ({ nic, up }) => find(this.#nics, nic, 'network card').setLink(up),
     });
   }
 
@@ -145,16 +146,6 @@ export class Daemon {
       vms: byVm(this.#disks),
       nics: byVm(this.#nics),
     };
-  }
-
-  async #resize(label: string, sizeBytes: number | undefined) {
-    const disk = this.#disks.find((candidate) => candidate.label === label);
-    if (disk === undefined)
-      throw unknownDisk(
-        label,
-        this.#disks.map((other) => other.label),
-      );
-    return disk.resize(sizeBytes);
   }
 
   #coreStalled(core: Core): void {
@@ -213,6 +204,18 @@ function byVm<Status>(devices: readonly { label: string; status(): Status }[]): 
     vms[vm][name] = device.status();
   }
   return vms;
+}
+
+/** The device that a request names. */
+function find<Device extends { readonly label: string }>(
+  devices: readonly Device[],
+  label: string,
+  what: string,
+): Device {
+  const found = devices.find((device) => device.label === label);
+  if (found !== undefined) return found;
+  const known = devices.map((device) => device.label).join(', ') || 'none';
+  throw new SidecoreError('CONFIG_INVALID', `there is no ${what} ${label}`, `There are: ${known}.`);
 }
 
 /** Says which device an error is about. */

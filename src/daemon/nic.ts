@@ -1,4 +1,5 @@
-import { NetDevice, type NetDeviceSpec, NetDeviceState } from '../net/device.js';
+import { NetDevice, type NetDeviceSpec } from '../net/device.js';
+import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
 import { trunkPort } from '../net/vlan.js';
@@ -36,6 +37,16 @@ export class ServedNic {
     return this.#served.stop();
   }
 
+  /** Plugs or unplugs the cable. Returns whether the front end was told, which passes it on to the guest or not. */
+  setLink(up: boolean): { up: boolean; frontEndTold: boolean } {
+    this.#device.setLink(up);
+    const frontEndTold = this.#served.notifyConfigChange();
+    this.#served.log.info(
+      `${this.label}: link ${up ? 'up' : 'down'}${frontEndTold ? '' : '; no front end could be told'}`,
+    );
+    return { up, frontEndTold };
+  }
+
   /** Counters and phases, for `status`. */
   status() {
     const { counters } = new NetDeviceState(this.#device.shared);
@@ -43,6 +54,8 @@ export class ServedNic {
     return {
       mac: this.#config.mac!,
       network: this.#config.network,
+      link_up: this.#device.linkUp,
+      mtu: this.#device.mtu,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
       ...this.#served.status(),
     };

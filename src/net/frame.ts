@@ -59,8 +59,8 @@ export class Frame {
   owner: FrameOwner | undefined = undefined;
   /** Names it to its owner. */
   slot = 0;
-  /** The tag that the prefix has now. */
-  #tagNow = UNTAGGED;
+  /** VLAN id of the tag that it leaves with, or `UNTAGGED`. */
+  tagNow = UNTAGGED;
 
   /**
    * Takes a frame of at least 14 bytes, which begins `skip` bytes into `segments[0 … end)`.
@@ -118,16 +118,16 @@ export class Frame {
 
   /** Has it leave with a tag, or without: `UNTAGGED`. A later call overrides an earlier one. */
   leaveAs(tag: number): void {
-    if (tag === this.#tagNow) return;
+    if (tag === this.tagNow) return;
     const { prefix } = this;
     const { prefixStart } = this;
-    if (this.#tagNow !== UNTAGGED) {
+    if (this.tagNow !== UNTAGGED) {
       this.#move(removeTag(prefix, prefixStart), -VLAN_TAG_BYTES);
     }
     if (tag !== UNTAGGED) {
       this.#move(insertTag(prefix, this.prefixStart, tag, this.priority), VLAN_TAG_BYTES);
     }
-    this.#tagNow = tag;
+    this.tagNow = tag;
   }
 
   #move(prefixStart: number, bytes: number): void {
@@ -169,7 +169,7 @@ export class Frame {
       this.tag = control & 0xfff;
       this.priority = control >>> 12;
     }
-    this.#tagNow = this.tag;
+    this.tagNow = this.tag;
   }
 }
 

@@ -1,4 +1,4 @@
-import type { NetDeviceState } from './device.js';
+import type { NetDeviceState } from './device-state.js';
 import { Frame } from './frame.js';
 import type { FrameBurst } from './frame-burst.js';
 import { guestOffloads } from './offloads.js';
@@ -28,6 +28,7 @@ export class GuestPort implements Port {
   /** A receive ring is served from now on; its driver has settled on features before. */
   add(ring: NetRxQueue): void {
     this.#rings.push(ring);
+    this.#rings.sort((a, b) => a.pair - b.pair);
     this.offloads = guestOffloads(this.#device.features);
   }
 
@@ -37,6 +38,11 @@ export class GuestPort implements Port {
   }
 
   deliver(frame: Frame): void {
+    const { filter } = this.#device;
+    if (filter.active && !filter.accepts(frame.destinationHigh, frame.destinationLow, frame.tagNow)) {
+      this.counters[PortCounter.DROPPED_FILTERED]!++;
+      return;
+    }
     const ring = this.#ringFor(frame.pair, 1);
     if (ring === undefined) return;
     if (ring.put(frame)) {
@@ -48,6 +54,10 @@ export class GuestPort implements Port {
   }
 
   deliverBurst(burst: FrameBurst, from: number, to: number): void {
+    if (this.#device.filter.active) {
+      for (let i = from; i < to; i++) this.deliver(burst.frame(i, this.#frame));
+      return;
+    }
     const ring = this.#ringFor(burst.pair, to - from);
     if (ring === undefined) return;
     for (let at = from; at < to; ) {
@@ -72,7 +82,8 @@ export class GuestPort implements Port {
   /** The ring for so many frames, which are counted if there is none. Those of one queue pair of a sender keep their order in one. */
   #ringFor(pair: number, frames: number): NetRxQueue | undefined {
     const rings = this.#rings;
-    const count = rings.length;
+    const { pairs } = this.#device;
+    const count = pairs === 0 || pairs > rings.length ? rings.length : pairs;
     const ring = count === 0 ? undefined : rings[count === 1 ? 0 : pair % count]!;
     if (ring?.ready && !ring.closed && this.#device.linkUp) return ring;
     const slot = this.#device.linkUp ? PortCounter.DROPPED_NOT_READY : PortCounter.DROPPED_LINK_DOWN;

@@ -1,7 +1,8 @@
 import { randomInt } from 'node:crypto';
 import { nowNs } from '../host/clock.js';
 import type { Crossing, Presence } from './crossing.js';
-import { type NetDeviceSpec, NetDeviceState } from './device.js';
+import type { NetDeviceSpec } from './device.js';
+import { NetDeviceState } from './device-state.js';
 import { Frame } from './frame.js';
 import { GuestPort } from './guest-port.js';
 import { MacTable } from './mac-table.js';

@@ -27,6 +27,8 @@ export class NetRxQueue implements DeviceQueue {
   readonly inFlight = 0;
   readonly ring: Virtqueue;
   readonly state: QueueState;
+  /** Its queue pair. */
+  readonly pair: number;
   closed = false;
   /** The driver has kicked it: its buffers may be used. */
   ready = false;
@@ -50,12 +52,14 @@ export class NetRxQueue implements DeviceQueue {
     state: QueueState;
     host: QueueHost;
     callFd: number;
+    pair: number;
     headerBytes: number;
     mergeable: boolean;
     onClose: (queue: NetRxQueue) => void;
   }) {
     this.ring = parts.ring;
     this.state = parts.state;
+    this.pair = parts.pair;
     this.#memory = parts.memory;
     this.#host = parts.host;
     this.#callFd = parts.callFd;

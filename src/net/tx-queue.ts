@@ -6,7 +6,7 @@ import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
 import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
-import type { NetDeviceState } from './device.js';
+import type { NetDeviceState } from './device-state.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';

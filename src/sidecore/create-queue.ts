@@ -3,7 +3,9 @@ import { createBackend } from '../block/backends/index.js';
 import { type BlockDeviceSpec, BlockDeviceState } from '../block/device.js';
 import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { type NetDeviceSpec, NetDeviceState } from '../net/device.js';
+import { NetControlQueue } from '../net/control-queue.js';
+import type { NetDeviceSpec } from '../net/device.js';
+import { NetDeviceState } from '../net/device-state.js';
 import { LEGACY_NET_HEADER_BYTES, NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
 import type { Networks } from '../net/networks.js';
 import { NetRxQueue } from '../net/rx-queue.js';
@@ -48,8 +50,13 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
 /** Even queues receive, odd ones send. VIRTIO 1.3, 5.1.2 */
 function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
   const state = new NetDeviceState(device.shared);
-  const port = host.networks.port(device);
   const { features } = state;
+  const control = (features & NET_FEATURES.MQ) !== 0n ? 2 * device.queuePairs : 2;
+  if ((features & NET_FEATURES.CTRL_VQ) !== 0n && spec.index === control) {
+    const pairsMax = device.queuePairs;
+    return new NetControlQueue({ ...parts, device: state, pairsMax, host, callFd: spec.callFd });
+  }
+  const port = host.networks.port(device);
   const mergeable = (features & NET_FEATURES.MRG_RXBUF) !== 0n;
   const headerBytes =
     mergeable || (features & RING_FEATURES.VERSION_1) !== 0n ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
@@ -58,7 +65,12 @@ function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueuePart
     const network = host.networks.switch(device.switchId);
     return new NetTxQueue({ ...common, device: state, network, port, pair: spec.index >> 1 });
   }
-  const queue = new NetRxQueue({ ...common, mergeable, onClose: (closed) => port.remove(closed) });
+  const queue = new NetRxQueue({
+    ...common,
+    pair: spec.index >> 1,
+    mergeable,
+    onClose: (closed) => port.remove(closed),
+  });
   port.add(queue);
   return queue;
 }

@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { IoUringHandles } from '../host/io-uring.js';
 import type { CrossingSetup } from '../net/crossing.js';
+import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 
@@ -9,6 +10,8 @@ export type CoreRequest =
   | { readonly id: number; readonly op: 'attach'; readonly queue: QueueSpec }
   /** Answered when nothing of the queue is in flight any more. */
   | { readonly id: number; readonly op: 'detach'; readonly key: number }
+  /** Sends a frame as if a network card had sent it. */
+  | { readonly id: number; readonly op: 'inject'; readonly device: NetDeviceSpec; readonly frame: Uint8Array }
   /** Plugs a port that is no guest's into its switch. */
   | { readonly id: number; readonly op: 'plug'; readonly port: PortSpec }
   /** Answered when nothing of any queue or port is in flight; the thread ends then. */

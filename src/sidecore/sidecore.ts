@@ -239,6 +239,10 @@ export class Sidecore implements DeviceHost {
         return this.#attach(request.id, request.queue);
       case 'detach':
         return this.#detach(request.id, request.key);
+      case 'inject':
+        this.networks.inject(request.device, request.frame);
+        this.#publishDirty();
+        return this.#tell({ event: 'answer', id: request.id });
       case 'plug':
         return this.#plug(request.id, request.port);
       case 'stop':

@@ -21,7 +21,14 @@ const RING_SIZE = 8;
 
 /** A guest with one read in its ring, of a disk that says it is larger than its memory. */
 function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
-  const abilities = { sizeBytes: RAM_BYTES, readOnly: false, discard: false, writeZeroes: false, secureErase: false };
+  const abilities = {
+    sizeBytes: RAM_BYTES,
+    readOnly: false,
+    discard: false,
+    writeZeroes: false,
+    secureErase: false,
+    inOrder: false,
+  };
   const device = new BlockDevice({
     abilities: { ...abilities, physicalBlockBytes: 512 },
     readOnly: false,
