@@ -7,7 +7,7 @@ import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
 import { close, duplicate, replaceDescriptor } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import { CoreState } from '../sidecore/core-state.js';
-import type { CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
+import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
@@ -71,6 +71,8 @@ export class Core {
   deaths = 0;
   readonly #listener: CoreListener;
   readonly #attached = new Map<number, Attached>();
+  /** By port. */
+  readonly #captures = new Map<number, CaptureSpec>();
   readonly #pending = new Map<number, Pending>();
   #worker: Worker | undefined;
   #mailbox: MessagePort | undefined;
@@ -154,6 +156,18 @@ export class Core {
     }
     this.#attached.delete(key);
     return position ?? positionOf(attached.spec);
+  }
+
+  /** Has what passes a port recorded; a thread that takes over goes on with it. */
+  async capture(spec: CaptureSpec): Promise<void> {
+    this.#captures.set(spec.port, spec);
+    await this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
+  }
+
+  /** Ends that; resolves when nothing more is recorded. */
+  async uncapture(port: number): Promise<void> {
+    this.#captures.delete(port);
+    await this.#ask({ id: this.#nextId++, op: 'uncapture', port });
   }
 
   /** Ends the thread, after what is in flight. */
@@ -246,6 +260,7 @@ export class Core {
     }
     this.#forgetAttaching();
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
+    for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
       if (attached.leftOut || asked.has(key)) continue;

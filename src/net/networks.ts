@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { nowNs } from '../host/clock.js';
+import type { FrameCapture } from './capture/frame-capture.js';
 import { type NetDeviceSpec, NetDeviceState } from './device.js';
 import { GuestPort } from './guest-port.js';
 import { MacTable } from './mac-table.js';
@@ -12,6 +13,8 @@ const TICK_CALLS = 2 ** 13;
 export class Networks {
   readonly #switches = new Map<number, Switch>();
   readonly #ports = new Map<number, GuestPort>();
+  /** By number of the port, which need not be there yet. */
+  readonly #captures = new Map<number, FrameCapture>();
   #untilTick = 1;
 
   switch(id: number): Switch {
@@ -36,12 +39,21 @@ export class Networks {
     let port = this.#ports.get(number);
     if (port === undefined) {
       port = new GuestPort(number, new NetDeviceState(shared), vlans);
+      port.capture = this.#captures.get(number);
       this.#ports.set(number, port);
       const network = this.switch(switchId);
       network.plug(port);
       network.expect(mac.high, mac.low, port);
     }
     return port;
+  }
+
+  /** Has what passes a port recorded from now on, or not any more. */
+  capture(number: number, capture: FrameCapture | undefined): void {
+    if (capture === undefined) this.#captures.delete(number);
+    else this.#captures.set(number, capture);
+    const port = this.#ports.get(number);
+    if (port !== undefined) port.capture = capture;
   }
 }
 

@@ -2,11 +2,24 @@ import type { MessagePort } from 'node:worker_threads';
 import type { IoUringHandles } from '../host/io-uring.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 
+/** What is recorded of which port, and into what. */
+export interface CaptureSpec {
+  /** Its number; it need not be there yet. */
+  readonly port: number;
+  /** Of `createCaptureRing`. */
+  readonly ring: SharedArrayBuffer;
+  /** Most that is kept of a frame. */
+  readonly snapBytes: number;
+}
+
 /** What the daemon tells a sidecore. Each is answered once, by its `id`. */
 export type CoreRequest =
   | { readonly id: number; readonly op: 'attach'; readonly queue: QueueSpec }
   /** Answered when nothing of the queue is in flight any more. */
   | { readonly id: number; readonly op: 'detach'; readonly key: number }
+  /** What passes a port is recorded, as `FrameCapture` does it; and not any more. */
+  | ({ readonly id: number; readonly op: 'capture' } & CaptureSpec)
+  | { readonly id: number; readonly op: 'uncapture'; readonly port: number }
   /** Answered when nothing of any queue is in flight; the thread ends then. */
   | { readonly id: number; readonly op: 'stop' };
 

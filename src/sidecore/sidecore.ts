@@ -6,6 +6,7 @@ import { GuestMemory } from '../guest-memory/guest-memory.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import { IoUring, type IoUringOptions } from '../host/io-uring.js';
 import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
+import { FrameCapture } from '../net/capture/frame-capture.js';
 import { Networks } from '../net/networks.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
@@ -245,6 +246,12 @@ export class Sidecore implements DeviceHost {
         return this.#attach(request.id, request.queue);
       case 'detach':
         return this.#detach(request.id, request.key);
+      case 'capture':
+        this.networks.capture(request.port, new FrameCapture(request.ring, request.snapBytes));
+        return this.#tell({ event: 'answer', id: request.id });
+      case 'uncapture':
+        this.networks.capture(request.port, undefined);
+        return this.#tell({ event: 'answer', id: request.id });
       case 'stop':
         this.#stopId = request.id;
         for (const served of [...this.#queues.values()]) this.#close(served, 0);
