@@ -102,6 +102,14 @@ export const FRAME_BYTES_MAX = 65_535 + 14 + 8;
 /** Queue pairs of one network card. */
 export const QUEUE_PAIRS_MAX = 8;
 
+/**
+ * Bytes of the ring by which frames cross from one sidecore to another: sixteen of the longest frames, or about ten thousand of
+ * the shortest. What does not fit is dropped.
+ */
+export const CROSSING_BYTES = 2 ** 20;
+/** Networks of a daemon: what a byte of a crossing's record can name is more, but each sidecore has an address table for each. */
+export const NETWORKS_MAX = 1024;
+
 // --- captures -------------------------------------------------------------------------------------------------
 
 /** Captures at once in one daemon, one of a card: each has a ring, and is read by the main thread. */

@@ -177,7 +177,6 @@ it('shows network cards', () => {
     dropped_not_ready: 0,
         dropped_offload: 0,
         dropped_vlan: 0,
-        dropped_crossing: 0,
         dropped_filtered: 0,
         software_offloads: 0,
     socket: '/run/sidecore/web1.net0.sock',

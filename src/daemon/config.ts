@@ -93,11 +93,6 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
         claims.take(disk.backend.path, [...keys, 'backend', 'path'], label, !disk.read_only);
     }
     for (const [name, nic] of Object.entries(nics)) {
-      if (config.cores.length > 1 || config.mode === 'baseline')
-        complain(
-          ['vms', vm, 'nics'],
-          'network cards are served by one core: `cores` has one CPU, and the mode is not baseline',
-        );
       const label = `${vm}/${name}`;
       nic.mac ??= macOf(label);
       completeSocket(nic, label, ['vms', vm, 'nics', name]);

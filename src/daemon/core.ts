@@ -7,7 +7,8 @@ import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
 import { close, duplicate, replaceDescriptor } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import { CoreState } from '../sidecore/core-state.js';
-import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
+import type { PortSpec } from '../net/ports/port-spec.js';
+import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
@@ -74,6 +75,8 @@ export class Core {
   /** By port. */
   readonly #captures = new Map<number, CaptureSpec>();
   readonly #pending = new Map<number, Pending>();
+  readonly #ports = new Map<number, PortSpec>();
+  #neighbours: Neighbourhood | undefined;
   #worker: Worker | undefined;
   #mailbox: MessagePort | undefined;
   #uring: IoUringHandles | undefined;
@@ -92,7 +95,13 @@ export class Core {
     return [...this.#attached.values()].filter(({ leftOut }) => !leftOut).length;
   }
 
-  start(): void {
+  /** Starts the thread. */
+  start(neighbours: Neighbourhood): void {
+    this.#neighbours = neighbours;
+    this.#start(neighbours);
+  }
+
+  #start(neighbours: Neighbourhood): void {
     const { port1, port2 } = new MessageChannel();
     const { index, cpus, helperCpus, sqpollCpu, idleAfterNs, watcherFd } = this.options;
     const workerCpus = [...helperCpus, ...cpus];
@@ -107,6 +116,7 @@ export class Core {
       doorwayFd,
       watcherFd,
       index,
+      neighbours,
       mailbox: port2,
     };
     const worker = new Worker(new URL('../sidecore/core-thread.js', import.meta.url), {
@@ -156,6 +166,12 @@ export class Core {
     }
     this.#attached.delete(key);
     return position ?? positionOf(attached.spec);
+  }
+
+  /** Has the core serve a port that is no guest's card. */
+  async plug(port: PortSpec): Promise<void> {
+    this.#ports.set(port.number, port);
+    await this.#ask({ id: this.#nextId++, op: 'plug', port });
   }
 
   /** Has what passes a port recorded; a thread that takes over goes on with it. */
@@ -250,7 +266,7 @@ export class Core {
     this.state.serving = 0;
     // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
     if (!(await this.#retired())) return this.#listener.lost(this);
-    this.start();
+    this.#start(this.#neighbours!);
     for (const attached of this.#attached.values()) {
       // One that its guest had broken stays stopped, until its front end sets it up anew.
       const { fault } = new QueueState(attached.spec.state);
@@ -259,6 +275,10 @@ export class Core {
       this.#tellFault(attached, fault);
     }
     this.#forgetAttaching();
+    const plugging = new Set([...this.#pending.values()].map(({ request }) => (request.op === 'plug' ? request.port : undefined)));
+    for (const port of this.#ports.values()) {
+      if (!plugging.has(port)) void this.#ask({ id: this.#nextId++, op: 'plug', port });
+    }
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
     for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));

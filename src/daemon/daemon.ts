@@ -91,6 +91,7 @@ export class Daemon {
       cpus: config.cores,
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
+      networked: Object.values(config.vms).some(({ nics }) => Object.keys(nics).length > 0),
     };
     this.cores = new CoreSet(places, devices, {
       died: (core, reason) => this.#coreDied(core, reason),

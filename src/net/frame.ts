@@ -65,15 +65,23 @@ export class Frame {
   /**
    * Takes a frame of at least 14 bytes, which begins `skip` bytes into `segments[0 … end)`.
    *
-   * @param head - private memory with its first 16 bytes, or all of it
+   * @param head - private memory with its first 16 bytes, or all of it, at `headAt`
    */
-  set(memory: FrameMemory, segments: Segments, end: number, skip: number, byteLength: number, head: Buffer): void {
+  set(
+    memory: FrameMemory,
+    segments: Segments,
+    end: number,
+    skip: number,
+    byteLength: number,
+    head: Buffer,
+    headAt: number,
+  ): void {
     this.memory = memory;
     this.segments = segments;
     this.byteLength = byteLength;
     this.end = end;
     const prefixBytes = Math.min(HEAD_BYTES, byteLength);
-    for (let i = 0; i < prefixBytes; i++) this.prefix[VLAN_TAG_BYTES + i] = head[i]!;
+    for (let i = 0; i < prefixBytes; i++) this.prefix[VLAN_TAG_BYTES + i] = head[headAt + i]!;
     let first = 0;
     let rest = skip + prefixBytes;
     while (first < end && rest >= segments.length[first]!) rest -= segments.length[first++]!;

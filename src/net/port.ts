@@ -21,12 +21,10 @@ export const PortCounter = {
   DROPPED_OFFLOAD: 9,
   /** Sent by it and dropped: in a VLAN that it, or the port that it was for, is not in. */
   DROPPED_VLAN: 10,
-  /** Sent by it and dropped: another sidecore did not keep up. */
-  DROPPED_CROSSING: 11,
   /** Meant for it and dropped: its driver does not want frames to that address, or in that VLAN. */
-  DROPPED_FILTERED: 12,
+  DROPPED_FILTERED: 11,
   /** Meant for it: frames that were cut up or summed for it, because it does not take them as they were. */
-  SOFTWARE_OFFLOADS: 13,
+  SOFTWARE_OFFLOADS: 12,
 } as const;
 
 /** Bytes of a port's counters. */

@@ -25,6 +25,6 @@ export class StagingMemory implements FrameMemory {
     segments.length[0] = byteLength;
     segments.count = 1;
     into.owner = undefined;
-    into.set(this, segments, 1, 0, byteLength, offset === 0 ? this.buffer : this.buffer.subarray(offset));
+    into.set(this, segments, 1, 0, byteLength, this.buffer, offset);
   }
 }

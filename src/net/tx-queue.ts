@@ -215,7 +215,7 @@ export class NetTxQueue implements DeviceQueue {
       counters[PortCounter.DROPPED_OFFLOAD]!++;
       return;
     }
-    frame.set(this.#memory, segments, end, this.#headerBytes, byteLength, this.#frameHead);
+    frame.set(this.#memory, segments, end, this.#headerBytes, byteLength, this.#head, this.#headerBytes);
     this.#switch.forward(frame, this.#port);
   }
 

@@ -5,6 +5,7 @@ import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { type NetDeviceSpec, NetDeviceState } from '../net/device.js';
 import { LEGACY_NET_HEADER_BYTES, NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
+import type { UringHost } from '../net/uring-user.js';
 import type { Networks } from '../net/networks.js';
 import { NetRxQueue } from '../net/rx-queue.js';
 import { NetTxQueue } from '../net/tx-queue.js';
@@ -15,7 +16,7 @@ import type { QueueState } from '../virtio/queue-state.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
 
 /** What devices need of the sidecore on which their queues are served. */
-export interface DeviceHost extends BlockQueueHost, BackendHost {
+export interface DeviceHost extends BlockQueueHost, BackendHost, UringHost {
   readonly networks: Networks;
 }
 

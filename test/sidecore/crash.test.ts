@@ -95,7 +95,7 @@ it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_
     close(kickFd);
     close(epoll.fd);
   });
-  core.start();
+  core.start({ presence: new SharedArrayBuffer(0), networks: 0, others: [] });
   const spec = deadlyQueue(ram, kickFd);
   // The first attach is answered, or given up with the queue: it depends on when the thread dies.
   await core.attach(spec, (fault) => faults.push(fault)).catch(() => {});

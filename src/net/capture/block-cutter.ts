@@ -27,7 +27,7 @@ export class BlockCutter {
   packets = 0;
   /** Undefined until the capture has ended. */
   statistics: StatisticsRead | undefined;
-  #rest = NOTHING;
+  #rest: Buffer = NOTHING;
 
   /** Takes the next bytes of the stream. Returns the blocks that are whole by now. */
   push(bytes: Buffer): Buffer {
