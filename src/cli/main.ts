@@ -31,10 +31,11 @@ async function createProgram(): Promise<Command> {
     import('./vm-args.js'),
     import('./status.js'),
     import('./resize.js'),
+    import('./capture.js'),
     import('./bench.js'),
     import('./demo.js'),
   ]);
-  const [{ resizeCommand }, { benchCommand }, { demoCommand }] = others;
+  const [{ resizeCommand }, { captureCommand }, { benchCommand }, { demoCommand }] = others;
   const program = new Command('sidecore')
     .description('Serves virtual disks to virtual machines over vhost-user, from a few dedicated cores.')
     .version(version)
@@ -43,6 +44,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(vmArgsCommand)
     .addCommand(statusCommand)
     .addCommand(resizeCommand)
+    .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     // Commander's own shows everything where it does not know the command.

@@ -1,11 +1,11 @@
 import { rmSync } from 'node:fs';
-import { createServer, request, type Server } from 'node:http';
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
-import { DISK_BYTES_MAX } from '../limits.js';
+import { CAPTURE_FRAMES_MAX, CAPTURE_SECONDS_MAX, CAPTURE_SNAP_BYTES_MAX, DISK_BYTES_MAX } from '../limits.js';
 
 /** What can be asked of a running daemon: HTTP over its control socket, JSON both ways. */
 export interface ControlHandlers {
@@ -13,6 +13,10 @@ export interface ControlHandlers {
   status(): Promise<unknown>;
   /** POST /resize */
   resize(body: z.output<typeof resizeBody>): Promise<unknown>;
+  /** POST /capture: answers with pcapng while the capture runs; has answered nothing if it throws. */
+  capture(body: z.output<typeof captureBody>, response: ServerResponse): Promise<void>;
+  /** POST /capture/end */
+  endCapture(body: z.output<typeof endCaptureBody>): Promise<unknown>;
 }
 
 const resizeBody = z.strictObject({
@@ -20,11 +24,21 @@ const resizeBody = z.strictObject({
   sizeBytes: z.int().positive().max(DISK_BYTES_MAX).optional(),
 });
 
-function parseResize(body: unknown): z.output<typeof resizeBody> {
-  const { data, error } = resizeBody.safeParse(body);
+const captureBody = z.strictObject({
+  nic: z.string(),
+  snapBytes: z.int().positive().max(CAPTURE_SNAP_BYTES_MAX),
+  frames: z.int().positive().max(CAPTURE_FRAMES_MAX).optional(),
+  seconds: z.number().positive().max(CAPTURE_SECONDS_MAX).optional(),
+});
+
+/** The number that the head of the capture's answer had. */
+const endCaptureBody = z.strictObject({ id: z.int().positive() });
+
+async function parse<Schema extends z.ZodType>(schema: Schema, what: string, incoming: IncomingMessage) {
+  const { data, error } = schema.safeParse(await json(incoming));
   if (data !== undefined) return data;
-  const { path, message } = error.issues[0]!;
-  throw new SidecoreError('CONFIG_INVALID', `not a request to resize: ${path.join('.')}: ${message}`);
+  const { path, message } = error!.issues[0]!;
+  throw new SidecoreError('CONFIG_INVALID', `not a request to ${what}: ${path.join('.')}: ${message}`);
 }
 
 /** How long a daemon may take for an answer, ms. */
@@ -44,7 +58,11 @@ export class ControlServer {
       try {
         if (incoming.method === 'GET' && incoming.url === '/status') body = await handlers.status();
         else if (incoming.method === 'POST' && incoming.url === '/resize')
-          body = await handlers.resize(parseResize(await json(incoming)));
+          body = await handlers.resize(await parse(resizeBody, 'resize', incoming));
+        else if (incoming.method === 'POST' && incoming.url === '/capture')
+          return await handlers.capture(await parse(captureBody, 'capture', incoming), response);
+        else if (incoming.method === 'POST' && incoming.url === '/capture/end')
+          body = await handlers.endCapture(await parse(endCaptureBody, 'end a capture', incoming));
         else status = 404;
       } catch (error) {
         status = 400;
@@ -102,26 +120,41 @@ function isListening(path: string): Promise<boolean> {
 
 /** Asks a running daemon. Throws its error, or `DAEMON_UNREACHABLE`. */
 export async function askDaemon<T>(path: string, method: 'GET' | 'POST', url: string, body?: unknown): Promise<T> {
-  const response = await new Promise<{ status: number; body: unknown }>((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException) => reject(unreachable(path, error));
-    const outgoing = request(
-      {
-        socketPath: path,
-        method,
-        path: url,
-        headers: { 'content-type': 'application/json' },
-        signal: AbortSignal.timeout(ANSWER_MS_MAX),
-      },
-      (incoming) => {
-        json(incoming).then((parsed) => resolve({ status: incoming.statusCode ?? 500, body: parsed }), fail);
-      },
-    );
-    outgoing.once('error', fail);
+  const incoming = await send(path, method, url, body, AbortSignal.timeout(ANSWER_MS_MAX));
+  return (await answerOf(path, incoming)) as T;
+}
+
+/** Asks for an answer that comes bit by bit, for as long as it likes. Throws the daemon's error, or `DAEMON_UNREACHABLE`. */
+export async function streamFromDaemon(path: string, url: string, body: unknown): Promise<IncomingMessage> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), ANSWER_MS_MAX);
+  const incoming = await send(path, 'POST', url, body, late.signal).finally(() => clearTimeout(timer));
+  if (incoming.statusCode !== 200) await answerOf(path, incoming);
+  return incoming;
+}
+
+/** Sends a request. Resolves when the head of its answer has come. */
+function send(path: string, method: string, url: string, body: unknown, signal: AbortSignal): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/json' };
+    const outgoing = request({ socketPath: path, method, path: url, headers, signal }, resolve);
+    outgoing.once('error', (error) => reject(unreachable(path, error)));
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
-  if (response.status === 200) return response.body as T;
-  const { code, message, remedy } = response.body as { code: SidecoreError['code']; message: string; remedy: string };
-  throw new SidecoreError(code ?? 'DAEMON_UNREACHABLE', message ?? `the daemon answered ${response.status}`, remedy);
+}
+
+/** The whole of an answer; throws the error that it says. */
+async function answerOf(path: string, incoming: IncomingMessage): Promise<unknown> {
+  const body = await json(incoming).catch((error) => {
+    throw unreachable(path, error);
+  });
+  if (incoming.statusCode === 200) return body;
+  const { code, message, remedy } = body as { code: SidecoreError['code']; message: string; remedy: string };
+  throw new SidecoreError(
+    code ?? 'DAEMON_UNREACHABLE',
+    message ?? `the daemon answered ${incoming.statusCode}`,
+    remedy,
+  );
 }
 
 function unreachable(path: string, { name, code }: NodeJS.ErrnoException): SidecoreError {

@@ -6,12 +6,14 @@ import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
+import type { CaptureTarget } from './capture.js';
+import { Captures } from './captures.js';
 import type { Config } from './config.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet, SUPERVISE_MS } from './core-set.js';
 import { ServedDisk, unknownDisk } from './disk.js';
-import { ServedNic } from './nic.js';
+import { ServedNic, unknownNic } from './nic.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
 
@@ -35,6 +37,7 @@ export class Daemon {
   readonly #log: Logger;
   readonly #disks: ServedDisk[] = [];
   readonly #nics: ServedNic[] = [];
+  readonly #captures: Captures;
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
@@ -98,9 +101,12 @@ export class Daemon {
       stalled: (core) => this.#coreStalled(core),
       lost: (core) => this.#coreLost(core),
     });
+    this.#captures = new Captures(log);
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => this.#resize(disk, sizeBytes),
+      capture: async ({ nic, ...options }, response) => this.#captures.run(this.#target(nic), options, response),
+      endCapture: async ({ id }) => this.#captures.end(id),
     });
   }
 
@@ -127,6 +133,7 @@ export class Daemon {
 
   /** Serves no longer: front ends are disconnected, requests in flight finished, sockets removed. */
   async stop(): Promise<void> {
+    await this.#captures.stop();
     await this.#control.stop();
     await Promise.all(this.#devices.map((device) => device.stop()));
     clearInterval(this.#supervision);
@@ -155,6 +162,16 @@ export class Daemon {
         this.#disks.map((other) => other.label),
       );
     return disk.resize(sizeBytes);
+  }
+
+  /** What is captured under a name. */
+  #target(label: string): CaptureTarget {
+    const nic = this.#nics.find((candidate) => candidate.label === label);
+    if (nic !== undefined) return nic;
+    throw unknownNic(
+      label,
+      this.#nics.map((other) => other.label),
+    );
   }
 
   #coreStalled(core: Core): void {

@@ -1,13 +1,18 @@
+import { SidecoreError } from '../errors.js';
 import { NetDevice, type NetDeviceSpec, NetDeviceState } from '../net/device.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
 import { trunkPort } from '../net/vlan.js';
+import type { CaptureTarget } from './capture.js';
 import type { NicConfig } from './config.js';
+import type { Core } from './core.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
-export class ServedNic {
+export class ServedNic implements CaptureTarget {
   readonly label: string;
+  /** Its number in its switch. */
+  readonly port: number;
   readonly #config: NicConfig;
   readonly #device: NetDevice;
   readonly #served: ServedDevice;
@@ -18,6 +23,7 @@ export class ServedNic {
    */
   constructor(vm: string, name: string, config: NicConfig, switchId: number, port: number, place: DevicePlace) {
     this.label = `${vm}/${name}`;
+    this.port = port;
     this.#config = config;
     const { mtu, queue_pairs: queuePairs, speed: speedMbps } = config;
     const mac = parseMac(config.mac!)!;
@@ -25,6 +31,11 @@ export class ServedNic {
     const { shared } = this.#device;
     const spec: NetDeviceSpec = { kind: 'net', shared, switchId, port, queuePairs, vlans: trunkPort(), mac };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+  }
+
+  /** The sidecore on which it is served. */
+  get core(): Core {
+    return this.#served.core;
   }
 
   start(): void {
@@ -47,4 +58,10 @@ export class ServedNic {
       ...this.#served.status(),
     };
   }
+}
+
+/** The error for a network card that is not configured. */
+export function unknownNic(label: string, known: readonly string[]): SidecoreError {
+  const cards = known.join(', ') || 'none';
+  return new SidecoreError('CONFIG_INVALID', `there is no network card ${label}`, `Cards are: ${cards}.`);
 }

@@ -34,8 +34,7 @@ const PACKET_FIXED_BYTES = 20;
 const PACKET_OPTIONS_BYTES = OPTION_HEADER_BYTES + 4 + OPTION_HEADER_BYTES;
 
 /** Bytes of the block of a packet beside the packet itself. */
-export const PACKET_BLOCK_BYTES =
-  BLOCK_HEADER_BYTES + PACKET_FIXED_BYTES + PACKET_OPTIONS_BYTES + BLOCK_TRAILER_BYTES;
+export const PACKET_BLOCK_BYTES = BLOCK_HEADER_BYTES + PACKET_FIXED_BYTES + PACKET_OPTIONS_BYTES + BLOCK_TRAILER_BYTES;
 
 /** Fixed part of an interface statistics block after the header. */
 export const STATISTICS_FIXED_BYTES = 12;
