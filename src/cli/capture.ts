@@ -51,28 +51,24 @@ async function capture(nic: string, options: CaptureCommandOptions): Promise<voi
     // Later than the question: who mistypes a name keeps the file.
     const output = standard ?? new OutputFile(write);
     process.stderr.write(`sidecore: captures ${nic}${seconds === undefined ? '; Ctrl-C ends it' : ''}\n`);
-    await copy(incoming, blocks, output, nic).finally(() => process.stderr.write(summary(blocks)));
+    await copy(incoming, blocks, output);
     output.close();
+    process.stderr.write(summary(blocks));
   } finally {
     incoming.destroy();
   }
+  if (blocks.statistics !== undefined) return;
+  const what = `the daemon was lost while it captured ${nic}`;
+  throw new SidecoreError('DAEMON_UNREACHABLE', what, 'What came until then was written.');
 }
 
-/** Copies whole blocks to the end of the capture. */
-async function copy(
-  incoming: AsyncIterable<Buffer>,
-  blocks: BlockCutter,
-  output: CaptureOutput,
-  nic: string,
-): Promise<void> {
+/** Copies whole blocks to the end of the capture, or until the daemon is lost. */
+async function copy(incoming: AsyncIterable<Buffer>, blocks: BlockCutter, output: CaptureOutput): Promise<void> {
   try {
     for await (const bytes of incoming) await output.write(blocks.push(bytes));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error;
   }
-  if (blocks.statistics !== undefined) return;
-  const what = `the daemon was lost while it captured ${nic}`;
-  throw new SidecoreError('DAEMON_UNREACHABLE', what, 'What came until then was written.');
 }
 
 function summary({ packets, statistics }: BlockCutter): string {

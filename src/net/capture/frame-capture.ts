@@ -61,9 +61,9 @@ export class FrameCapture {
     words[word + RecordWord.DIRECTION] = direction;
     readWallClock(words, word + RecordWord.TIME);
     frame.copyTo(bytes, (unit + RECORD_UNITS) * UNIT_BYTES, kept);
-    counters[CaptureCounter.RECORDED]!++;
     this.#head = (this.#head + units) | 0;
     Atomics.store(positions, CapturePosition.HEAD, this.#head);
+    counters[CaptureCounter.RECORDED]!++;
   }
 
   /** Finds room in one piece. Returns its first unit, or -1. What is skipped for it is published with the record. */
