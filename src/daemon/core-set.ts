@@ -1,9 +1,9 @@
 import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
-import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
 import { CROSSING_BYTES, NETWORKS_MAX } from '../limits.js';
 import { CrossingRing } from '../net/crossing-ring.js';
+import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
 import type { QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
 
@@ -78,7 +78,11 @@ export class CoreSet {
   /**
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
-  constructor({ mode, cpus, helperCpus, sqpollCpu, networked }: CoreSetOptions, devices: number, listener: CoreListener) {
+  constructor(
+    { mode, cpus, helperCpus, sqpollCpu, networked }: CoreSetOptions,
+    devices: number,
+    listener: CoreListener,
+  ) {
     const epoll = new Epoll(1);
     epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
     const common = { helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };

@@ -6,8 +6,8 @@ import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';
 import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
 import { close, duplicate, replaceDescriptor } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
-import { CoreState } from '../sidecore/core-state.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
+import { CoreState } from '../sidecore/core-state.js';
 import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
@@ -275,7 +275,9 @@ export class Core {
       this.#tellFault(attached, fault);
     }
     this.#forgetAttaching();
-    const plugging = new Set([...this.#pending.values()].map(({ request }) => (request.op === 'plug' ? request.port : undefined)));
+    const plugging = new Set(
+      [...this.#pending.values()].map(({ request }) => (request.op === 'plug' ? request.port : undefined)),
+    );
     for (const port of this.#ports.values()) {
       if (!plugging.has(port)) void this.#ask({ id: this.#nextId++, op: 'plug', port });
     }

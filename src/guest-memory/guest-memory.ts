@@ -99,9 +99,13 @@ export class GuestMemory {
     return address + length <= this.#end[index]! ? index : -1;
   }
 
-  /** Guest physical address of a window's first byte. */
+  /** Guest physical addresses of a window's first byte, and of the first behind it. */
   startOf(window: number): number {
     return this.#start[window]!;
+  }
+
+  endOf(window: number): number {
+    return this.#end[window]!;
   }
 
   /** The way of a piece that does not fit one window. */

@@ -86,17 +86,29 @@ export class NetRxQueue implements DeviceQueue {
   putBurst(burst: FrameBurst, from: number, to: number): number {
     if (this.#headerBytes !== NET_HEADER_BYTES) return 0;
     const buffers = this.#buffers;
+    const { offset: offsets, length: rooms, window: windows, written } = buffers;
+    const { head } = burst;
+    const { length: lengths } = burst.chains;
     const taken = this.ring.popBurst(buffers, to - from, true);
+    const memory = this.#memory.words;
     let count = 0;
     let bytes = 0;
+    // The headers first: by the time that frames are copied, the buffers' first lines have come from the driver's cache.
     for (; count < taken; count++) {
-      const length = burst.chains.length[from + count]!;
+      const length = lengths[from + count]!;
       const needed = NET_HEADER_BYTES + length;
-      if (buffers.length[count]! < needed || (buffers.offset[count]! & 3) !== 0) break;
-      this.#copy(burst, from + count, length, count);
-      buffers.written[count] = needed;
+      const at = offsets[count]!;
+      if (rooms[count]! < needed || (at & 3) !== 0) break;
+      const words = memory[windows[count]!]!;
+      const word = at >>> 2;
+      words[word] = 0;
+      words[word + 1] = 0;
+      words[word + 2] = ONE_BUFFER;
+      words[word + 3] = head[4 * (from + count)]!;
+      written[count] = needed;
       bytes += length;
     }
+    for (let i = 0; i < count; i++) this.#copy(burst, from + i, lengths[from + i]!, windows[i]!, offsets[i]!);
     for (let i = taken; i > count; i--) this.ring.unpop(buffers.head[i - 1]!);
     if (count > 0) {
       this.ring.pushBurst(buffers, 0, count);
@@ -106,17 +118,11 @@ export class NetRxQueue implements DeviceQueue {
   }
 
   /** Copies one frame of a burst, behind a header that asks for nothing. */
-  #copy(burst: FrameBurst, index: number, length: number, buffer: number): void {
+  #copy(burst: FrameBurst, index: number, length: number, target: number, at: number): void {
     const { chains, head, memory } = burst;
-    const target = this.#buffers.window[buffer]!;
-    const at = this.#buffers.offset[buffer]!;
     const words = this.#memory.words[target]!;
     const word = at >>> 2;
     const first = 4 * index;
-    words[word] = 0;
-    words[word + 1] = 0;
-    words[word + 2] = ONE_BUFFER;
-    words[word + 3] = head[first]!;
     words[word + 4] = head[first + 1]!;
     words[word + 5] = head[first + 2]!;
     words[word + 6] = head[first + 3]!;

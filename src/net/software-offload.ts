@@ -1,9 +1,9 @@
 import { completeChecksum } from './checksum.js';
 import { Frame } from './frame.js';
-import { StagingMemory } from './staging-memory.js';
 import { GsoType, NetHeader } from './net-header.js';
 import { type Port, PortCounter } from './port.js';
 import { Segmenter } from './segmentation.js';
+import { StagingMemory } from './staging-memory.js';
 
 /**
  * Does what a frame's header asks for and its receiver does not take: completes its checksum, or cuts it up. So an offload that

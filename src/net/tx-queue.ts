@@ -88,7 +88,7 @@ export class NetTxQueue implements DeviceQueue {
     if (this.ring.waiting() === 0) return 0;
     let taken = 0;
     this.#bytes = 0;
-    while (taken < limit && this.#bytes < BATCH_BYTES_MAX) {
+    while (taken < Math.min(limit, BURST_FRAMES) && this.#bytes < BATCH_BYTES_MAX) {
       const count = this.#serveBurst(Math.min(limit - taken, BURST_FRAMES));
       if (count === 0 && !this.#serveOne()) break;
       taken += count === 0 ? 1 : count;

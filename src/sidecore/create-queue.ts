@@ -5,10 +5,10 @@ import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { type NetDeviceSpec, NetDeviceState } from '../net/device.js';
 import { LEGACY_NET_HEADER_BYTES, NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
-import type { UringHost } from '../net/uring-user.js';
 import type { Networks } from '../net/networks.js';
 import { NetRxQueue } from '../net/rx-queue.js';
 import { NetTxQueue } from '../net/tx-queue.js';
+import type { UringHost } from '../net/uring-user.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
@@ -51,7 +51,8 @@ function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueuePart
   const port = host.networks.port(device);
   const { features } = state;
   const mergeable = (features & NET_FEATURES.MRG_RXBUF) !== 0n;
-  const headerBytes = mergeable || (features & RING_FEATURES.VERSION_1) !== 0n ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
+  const headerBytes =
+    mergeable || (features & RING_FEATURES.VERSION_1) !== 0n ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
   const common = { ...parts, host, callFd: spec.callFd, headerBytes };
   if (spec.index % 2 === 1) {
     const network = host.networks.switch(device.switchId);

@@ -130,6 +130,10 @@ export class SplitRing implements Virtqueue {
     const log = this.#log;
     const mask = this.#mask;
     const wanted = writable ? DescriptorFlag.WRITE : 0;
+    const { head: heads, window: windows, offset: offsets, length: lengths } = burst;
+    let window = -1;
+    let start = 0;
+    let end = -1;
     let i = 0;
     for (; i < count; i++) {
       const head = available[AVAIL_RING + ((position + i) & mask)]!;
@@ -138,12 +142,17 @@ export class SplitRing implements Virtqueue {
       const address = descriptors[word + 1]! * TWO_TO_32 + descriptors[word]!;
       const length = descriptors[word + DESC_LENGTH]!;
       if ((descriptors[word + DESC_FLAGS_NEXT]! & CHAIN_FLAGS) !== wanted) break;
-      const window = memory.windowOf(address, length);
-      if (window < 0 || !log.take(head)) break;
-      burst.head[i] = head;
-      burst.window[i] = window;
-      burst.offset[i] = address - memory.startOf(window);
-      burst.length[i] = length;
+      if (address < start || address + length > end) {
+        window = memory.windowOf(address, length);
+        if (window < 0) break;
+        start = memory.startOf(window);
+        end = memory.endOf(window);
+      }
+      if (!log.take(head)) break;
+      heads[i] = head;
+      windows[i] = window;
+      offsets[i] = address - start;
+      lengths[i] = length;
     }
     this.#nextAvail = (position + i) & 0xffff;
     return i;
@@ -171,12 +180,13 @@ export class SplitRing implements Virtqueue {
     const used = this.#used32;
     const pushed = this.#pushed;
     const mask = this.#mask;
+    const { head: heads, written } = burst;
     let next = this.#nextUsed;
     for (let i = from; i < to; i++) {
       const slot = next & mask;
-      const head = burst.head[i]!;
+      const head = heads[i]!;
       used[USED_RING_WORD32 + 2 * slot] = head;
-      used[USED_RING_WORD32 + 2 * slot + 1] = burst.written[i]!;
+      used[USED_RING_WORD32 + 2 * slot + 1] = written[i]!;
       pushed[slot] = head;
       next = (next + 1) & 0xffff;
     }
