@@ -65,6 +65,8 @@ export class ControlServer {
           body = await handlers.endCapture(await parse(endCaptureBody, 'end a capture', incoming));
         else status = 404;
       } catch (error) {
+        // In the middle of an answer there is no other way to say so.
+        if (response.headersSent) return void response.destroy();
         status = 400;
         const known = error instanceof SidecoreError ? error : new SidecoreError('CONFIG_INVALID', String(error));
         body = { code: known.code, message: known.message, remedy: known.remedy };

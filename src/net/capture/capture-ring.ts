@@ -28,7 +28,10 @@ export const SKIPPED = 0xffffffff;
 
 /** Makes a ring for so many bytes of records, a power of two. */
 export function createCaptureRing(byteLength = CAPTURE_RING_BYTES): SharedArrayBuffer {
-  return new SharedArrayBuffer(RECORDS_OFFSET + byteLength);
+  const ring = new SharedArrayBuffer(RECORDS_OFFSET + byteLength);
+  // Written once here, so that the sidecore does not wait for the kernel to find each page.
+  new Uint8Array(ring).fill(0);
+  return ring;
 }
 
 /** The parts of a ring's memory. */
