@@ -99,6 +99,16 @@ export const MTU_MAX = 65535;
 /** Queue pairs of one network card. */
 export const QUEUE_PAIRS_MAX = 8;
 
+// --- ports of a network that are no guests' -------------------------------------------------------------------
+
+/** Payload of a TAP device's frame, bytes: what 16 bits hold, less an Ethernet header. The kernel's own limit. */
+export const TAP_MTU_MAX = 65521;
+/** Queues of one TAP device. There are no more pairs that a frame could come by. */
+export const TAP_QUEUES_MAX = QUEUE_PAIRS_MAX;
+/** Frames of a generator, bytes, without the checksum that is sent after them: Ethernet's least, and that of an MTU of 9000. */
+export const GENERATOR_FRAME_BYTES_MIN = 60;
+export const GENERATOR_FRAME_BYTES_MAX = 9014;
+
 // --- sidecore -------------------------------------------------------------------------------------------------
 
 /** Requests that one sidecore has in flight in its back ends; more wait in their rings. */
