@@ -18,6 +18,8 @@ export const ERROR_CODES = {
   IMAGE_INVALID: 'process',
   MEMORY_EXHAUSTED: 'process',
   DAEMON_UNREACHABLE: 'process',
+  CAPTURE_BUSY: 'process',
+  CAPTURE_FILE: 'process',
   UNSUPPORTED_PLATFORM: 'process',
   SYSTEM_CALL_FAILED: 'process',
 
@@ -90,3 +92,6 @@ export const MORE_DESCRIPTORS =
 export function assert(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Error(`assertion failed: ${what}`);
 }
+
+/** What an error says, whatever was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

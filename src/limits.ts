@@ -96,8 +96,21 @@ export const DISK_BYTES_MAX = 2 ** 52;
 /** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */
 export const MTU_MIN = 68;
 export const MTU_MAX = 65535;
+/** Shortest and longest Ethernet frame that is passed on, bytes, without checksum: a header; 64 KiB, a header and two tags. */
+export const FRAME_BYTES_MIN = 14;
+export const FRAME_BYTES_MAX = 65_535 + 14 + 8;
+/** Addresses that a driver may name as those it wants frames for, besides its own: QEMU's figure. More mean all. */
+export const CONTROL_MACS_MAX = 64;
 /** Queue pairs of one network card. */
 export const QUEUE_PAIRS_MAX = 8;
+
+/**
+ * Bytes of the ring by which frames cross from one sidecore to another: sixteen of the longest frames, or about ten thousand of
+ * the shortest. What does not fit is dropped.
+ */
+export const CROSSING_BYTES = 2 ** 20;
+/** Networks of a daemon: what a byte of a crossing's record can name is more, but each sidecore has an address table for each. */
+export const NETWORKS_MAX = 1024;
 
 // --- ports of a network that are no guests' -------------------------------------------------------------------
 
@@ -108,6 +121,21 @@ export const TAP_QUEUES_MAX = QUEUE_PAIRS_MAX;
 /** Frames of a generator, bytes, without the checksum that is sent after them: Ethernet's least, and that of an MTU of 9000. */
 export const GENERATOR_FRAME_BYTES_MIN = 60;
 export const GENERATOR_FRAME_BYTES_MAX = 9014;
+
+// --- captures -------------------------------------------------------------------------------------------------
+
+/** Captures at once in one daemon, one of a card: each has a ring, and is read by the main thread. */
+export const CAPTURES_MAX = 16;
+/** What one capture may have recorded and not passed on, bytes; a power of two. Some milliseconds of a fast card. */
+export const CAPTURE_RING_BYTES = 2 ** 23;
+/** Longest piece of a frame that is recorded, bytes: what readers of captures take, and longer than any frame. */
+export const CAPTURE_SNAP_BYTES_MAX = 2 ** 18;
+/** Frames after which a capture may be told to end: what a double counts exactly. */
+export const CAPTURE_FRAMES_MAX = Number.MAX_SAFE_INTEGER;
+/** Seconds after which a capture may be told to end: what a timer takes. */
+export const CAPTURE_SECONDS_MAX = 2_000_000;
+/** How long a daemon that stops waits for those who read its captures, ms. */
+export const CAPTURE_END_MS_MAX = 2000;
 
 // --- sidecore -------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ export function openArray({ size }: ArrayOptions): OpenDisk<ArraySpec> {
       discard: true,
       writeZeroes: true,
       secureErase: true,
+      inOrder: true,
       physicalBlockBytes: 512,
     },
     resize() {

@@ -30,6 +30,7 @@ function make(over: Over = {}): BlockDevice {
       discard: true,
       writeZeroes: true,
       secureErase: true,
+      inOrder: false,
       physicalBlockBytes: 4096,
       ...over.abilities,
     },

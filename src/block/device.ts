@@ -183,6 +183,7 @@ function offer({ abilities, readOnly, queues }: BlockDeviceOptions): bigint {
   let features = SIZE_MAX | SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | CONFIG_WCE;
   features |= INDIRECT_DESC | EVENT_IDX | VERSION_1 | RING_PACKED | VHOST_USER_PROTOCOL_FEATURES;
   if (queues > 1) features |= MQ;
+  if (abilities.inOrder) features |= RING_FEATURES.IN_ORDER;
   if (readOnly) return features | RO;
   if (abilities.discard) features |= BLOCK_FEATURES.DISCARD;
   if (abilities.writeZeroes) features |= BLOCK_FEATURES.WRITE_ZEROES;

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { openMemory } from './backends/memory/open.js';
+import { openNull } from './backends/null/open.js';
 import { BlockDevice, type BlockDeviceOptions, BlockDeviceState } from './device.js';
 import { BLOCK_FEATURES, RequestType, SECTOR_BYTES, SERIAL_BYTES, Status } from './features.js';
 
@@ -42,6 +44,7 @@ function make(readOnly: boolean, queues: number, commands = 0, writeback = true)
     discard: (commands & 1) !== 0,
     writeZeroes: (commands & 2) !== 0,
     secureErase: (commands & 4) !== 0,
+    inOrder: false,
     physicalBlockBytes: 512,
   };
   return new BlockDevice({ abilities, readOnly, queues, blockBytes: 512, serial: '', writeback });
@@ -85,6 +88,22 @@ describe('block features', () => {
         assert.equal(make(false, queues, commands).offeredFeatures, always | bits(...ranged));
       }
     }
+  });
+
+  it('promise order only where everything is answered at once', () => {
+    const IN_ORDER = bits(35);
+    for (const { abilities } of [openMemory({ type: 'memory', size: 4096 }), openNull({ type: 'null', size: 4096 })]) {
+      const device = new BlockDevice({
+        abilities,
+        readOnly: false,
+        queues: 1,
+        blockBytes: 512,
+        serial: '',
+        writeback: true,
+      });
+      assert.equal(device.offeredFeatures & IN_ORDER, IN_ORDER);
+    }
+    assert.equal(make(false, 1, 7).offeredFeatures & IN_ORDER, 0n);
   });
 
   it('reach the requests as they were negotiated', () => {

@@ -31,10 +31,12 @@ async function createProgram(): Promise<Command> {
     import('./vm-args.js'),
     import('./status.js'),
     import('./resize.js'),
+    import('./link.js'),
+    import('./capture.js'),
     import('./bench.js'),
     import('./demo.js'),
   ]);
-  const [{ resizeCommand }, { benchCommand }, { demoCommand }] = others;
+  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }] = others;
   const program = new Command('sidecore')
     .description('Serves virtual disks to virtual machines over vhost-user, from a few dedicated cores.')
     .version(version)
@@ -43,6 +45,8 @@ async function createProgram(): Promise<Command> {
     .addCommand(vmArgsCommand)
     .addCommand(statusCommand)
     .addCommand(resizeCommand)
+    .addCommand(linkCommand)
+    .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     // Commander's own shows everything where it does not know the command.

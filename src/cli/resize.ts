@@ -2,10 +2,11 @@ import { Command, InvalidArgumentError } from 'commander';
 import { readSize } from '../daemon/config.js';
 import { askDaemon } from '../daemon/control-server.js';
 import { controlSocketPath } from '../daemon/daemon.js';
+import { deviceLabel } from './device-label.js';
 
 export const resizeCommand = new Command('resize')
   .description('Grow a disk while its guest runs. Without a size, take over what the image’s size has become.')
-  .argument('<vm/disk>', 'which disk', label)
+  .argument('<vm/disk>', 'which disk', deviceLabel('DISK'))
   .argument('[size]', '"20GiB", "512MiB" or bytes', bytes)
   .option('--run-dir <folder>', 'run directory of the daemon', '/run/sidecore')
   .option('--json', 'answer in JSON')
@@ -23,11 +24,6 @@ export const resizeCommand = new Command('resize')
         `${disk} has ${answer.sizeBytes} bytes now${answer.guestTold ? '' : '; no front end was told'}\n`,
       );
   });
-
-function label(text: string): string {
-  if (/^[^/]+\/[^/]+$/.test(text)) return text;
-  throw new InvalidArgumentError('Write VM/DISK, as `sidecore status` shows it.');
-}
 
 function bytes(text: string): number {
   const { bytes, fault } = readSize(text);

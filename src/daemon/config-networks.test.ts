@@ -152,9 +152,9 @@ describe('a network that cannot be is told file, line and key', () => {
       `/s.yaml:8: networks.lan.ports.up.trunk: ${EITHER}`,
       `/s.yaml:9: vms.a.nics.n.trunk: ${EITHER}`,
     ],
-    'several cores': [
-      `cores: [1, 2]\n${ports('up: {type: tap, device: tap0}')}`,
-      '/s.yaml:4: networks.lan.ports: networks are served by one core: `cores` has one CPU, and the mode is not baseline',
+    'too many networks': [
+      `networks: {${Array.from({ length: 1025 }, (_, i) => `n${i}: {}`).join(', ')}}`,
+      '/s.yaml:1: networks: at most 1024 networks, these are 1025',
     ],
   };
   for (const [what, [text, ...expected]] of Object.entries(cases)) {

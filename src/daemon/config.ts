@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { SERIAL_BYTES } from '../block/features.js';
 import { SidecoreError } from '../errors.js';
 import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
+import { NETWORKS_MAX } from '../limits.js';
 import type { DiskConfig } from './config-disks.js';
 import { explain } from './config-explain.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
@@ -106,7 +107,6 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       requireOneVlanKey(nic, keys, complain);
       claims.take(`${nic.network} ${nic.mac}`, [...keys, 'mac'], label, true);
     }
-    if (Object.keys(nics).length > 0) requireOneCore(config, ['vms', vm, 'nics'], complain);
   }
   completeNetworks(config, claims, complain);
   return problems;
@@ -118,6 +118,8 @@ function completeNetworks(config: Config, claims: Claims, complain: Complain): v
   for (const { nics } of Object.values(config.vms))
     for (const { network } of Object.values(nics)) networks[network] ??= { ports: {} };
   config.networks = networks;
+  const count = Object.keys(networks).length;
+  if (count > NETWORKS_MAX) complain(['networks'], `at most ${NETWORKS_MAX} networks, these are ${count}`);
   for (const [network, { ports }] of Object.entries(networks)) {
     for (const [name, port] of Object.entries(ports)) {
       const keys = ['networks', network, 'ports', name];
@@ -127,7 +129,6 @@ function completeNetworks(config: Config, claims: Claims, complain: Complain): v
       else completeGenerator(port, label);
       if (port.mac !== undefined) claims.take(`${network} ${port.mac}`, [...keys, 'mac'], label, true);
     }
-    if (Object.keys(ports).length > 0) requireOneCore(config, ['networks', network, 'ports'], complain);
   }
 }
 
@@ -135,11 +136,6 @@ function completeNetworks(config: Config, claims: Claims, complain: Complain): v
 function completeGenerator(generator: GeneratorConfig, label: string): void {
   generator.mac ??= macOf(label);
   generator.destination ??= macOf(`${label}, destination`);
-}
-
-function requireOneCore({ cores, mode }: Config, keys: KeyPath, complain: Complain): void {
-  if (cores.length === 1 && mode !== 'baseline') return;
-  complain(keys, 'networks are served by one core: `cores` has one CPU, and the mode is not baseline');
 }
 
 function requireOneVlanKey({ vlan, trunk }: NicConfig | PortConfig, keys: KeyPath, complain: Complain): void {

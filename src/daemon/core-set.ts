@@ -1,8 +1,11 @@
 import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
-import { WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
-import type { QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
+import { CROSSING_BYTES, NETWORKS_MAX } from '../limits.js';
+import { CrossingRing } from '../net/crossing-ring.js';
+import type { NetDeviceSpec } from '../net/device.js';
+import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
+import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
 
 /** How sidecores are run. */
@@ -18,6 +21,38 @@ export const IDLE_AFTER_NS: Record<Mode, number> = {
   baseline: 0,
 };
 
+/** Bytes of all rings between sidecores together, more or less: none is made so small that the longest frame does not fit. */
+const CROSSINGS_BYTES = 2 ** 26;
+const CROSSING_BYTES_MIN = 2 ** 17;
+
+/** No ways: there is nothing that could cross. */
+const ALONE: Neighbourhood = { presence: new SharedArrayBuffer(0), networks: 0, others: [] };
+
+/** Makes the ways between sidecores: two rings for each pair. */
+function meet(cores: readonly Core[]): Neighbourhood[] {
+  const share = 2 ** Math.floor(Math.log2(CROSSINGS_BYTES / cores.length ** 2));
+  const bytes = Math.max(CROSSING_BYTES_MIN, Math.min(CROSSING_BYTES, share));
+  const presence = new SharedArrayBuffer(cores.length * NETWORKS_MAX);
+  const rings = cores.map(() => cores.map(() => CrossingRing.create(bytes)));
+  return cores.map((_, here) => ({
+    presence,
+    networks: NETWORKS_MAX,
+    others: cores.flatMap(({ state, bellFd }, there) =>
+      there === here
+        ? []
+        : [
+            {
+              core: there,
+              arrivals: rings[there]![here]!,
+              departures: rings[here]![there]!,
+              state: state.buffer,
+              bellFd,
+            },
+          ],
+    ),
+  }));
+}
+
 /** Where sidecores run. */
 export interface CoreSetOptions {
   readonly mode: Mode;
@@ -27,6 +62,8 @@ export interface CoreSetOptions {
   readonly helperCpus: readonly number[];
   /** For a kernel thread that polls for submissions to files. */
   readonly sqpollCpu: number | undefined;
+  /** Whether there are network cards: then frames cross from one to another. */
+  readonly networked: boolean;
 }
 
 /**
@@ -42,7 +79,11 @@ export class CoreSet {
   /**
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
-  constructor({ mode, cpus, helperCpus, sqpollCpu }: CoreSetOptions, devices: number, listener: CoreListener) {
+  constructor(
+    { mode, cpus, helperCpus, sqpollCpu, networked }: CoreSetOptions,
+    devices: number,
+    listener: CoreListener,
+  ) {
     const epoll = new Epoll(1);
     epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
     const common = { helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };
@@ -55,7 +96,8 @@ export class CoreSet {
       cores: this.cores.map((core) => ({ state: core.state.buffer, bellFd: core.bellFd })),
     };
     new Worker(new URL('../sidecore/watcher-thread.js', import.meta.url), { name: 'watcher', workerData: setup });
-    for (const core of this.cores) core.start();
+    const neighbourhoods = networked ? meet(this.cores) : this.cores.map(() => ALONE);
+    for (const [index, core] of this.cores.entries()) core.start(neighbourhoods[index]!);
     this.#supervision = setInterval(() => {
       for (const core of this.cores) core.supervise();
     }, SUPERVISE_MS).unref();
@@ -69,6 +111,7 @@ export class CoreSet {
     const server = {
       attach: (spec: QueueSpec, onFault: (fault: number) => void): Promise<void> => core.attach(spec, onFault),
       detach: (key: number): Promise<QueuePosition> => core.detach(key),
+      inject: (device: DeviceSpec, frame: Uint8Array): Promise<void> => core.inject(device as NetDeviceSpec, frame),
     };
     return { core, server };
   }

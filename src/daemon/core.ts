@@ -6,8 +6,10 @@ import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';
 import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
 import { close, duplicate, replaceDescriptor } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
+import type { NetDeviceSpec } from '../net/device.js';
+import type { PortSpec } from '../net/ports/port-spec.js';
 import { CoreState } from '../sidecore/core-state.js';
-import type { CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
+import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
@@ -71,7 +73,11 @@ export class Core {
   deaths = 0;
   readonly #listener: CoreListener;
   readonly #attached = new Map<number, Attached>();
+  /** By port. */
+  readonly #captures = new Map<number, CaptureSpec>();
   readonly #pending = new Map<number, Pending>();
+  readonly #ports = new Map<number, PortSpec>();
+  #neighbours: Neighbourhood | undefined;
   #worker: Worker | undefined;
   #mailbox: MessagePort | undefined;
   #uring: IoUringHandles | undefined;
@@ -90,7 +96,13 @@ export class Core {
     return [...this.#attached.values()].filter(({ leftOut }) => !leftOut).length;
   }
 
-  start(): void {
+  /** Starts the thread. */
+  start(neighbours: Neighbourhood): void {
+    this.#neighbours = neighbours;
+    this.#start(neighbours);
+  }
+
+  #start(neighbours: Neighbourhood): void {
     const { port1, port2 } = new MessageChannel();
     const { index, cpus, helperCpus, sqpollCpu, idleAfterNs, watcherFd } = this.options;
     const workerCpus = [...helperCpus, ...cpus];
@@ -105,6 +117,7 @@ export class Core {
       doorwayFd,
       watcherFd,
       index,
+      neighbours,
       mailbox: port2,
     };
     const worker = new Worker(new URL('../sidecore/core-thread.js', import.meta.url), {
@@ -154,6 +167,29 @@ export class Core {
     }
     this.#attached.delete(key);
     return position ?? positionOf(attached.spec);
+  }
+
+  /** Has the core send a frame as if a network card of its had sent it. */
+  async inject(device: NetDeviceSpec, frame: Uint8Array): Promise<void> {
+    await this.#ask({ id: this.#nextId++, op: 'inject', device, frame });
+  }
+
+  /** Has the core serve a port that is no guest's card. */
+  async plug(port: PortSpec): Promise<void> {
+    this.#ports.set(port.number, port);
+    await this.#ask({ id: this.#nextId++, op: 'plug', port });
+  }
+
+  /** Has what passes a port recorded; a thread that takes over goes on with it. */
+  async capture(spec: CaptureSpec): Promise<void> {
+    this.#captures.set(spec.port, spec);
+    await this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
+  }
+
+  /** Ends that; resolves when nothing more is recorded. */
+  async uncapture(port: number): Promise<void> {
+    this.#captures.delete(port);
+    await this.#ask({ id: this.#nextId++, op: 'uncapture', port });
   }
 
   /** Ends the thread, after what is in flight. */
@@ -236,7 +272,7 @@ export class Core {
     this.state.serving = 0;
     // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
     if (!(await this.#retired())) return this.#listener.lost(this);
-    this.start();
+    this.#start(this.#neighbours!);
     for (const attached of this.#attached.values()) {
       // One that its guest had broken stays stopped, until its front end sets it up anew.
       const { fault } = new QueueState(attached.spec.state);
@@ -245,7 +281,14 @@ export class Core {
       this.#tellFault(attached, fault);
     }
     this.#forgetAttaching();
+    const plugging = new Set(
+      [...this.#pending.values()].map(({ request }) => (request.op === 'plug' ? request.port : undefined)),
+    );
+    for (const port of this.#ports.values()) {
+      if (!plugging.has(port)) void this.#ask({ id: this.#nextId++, op: 'plug', port });
+    }
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
+    for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
       if (attached.leftOut || asked.has(key)) continue;

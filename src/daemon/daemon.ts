@@ -6,11 +6,12 @@ import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
+import { Captures } from './captures.js';
 import type { Config } from './config.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet, SUPERVISE_MS } from './core-set.js';
-import { ServedDisk, unknownDisk } from './disk.js';
+import { ServedDisk } from './disk.js';
 import { ServedNic } from './nic.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
@@ -35,6 +36,7 @@ export class Daemon {
   readonly #log: Logger;
   readonly #disks: ServedDisk[] = [];
   readonly #nics: ServedNic[] = [];
+  readonly #captures: Captures;
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
@@ -91,15 +93,21 @@ export class Daemon {
       cpus: config.cores,
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
+      networked: Object.values(config.vms).some(({ nics }) => Object.keys(nics).length > 0),
     };
     this.cores = new CoreSet(places, devices, {
       died: (core, reason) => this.#coreDied(core, reason),
       stalled: (core) => this.#coreStalled(core),
       lost: (core) => this.#coreLost(core),
     });
+    this.#captures = new Captures(log);
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
       status: async () => this.status(),
-      resize: async ({ disk, sizeBytes }) => this.#resize(disk, sizeBytes),
+      resize: async ({ disk, sizeBytes }) => find(this.#disks, disk, 'disk').resize(sizeBytes),
+      link: async ({ nic, up }) => find(this.#nics, nic, 'network card').setLink(up),
+      capture: async ({ nic, ...options }, response) =>
+        this.#captures.run(find(this.#nics, nic, 'network card'), options, response),
+      endCapture: async ({ id }) => this.#captures.end(id),
     });
   }
 
@@ -126,6 +134,7 @@ export class Daemon {
 
   /** Serves no longer: front ends are disconnected, requests in flight finished, sockets removed. */
   async stop(): Promise<void> {
+    await this.#captures.stop();
     await this.#control.stop();
     await Promise.all(this.#devices.map((device) => device.stop()));
     clearInterval(this.#supervision);
@@ -144,16 +153,6 @@ export class Daemon {
       vms: byVm(this.#disks),
       nics: byVm(this.#nics),
     };
-  }
-
-  async #resize(label: string, sizeBytes: number | undefined) {
-    const disk = this.#disks.find((candidate) => candidate.label === label);
-    if (disk === undefined)
-      throw unknownDisk(
-        label,
-        this.#disks.map((other) => other.label),
-      );
-    return disk.resize(sizeBytes);
   }
 
   #coreStalled(core: Core): void {
@@ -212,6 +211,18 @@ function byVm<Status>(devices: readonly { label: string; status(): Status }[]): 
     vms[vm][name] = device.status();
   }
   return vms;
+}
+
+/** The device that a request names. */
+function find<Device extends { readonly label: string }>(
+  devices: readonly Device[],
+  label: string,
+  what: string,
+): Device {
+  const found = devices.find((device) => device.label === label);
+  if (found !== undefined) return found;
+  const known = devices.map((device) => device.label).join(', ') || 'none';
+  throw new SidecoreError('CONFIG_INVALID', `there is no ${what} ${label}`, `There are: ${known}.`);
 }
 
 /** Says which device an error is about. */

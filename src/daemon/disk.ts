@@ -91,8 +91,3 @@ export class ServedDisk {
     return { backend: this.#config.backend.type, size_bytes: this.#device.capacityBytes, ...this.#served.status() };
   }
 }
-
-/** The error for a disk that is not configured. */
-export function unknownDisk(label: string, known: readonly string[]): SidecoreError {
-  return new SidecoreError('CONFIG_INVALID', `there is no disk ${label}`, `Disks are: ${known.join(', ') || 'none'}.`);
-}

@@ -1,12 +1,18 @@
-import { NetDevice, type NetDeviceSpec, NetDeviceState } from '../net/device.js';
+import { NetDevice, type NetDeviceSpec } from '../net/device.js';
+import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
+import { trunkPort } from '../net/vlan.js';
+import type { CaptureTarget } from './capture.js';
 import type { NicConfig } from './config.js';
+import type { Core } from './core.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
-export class ServedNic {
+export class ServedNic implements CaptureTarget {
   readonly label: string;
+  /** Its number in its switch. */
+  readonly port: number;
   readonly #config: NicConfig;
   readonly #device: NetDevice;
   readonly #served: ServedDevice;
@@ -17,11 +23,19 @@ export class ServedNic {
    */
   constructor(vm: string, name: string, config: NicConfig, switchId: number, port: number, place: DevicePlace) {
     this.label = `${vm}/${name}`;
+    this.port = port;
     this.#config = config;
     const { mtu, queue_pairs: queuePairs, speed: speedMbps } = config;
-    this.#device = new NetDevice({ mac: parseMac(config.mac!)!, mtu, queuePairs, speedMbps });
-    const spec: NetDeviceSpec = { kind: 'net', shared: this.#device.shared, switchId, port, queuePairs };
+    const mac = parseMac(config.mac!)!;
+    this.#device = new NetDevice({ mac, mtu, queuePairs, speedMbps, offloads: true });
+    const { shared } = this.#device;
+    const spec: NetDeviceSpec = { kind: 'net', shared, switchId, port, queuePairs, vlans: trunkPort(), mac };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+  }
+
+  /** The sidecore on which it is served. */
+  get core(): Core {
+    return this.#served.core;
   }
 
   start(): void {
@@ -33,6 +47,16 @@ export class ServedNic {
     return this.#served.stop();
   }
 
+  /** Plugs or unplugs the cable. Returns whether the front end was told, which passes it on to the guest or not. */
+  setLink(up: boolean): { up: boolean; frontEndTold: boolean } {
+    this.#device.setLink(up);
+    const frontEndTold = this.#served.notifyConfigChange();
+    this.#served.log.info(
+      `${this.label}: link ${up ? 'up' : 'down'}${frontEndTold ? '' : '; no front end could be told'}`,
+    );
+    return { up, frontEndTold };
+  }
+
   /** Counters and phases, for `status`. */
   status() {
     const { counters } = new NetDeviceState(this.#device.shared);
@@ -40,6 +64,8 @@ export class ServedNic {
     return {
       mac: this.#config.mac!,
       network: this.#config.network,
+      link_up: this.#device.linkUp,
+      mtu: this.#device.mtu,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
       ...this.#served.status(),
     };

@@ -23,6 +23,7 @@ const TWO_TO_32 = 2 ** 32;
 /** What a window has before it was opened. */
 const NO_BYTES = Buffer.alloc(0);
 const NO_WORDS = new Uint32Array(0);
+const NO_LONGS = new BigUint64Array(0);
 
 /**
  * The memory of one guest as a thread sees it: all regions, cut into windows, in one table ordered by guest physical
@@ -33,6 +34,8 @@ export class GuestMemory {
   readonly bytes: Buffer[] = [];
   /** The same as 32-bit words, for headers and indirect descriptor tables. */
   readonly words: Uint32Array[] = [];
+  /** The same as 64-bit words, for copies. */
+  readonly longs: BigUint64Array[] = [];
   /** The windows' addresses in this process, for the kernel. */
   readonly hostAddress: Float64Array;
   readonly #start: Float64Array;
@@ -62,6 +65,7 @@ export class GuestMemory {
       this.hostAddress[index] = window.address;
       this.bytes.push(NO_BYTES);
       this.words.push(NO_WORDS);
+      this.longs.push(NO_LONGS);
     });
     if (this.#count > 0) this.#open(0);
   }
@@ -87,6 +91,27 @@ export class GuestMemory {
     return this.#translateAcross(address, length, index, segments);
   }
 
+  /** The window that holds all of `[address, address + length)`, ready for use; negative if none does. */
+  windowOf(address: number, length: number): number {
+    let index = this.#last;
+    if (!(address >= this.#start[index]! && address < this.#end[index]!)) {
+      index = this.#search(address);
+      if (index < 0) return index;
+      this.#open(index);
+      this.#last = index;
+    }
+    return address + length <= this.#end[index]! ? index : -1;
+  }
+
+  /** Guest physical addresses of a window's first byte, and of the first behind it. */
+  startOf(window: number): number {
+    return this.#start[window]!;
+  }
+
+  endOf(window: number): number {
+    return this.#end[window]!;
+  }
+
   /** The way of a piece that does not fit one window. */
   #translateAcross(address: number, length: number, index: number, segments: Segments): number {
     let at = address;
@@ -106,9 +131,10 @@ export class GuestMemory {
   #open(index: number): void {
     if (this.bytes[index] !== NO_BYTES) return;
     const place = { address: this.hostAddress[index]!, byteLength: this.#end[index]! - this.#start[index]! };
-    const { bytes, words } = openWindow(place);
+    const { bytes, words, longs } = openWindow(place);
     this.bytes[index] = bytes;
     this.words[index] = words;
+    this.longs[index] = longs;
   }
 
   /** The window that holds the address, by binary search; negative if none does. */

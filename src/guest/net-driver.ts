@@ -1,7 +1,8 @@
 import { createEventFd, signal } from '../host/eventfd.js';
 import { close } from '../host/libc.js';
-import { NetConfigOffset } from '../net/device.js';
+
 import { NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
+import { NetConfigOffset } from '../net/net-config.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import { DESCRIPTOR_BYTES, DescriptorFlag } from '../virtio/ring-layout.js';
 import { FrontEnd } from './front-end.js';

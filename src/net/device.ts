@@ -1,13 +1,13 @@
-import { CONFIG_SPACE_BYTES_MAX } from '../limits.js';
+import { CONFIG_SPACE_BYTES_MAX, MTU_MAX, MTU_MIN } from '../limits.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
+import { NetDeviceState } from './device-state.js';
 import { writeMac } from './ethernet.js';
-import { LinkStatus, NET_FEATURES } from './features.js';
-import { PORT_COUNTER_BYTES } from './port.js';
-
-/** Device configuration, byte offsets. VIRTIO 1.3, 5.1.4 */
-export const NetConfigOffset = { MAC: 0, STATUS: 6, MAX_QUEUE_PAIRS: 8, MTU: 10, SPEED: 12, DUPLEX: 16 } as const;
+import { CONTROL_FEATURES, LinkStatus, NET_FEATURES, OFFLOAD_FEATURES } from './features.js';
+import { NetConfigOffset } from './net-config.js';
+import { rarpFrame } from './rarp.js';
+import type { PortVlans } from './vlan.js';
 
 const DUPLEX_FULL = 1;
 
@@ -20,6 +20,8 @@ export interface NetDeviceSpec extends DeviceSpec {
   readonly switchId: number;
   readonly port: number;
   readonly queuePairs: number;
+  readonly vlans: PortVlans;
+  readonly mac: { readonly high: number; readonly low: number };
 }
 
 /** How a network card is presented to its guest. */
@@ -30,6 +32,8 @@ export interface NetDeviceOptions {
   readonly queuePairs: number;
   /** Told to the guest, Mbit/s; nothing is limited by it. */
   readonly speedMbps: number;
+  /** Whether checksums and segmentation may be left to us and to the guest. */
+  readonly offloads: boolean;
 }
 
 /**
@@ -46,6 +50,7 @@ export class NetDevice implements VirtioDevice {
   constructor(options: NetDeviceOptions) {
     this.options = options;
     this.offeredFeatures = offer(options);
+    this.#state.reset(options.mac.high, options.mac.low);
     writeMac(Buffer.from(this.shared), NetConfigOffset.MAC, options.mac.high, options.mac.low);
     const config = this.#config;
     config.setUint16(NetConfigOffset.STATUS, LinkStatus.UP, true);
@@ -55,16 +60,39 @@ export class NetDevice implements VirtioDevice {
     config.setUint8(NetConfigOffset.DUPLEX, DUPLEX_FULL);
   }
 
-  /** Two for each pair: one to receive, one to send. VIRTIO 1.3, 5.1.2 */
+  /** Two for each pair, to receive and to send, and one for control. VIRTIO 1.3, 5.1.2 */
   get queueCount(): number {
-    return 2 * this.options.queuePairs;
+    return 2 * this.options.queuePairs + 1;
   }
 
-  /** Plugs or unplugs the cable, for the guest. The caller tells the front end. */
+  /**
+   * Plugs or unplugs the cable, for the guest. The caller tells the front end. A guest that can is asked to announce itself when the
+   * link is back: it may be behind another port than before. VIRTIO 1.3, 5.1.6.5.4
+   */
   setLink(up: boolean): void {
-    this.#config.setUint16(NetConfigOffset.STATUS, up ? LinkStatus.UP : 0, true);
+    const announces = (this.#state.features & NET_FEATURES.GUEST_ANNOUNCE) !== 0n;
+    const status = LinkStatus.UP | (announces && !this.#state.linkUp ? LinkStatus.ANNOUNCE : 0);
+    this.#config.setUint16(NetConfigOffset.STATUS, up ? status : 0, true);
     this.#state.linkUp = up;
   }
+
+  get linkUp(): boolean {
+    return this.#state.linkUp;
+  }
+
+  /** Largest payload of a frame, bytes, as the guest is told. */
+  get mtu(): number {
+    return this.#config.getUint16(NetConfigOffset.MTU, true);
+  }
+
+  readonly network = {
+    setMtu: (mtu: number): boolean => {
+      if (!(mtu >= MTU_MIN && mtu <= MTU_MAX)) return false;
+      this.#config.setUint16(NetConfigOffset.MTU, mtu, true);
+      return true;
+    },
+    announcement: rarpFrame,
+  };
 
   readConfig(offset: number, length: number): Buffer {
     const bytes = Buffer.alloc(length);
@@ -78,51 +106,23 @@ export class NetDevice implements VirtioDevice {
   }
 
   negotiate(features: bigint): void {
-    this.#state.negotiate(features);
+    this.#state.features = features;
   }
 
+  /** The driver's own address and all that it has said by the control queue are forgotten. */
   reset(): void {
-    this.negotiate(0n);
+    const { mac } = this.options;
+    writeMac(Buffer.from(this.shared), NetConfigOffset.MAC, mac.high, mac.low);
+    this.#state.reset(mac.high, mac.low);
   }
 }
 
-function offer({ queuePairs }: NetDeviceOptions): bigint {
-  const { MAC, MTU, STATUS, MRG_RXBUF, MQ, SPEED_DUPLEX } = NET_FEATURES;
-  const { INDIRECT_DESC, EVENT_IDX, VERSION_1, VHOST_USER_PROTOCOL_FEATURES } = RING_FEATURES;
-  let features = MAC | MTU | STATUS | MRG_RXBUF | SPEED_DUPLEX;
-  features |= INDIRECT_DESC | EVENT_IDX | VERSION_1 | VHOST_USER_PROTOCOL_FEATURES;
+function offer({ queuePairs, offloads }: NetDeviceOptions): bigint {
+  const { MAC, MTU, STATUS, MRG_RXBUF, MQ, SPEED_DUPLEX, GUEST_ANNOUNCE } = NET_FEATURES;
+  const { INDIRECT_DESC, EVENT_IDX, VERSION_1, RING_PACKED, IN_ORDER, VHOST_USER_PROTOCOL_FEATURES } = RING_FEATURES;
+  let features = MAC | MTU | STATUS | MRG_RXBUF | SPEED_DUPLEX | GUEST_ANNOUNCE | CONTROL_FEATURES;
+  features |= INDIRECT_DESC | EVENT_IDX | VERSION_1 | RING_PACKED | IN_ORDER | VHOST_USER_PROTOCOL_FEATURES;
   if (queuePairs > 1) features |= MQ;
+  if (offloads) features |= OFFLOAD_FEATURES;
   return features;
-}
-
-/** What the sidecores read of a network card: a few words of shared memory behind its configuration space. */
-export class NetDeviceState {
-  static readonly BYTES = 16 + PORT_COUNTER_BYTES;
-  /** By `PortCounter`. */
-  readonly counters: Float64Array;
-  /** Negotiated features in two halves, and whether the link is down. */
-  readonly #words: Int32Array;
-
-  constructor(shared: SharedArrayBuffer) {
-    this.#words = new Int32Array(shared, CONFIG_SPACE_BYTES_MAX, 3);
-    this.counters = new Float64Array(shared, CONFIG_SPACE_BYTES_MAX + 16);
-  }
-
-  negotiate(features: bigint): void {
-    this.#words[0] = Number(BigInt.asIntN(32, features));
-    this.#words[1] = Number(BigInt.asIntN(32, features >> 32n));
-  }
-
-  has(feature: bigint): boolean {
-    const bits = BigInt.asUintN(32, BigInt(this.#words[0]!)) | (BigInt.asUintN(32, BigInt(this.#words[1]!)) << 32n);
-    return (bits & feature) !== 0n;
-  }
-
-  get linkUp(): boolean {
-    return this.#words[2] === 0;
-  }
-
-  set linkUp(up: boolean) {
-    this.#words[2] = up ? 0 : 1;
-  }
 }

@@ -1,69 +1,180 @@
-import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import type { Segments } from '../guest-memory/segments.js';
+import { copyBytes } from '../guest-memory/copy.js';
+import { Segments } from '../guest-memory/segments.js';
+import { ETHERNET_HEADER_BYTES, EtherType, insertTag, removeTag, UNTAGGED, VLAN_TAG_BYTES } from './ethernet.js';
+import { NetHeader } from './net-header.js';
 
-/** Bytes of a frame that are looked at before it is passed on: both addresses and the type or VLAN tag. */
+/** Bytes of a frame that are read once and passed on as they were read: both addresses, and a tag or the type. */
 export const HEAD_BYTES = 16;
 
+/** Memory of which frames are pieces: a guest's, or ours. By window, as `Segments` names them. */
+export interface FrameMemory {
+  readonly bytes: Buffer[];
+  readonly words: Uint32Array[];
+  readonly longs: BigUint64Array[];
+  /** Addresses in this process, for the kernel. */
+  readonly hostAddress: Float64Array;
+}
+
+/** Whose memory a frame is in, and who can wait until a port is done with it. */
+export interface FrameOwner {
+  /** The memory of the frame that is being delivered stays as it is until `release` was called with what this gives. */
+  hold(slot: number): number;
+  release(token: number): void;
+}
+
 /**
- * One Ethernet frame on its way through the switch: pieces of its sender's memory, and its first bytes as they were when they
- * were read. Decisions are made on these, because the sender may change its memory meanwhile, and receivers get these.
+ * One Ethernet frame on its way through the switch: its first bytes in private memory (`prefix`), as they were when they were
+ * read and with the tag that it leaves with, and the rest in pieces of its sender's memory. Decisions are made on the private
+ * bytes, because the sender may change its memory meanwhile, and receivers get these.
  */
 export class Frame {
-  memory!: GuestMemory;
-  /** The frame is `segments[first … end)`, the first of them from `skip` bytes on. */
-  segments!: Segments;
+  memory!: FrameMemory;
+  /** The rest is `segments[first … end)`, the first of them from `skip` bytes on. */
+  segments: Segments = new Segments(1);
   first = 0;
   end = 0;
   skip = 0;
+  /** Of prefix and rest together. */
   byteLength = 0;
+  /** Private memory with the bytes `prefixStart` … `prefixStart + prefixBytes - 1`; a multiple of four each, but for short frames. */
+  readonly prefix = Buffer.alloc(HEAD_BYTES + VLAN_TAG_BYTES);
+  readonly prefixWords = new Uint32Array(this.prefix.buffer, this.prefix.byteOffset, this.prefix.length / 4);
+  prefixStart = VLAN_TAG_BYTES;
+  prefixBytes = HEAD_BYTES;
+  /** What is left to be done to it. Checked. */
+  readonly header = new NetHeader();
   /** Addresses, as their upper 16 and lower 32 bits; and the type. IEEE 802.3, 3.1.1 */
   destinationHigh = 0;
   destinationLow = 0;
   sourceHigh = 0;
   sourceLow = 0;
   etherType = 0;
+  /** VLAN id of its tag as it came, or `UNTAGGED`; priority and drop bit of that. */
+  tag = UNTAGGED;
+  priority = 0;
+  /** VLAN that it is in. */
+  vlan = 0;
   /** Queue pair by which it came. */
   pair = 0;
-  /** The first bytes, as four words. */
-  readonly head = new Uint32Array(HEAD_BYTES / 4);
-  readonly #bytes = Buffer.from(this.head.buffer);
+  /** Undefined if its memory is used again as soon as it was delivered. */
+  owner: FrameOwner | undefined = undefined;
+  /** Names it to its owner. */
+  slot = 0;
+  /** VLAN id of the tag that it leaves with, or `UNTAGGED`. */
+  tagNow = UNTAGGED;
 
-  /** Reads the first bytes, of which the frame has enough. */
-  readHead(): void {
-    const { segments, first, skip, head } = this;
-    const at = segments.offset[first]! + skip;
-    const whole = segments.length[first]! - skip >= HEAD_BYTES;
-    const words = this.memory.words[segments.window[first]!]!;
-    if (whole && (at & 3) === 0) {
-      const word = at >>> 2;
-      head[0] = words[word]!;
-      head[1] = words[word + 1]!;
-      head[2] = words[word + 2]!;
-      head[3] = words[word + 3]!;
-    } else {
-      this.#gatherHead();
-    }
-    const [a, b, c, d] = [head[0]!, head[1]!, head[2]!, head[3]!];
-    this.destinationHigh = swap16(a);
-    this.destinationLow = ((swap16(a >>> 16) << 16) | swap16(b)) >>> 0;
-    this.sourceHigh = swap16(b >>> 16);
-    this.sourceLow = ((swap16(c) << 16) | swap16(c >>> 16)) >>> 0;
-    this.etherType = swap16(d);
+  /**
+   * Takes a frame of at least 14 bytes, which begins `skip` bytes into `segments[0 … end)`.
+   *
+   * @param head - private memory with its first 16 bytes, or all of it, at `headAt`
+   */
+  set(
+    memory: FrameMemory,
+    segments: Segments,
+    end: number,
+    skip: number,
+    byteLength: number,
+    head: Buffer,
+    headAt: number,
+  ): void {
+    this.memory = memory;
+    this.segments = segments;
+    this.byteLength = byteLength;
+    this.end = end;
+    const prefixBytes = Math.min(HEAD_BYTES, byteLength);
+    for (let i = 0; i < prefixBytes; i++) this.prefix[VLAN_TAG_BYTES + i] = head[headAt + i]!;
+    let first = 0;
+    let rest = skip + prefixBytes;
+    while (first < end && rest >= segments.length[first]!) rest -= segments.length[first++]!;
+    this.first = first;
+    this.skip = rest;
+    this.#look(prefixBytes);
   }
 
-  /** The same for a head that lies in several pieces, or unaligned. */
-  #gatherHead(): void {
-    const { segments } = this;
-    let skip = this.skip;
-    let at = 0;
-    for (let i = this.first; i < this.end && at < HEAD_BYTES; i++) {
-      const from = segments.offset[i]! + skip;
-      const count = Math.min(segments.length[i]! - skip, HEAD_BYTES - at);
-      at += this.memory.bytes[segments.window[i]!]!.copy(this.#bytes, at, from, from + count);
-      skip = 0;
+  /** Takes a frame in one piece, whose first 16 bytes were read. */
+  setPiece(
+    memory: FrameMemory,
+    window: number,
+    offset: number,
+    byteLength: number,
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+  ): void {
+    const { segments, prefixWords } = this;
+    this.memory = memory;
+    segments.window[0] = window;
+    segments.offset[0] = offset + HEAD_BYTES;
+    segments.length[0] = byteLength - HEAD_BYTES;
+    segments.count = this.end = byteLength > HEAD_BYTES ? 1 : 0;
+    this.first = this.skip = 0;
+    this.byteLength = byteLength;
+    prefixWords[1] = a;
+    prefixWords[2] = b;
+    prefixWords[3] = c;
+    prefixWords[4] = d;
+    this.#look(HEAD_BYTES);
+  }
+
+  /** Has it leave with a tag, or without: `UNTAGGED`. A later call overrides an earlier one. */
+  leaveAs(tag: number): void {
+    if (tag === this.tagNow) return;
+    const { prefix } = this;
+    const { prefixStart } = this;
+    if (this.tagNow !== UNTAGGED) {
+      this.#move(removeTag(prefix, prefixStart), -VLAN_TAG_BYTES);
     }
+    if (tag !== UNTAGGED) {
+      this.#move(insertTag(prefix, this.prefixStart, tag, this.priority), VLAN_TAG_BYTES);
+    }
+    this.tagNow = tag;
+  }
+
+  #move(prefixStart: number, bytes: number): void {
+    this.prefixStart = prefixStart;
+    this.prefixBytes += bytes;
+    this.byteLength += bytes;
+    this.header.moveBy(bytes);
+  }
+
+  /** Copies it, as it leaves, to private memory: all of it, or its first `limit` bytes. Returns how many. */
+  copyTo(target: Buffer, at: number, limit = this.byteLength): number {
+    const { segments, memory } = this;
+    const { prefixStart } = this;
+    const prefixBytes = Math.min(this.prefixBytes, limit);
+    this.prefix.copy(target, at, prefixStart, prefixStart + prefixBytes);
+    const end = at + limit;
+    let to = at + prefixBytes;
+    let skip = this.skip;
+    for (let i = this.first; i < this.end && to < end; i++, skip = 0) {
+      const length = Math.min(segments.length[i]! - skip, end - to);
+      copyBytes(memory.bytes[segments.window[i]!]!, segments.offset[i]! + skip, target, to, length);
+      to += length;
+    }
+    return to - at;
+  }
+
+  /** Finds out what the first bytes say. */
+  #look(prefixBytes: number): void {
+    const { prefix } = this;
+    this.prefixStart = VLAN_TAG_BYTES;
+    this.prefixBytes = prefixBytes;
+    this.destinationHigh = read16(prefix, 4);
+    this.destinationLow = ((read16(prefix, 6) << 16) | read16(prefix, 8)) >>> 0;
+    this.sourceHigh = read16(prefix, 10);
+    this.sourceLow = ((read16(prefix, 12) << 16) | read16(prefix, 14)) >>> 0;
+    this.etherType = read16(prefix, 16);
+    this.tag = UNTAGGED;
+    this.priority = 0;
+    // A tag that is cut off is none; a type has to follow it.
+    if (this.etherType === EtherType.VLAN && this.byteLength >= ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES) {
+      const control = read16(prefix, 18);
+      this.tag = control & 0xfff;
+      this.priority = control >>> 12;
+    }
+    this.tagNow = this.tag;
   }
 }
 
-/** Two bytes in network order. */
-const swap16 = (word: number): number => ((word & 0xff) << 8) | ((word >>> 8) & 0xff);
+const read16 = (bytes: Buffer, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;

@@ -1,26 +1,37 @@
-import type { Frame } from './frame.js';
+import type { FrameCapture } from './capture/frame-capture.js';
+import type { NetDeviceState } from './device-state.js';
+import { Frame } from './frame.js';
+import type { FrameBurst } from './frame-burst.js';
+import { guestOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
 import type { NetRxQueue } from './rx-queue.js';
+import type { PortVlans } from './vlan.js';
 
 /** A network card of a guest, as a port of the switch: its receive rings. */
 export class GuestPort implements Port {
   readonly number: number;
   readonly counters: Float64Array;
-  /** By queue pair; a pair that is not served here has none. */
+  readonly vlans: PortVlans;
+  readonly mesh = false;
+  capture: FrameCapture | undefined = undefined;
+  offloads = 0;
+  readonly #device: NetDeviceState;
+  /** Receive rings that are served here. */
   readonly #rings: NetRxQueue[] = [];
+  readonly #frame = new Frame();
 
-  constructor(number: number, counters: Float64Array) {
+  constructor(number: number, device: NetDeviceState, vlans: PortVlans) {
     this.number = number;
-    this.counters = counters;
+    this.counters = device.counters;
+    this.vlans = vlans;
+    this.#device = device;
   }
 
-  /** No ring of it is served here any more. */
-  get empty(): boolean {
-    return this.#rings.length === 0;
-  }
-
+  /** A receive ring is served from now on; its driver has settled on features before. */
   add(ring: NetRxQueue): void {
     this.#rings.push(ring);
+    this.#rings.sort((a, b) => a.pair - b.pair);
+    this.offloads = guestOffloads(this.#device.features);
   }
 
   remove(ring: NetRxQueue): void {
@@ -28,17 +39,57 @@ export class GuestPort implements Port {
     if (at >= 0) this.#rings.splice(at, 1);
   }
 
-  /** Frames of one queue pair of a sender stay in one ring, so that they keep their order. */
   deliver(frame: Frame): void {
-    const count = this.#rings.length;
-    const ring = count === 0 ? undefined : this.#rings[count === 1 ? 0 : frame.pair % count]!;
-    if (ring === undefined || !ring.ready || ring.closed) {
-      this.counters[PortCounter.DROPPED_NOT_READY]!++;
-    } else if (ring.put(frame)) {
+    const { filter } = this.#device;
+    if (filter.active && !filter.accepts(frame.destinationHigh, frame.destinationLow, frame.tagNow)) {
+      this.counters[PortCounter.DROPPED_FILTERED]!++;
+      return;
+    }
+    const ring = this.#ringFor(frame.pair, 1);
+    if (ring === undefined) return;
+    if (ring.put(frame)) {
       this.counters[PortCounter.FRAMES_OUT]!++;
       this.counters[PortCounter.BYTES_OUT]! += frame.byteLength;
     } else {
       this.counters[PortCounter.DROPPED_NO_BUFFER]!++;
     }
+  }
+
+  deliverBurst(burst: FrameBurst, from: number, to: number): void {
+    if (this.#device.filter.active) {
+      for (let i = from; i < to; i++) this.deliver(burst.frame(i, this.#frame));
+      return;
+    }
+    const ring = this.#ringFor(burst.pair, to - from);
+    if (ring === undefined) return;
+    for (let at = from; at < to; ) {
+      const count = ring.putBurst(burst, at, to);
+      if (count > 0) {
+        this.#count(burst, at, at + count);
+        at += count;
+      } else {
+        // Its buffer is one of several that it takes, or there is none.
+        this.deliver(burst.frame(at++, this.#frame));
+      }
+    }
+  }
+
+  #count(burst: FrameBurst, from: number, to: number): void {
+    let bytes = 0;
+    for (let i = from; i < to; i++) bytes += burst.chains.length[i]!;
+    this.counters[PortCounter.FRAMES_OUT]! += to - from;
+    this.counters[PortCounter.BYTES_OUT]! += bytes;
+  }
+
+  /** The ring for so many frames, which are counted if there is none. Those of one queue pair of a sender keep their order in one. */
+  #ringFor(pair: number, frames: number): NetRxQueue | undefined {
+    const rings = this.#rings;
+    const { pairs } = this.#device;
+    const count = pairs === 0 || pairs > rings.length ? rings.length : pairs;
+    const ring = count === 0 ? undefined : rings[count === 1 ? 0 : pair % count]!;
+    if (ring?.ready && !ring.closed && this.#device.linkUp) return ring;
+    const slot = this.#device.linkUp ? PortCounter.DROPPED_NOT_READY : PortCounter.DROPPED_LINK_DOWN;
+    this.counters[slot]! += frames;
+    return undefined;
   }
 }

@@ -1,26 +1,73 @@
 import { randomInt } from 'node:crypto';
 import { nowNs } from '../host/clock.js';
-import { type NetDeviceSpec, NetDeviceState } from './device.js';
+import type { FrameCapture } from './capture/frame-capture.js';
+import type { Crossing, Presence } from './crossing.js';
+import type { NetDeviceSpec } from './device.js';
+import { NetDeviceState } from './device-state.js';
+import { Frame } from './frame.js';
 import { GuestPort } from './guest-port.js';
 import { MacTable } from './mac-table.js';
+import { createPort } from './ports/index.js';
+import type { PortSpec } from './ports/port-spec.js';
+import type { ServedPort } from './ports/served-port.js';
+import { StagingMemory } from './staging-memory.js';
 import { Switch } from './switch.js';
+import type { UringHost } from './uring-user.js';
 
 /** Calls between two readings of the clock, which makes the switches' time coarse: some milliseconds to a second. */
 const TICK_CALLS = 2 ** 13;
 
-/** The switches of one sidecore, and the guests' cards that are plugged into them. Made when first asked for. */
+/** The switches of one sidecore and what is plugged into them: guests' cards, other ports, the same networks of other sidecores. */
 export class Networks {
+  readonly #core: number;
+  readonly #presence: Presence;
+  readonly #crossings: readonly Crossing[];
   readonly #switches = new Map<number, Switch>();
-  readonly #ports = new Map<number, GuestPort>();
+  readonly #guests = new Map<number, GuestPort>();
+  readonly #served: ServedPort[] = [];
+  readonly #staging = new StagingMemory();
+  readonly #frame = new Frame();
+  /** By number of the port, which need not be there yet. */
+  readonly #captures = new Map<number, FrameCapture>();
   #untilTick = 1;
 
+  /** @param core - number of the sidecore, for `presence` */
+  constructor(core: number, presence: Presence, crossings: readonly Crossing[]) {
+    this.#core = core;
+    this.#presence = presence;
+    this.#crossings = crossings;
+  }
+
+  /** Made when first asked for. */
   switch(id: number): Switch {
     let found = this.#switches.get(id);
     if (found === undefined) {
       found = new Switch(new MacTable({ secrets: randomPair() }));
       this.#switches.set(id, found);
+      for (const crossing of this.#crossings) crossing.join(id, found);
+      this.#presence.note(this.#core, id);
     }
     return found;
+  }
+
+  /** Something has to be looked at in every turn, or has come already: the sidecore must not sleep. */
+  get busy(): boolean {
+    for (const port of this.#served) if (port.active || port.closed) return true;
+    for (const crossing of this.#crossings) if (crossing.hasArrivals) return true;
+    return false;
+  }
+
+  /** Passes on what has come by other ways than guests' rings. Returns how many frames. */
+  turn(): number {
+    let work = 0;
+    for (let i = 0; i < this.#served.length; i++) work += this.#served[i]!.turn();
+    for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn();
+    return work;
+  }
+
+  /** Shows other sidecores what has gone to them in this turn. */
+  flush(): void {
+    for (let i = 0; i < this.#crossings.length; i++) this.#crossings[i]!.flush();
   }
 
   /** To be called now and then while there is work: addresses age, and those that are old are forgotten little by little. */
@@ -32,14 +79,59 @@ export class Networks {
   }
 
   /** The port of a card; a card is plugged in when the first of its queues is served. */
-  port({ port: number, switchId, shared }: NetDeviceSpec): GuestPort {
-    let port = this.#ports.get(number);
+  port(spec: NetDeviceSpec): GuestPort {
+    let port = this.#guests.get(spec.port);
     if (port === undefined) {
-      port = new GuestPort(number, new NetDeviceState(shared).counters);
-      this.#ports.set(number, port);
-      this.switch(switchId).plug(port);
+      port = new GuestPort(spec.port, new NetDeviceState(spec.shared), spec.vlans);
+      port.capture = this.#captures.get(spec.port);
+      this.#guests.set(spec.port, port);
+      const network = this.switch(spec.switchId);
+      network.plug(port);
+      network.expect(spec.mac.high, spec.mac.low, port);
     }
     return port;
+  }
+
+  /** Serves a port that is no guest's. Throws what keeps it from being made. */
+  plug(spec: PortSpec, host: UringHost): void {
+    const network = this.switch(spec.switchId);
+    const port = createPort(spec, network, host);
+    port.capture = this.#captures.get(spec.number);
+    network.plug(port);
+    this.#served.push(port);
+  }
+
+  /** Takes nothing more from these ports; they are gone when `drained` says so. */
+  unplugAll(): void {
+    for (const port of this.#served) port.closed = true;
+  }
+
+  /** Lets go of closed ports of which nothing is in flight; true if there are no closed ones left. */
+  drained(): boolean {
+    for (let i = this.#served.length - 1; i >= 0; i--) {
+      const port = this.#served[i]!;
+      if (!port.closed || port.inFlight > 0) continue;
+      port.close();
+      this.#served.splice(i, 1);
+    }
+    return this.#served.every(({ closed }) => !closed);
+  }
+
+  /** Sends a frame of ours, which asks for nothing, as if a card's guest had sent it. */
+  inject(spec: NetDeviceSpec, bytes: Uint8Array): void {
+    const frame = this.#frame;
+    this.#staging.buffer.set(bytes);
+    frame.header.clear();
+    this.#staging.describe(0, bytes.length, frame);
+    this.switch(spec.switchId).forward(frame, this.port(spec));
+  }
+
+  /** Has what passes a port recorded from now on, or not any more. */
+  capture(number: number, capture: FrameCapture | undefined): void {
+    if (capture === undefined) this.#captures.delete(number);
+    else this.#captures.set(number, capture);
+    const port = this.#guests.get(number) ?? this.#served.find((served) => served.number === number);
+    if (port !== undefined) port.capture = capture;
   }
 }
 

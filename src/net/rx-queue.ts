@@ -1,11 +1,19 @@
-import { copyBytes } from '../guest-memory/copy.js';
+import { copyBytes, copyPiece } from '../guest-memory/copy.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { signal } from '../host/eventfd.js';
+import { Burst } from '../virtio/burst.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
 import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
-import type { Frame } from './frame.js';
+import { VLAN_TAG_BYTES } from './ethernet.js';
+import { NET_HEADER_BYTES } from './features.js';
+import { type Frame, HEAD_BYTES } from './frame.js';
+import { BURST_FRAMES, type FrameBurst } from './frame-burst.js';
+import { writeNetHeader } from './net-header.js';
+
+/** The last word of a header of which num_buffers is one. VIRTIO 1.3, 5.1.6 */
+const ONE_BUFFER = 1 << 16;
 
 /** Buffers that one frame may be spread over: 64 KiB in the 1.5 KiB buffers of the smallest drivers. */
 export const RX_BUFFERS_MAX = 64;
@@ -19,6 +27,8 @@ export class NetRxQueue implements DeviceQueue {
   readonly inFlight = 0;
   readonly ring: Virtqueue;
   readonly state: QueueState;
+  /** Its queue pair. */
+  readonly pair: number;
   closed = false;
   /** The driver has kicked it: its buffers may be used. */
   ready = false;
@@ -30,6 +40,9 @@ export class NetRxQueue implements DeviceQueue {
   readonly #mergeable: boolean;
   readonly #counters: Float64Array;
   readonly #chains: Chain[] = [new Chain()];
+  readonly #buffers = new Burst(BURST_FRAMES);
+  /** Header and private part of the frame that is being put. */
+  readonly #head: Buffer = Buffer.alloc(NET_HEADER_BYTES + HEAD_BYTES + VLAN_TAG_BYTES);
   readonly #onClose: () => void;
   #dirty = false;
 
@@ -39,12 +52,14 @@ export class NetRxQueue implements DeviceQueue {
     state: QueueState;
     host: QueueHost;
     callFd: number;
+    pair: number;
     headerBytes: number;
     mergeable: boolean;
     onClose: (queue: NetRxQueue) => void;
   }) {
     this.ring = parts.ring;
     this.state = parts.state;
+    this.pair = parts.pair;
     this.#memory = parts.memory;
     this.#host = parts.host;
     this.#callFd = parts.callFd;
@@ -64,13 +79,69 @@ export class NetRxQueue implements DeviceQueue {
     const count = this.#take(needed);
     if (count === 0) return false;
     this.#fill(frame, count, needed);
-    this.#counters[QueueCounter.REQUESTS]!++;
-    this.#counters[QueueCounter.BYTES_READ]! += frame.byteLength;
-    if (!this.#dirty) {
-      this.#dirty = true;
-      this.#host.markDirty(this);
-    }
+    this.#note(1, frame.byteLength);
     return true;
+  }
+
+  /**
+   * Copies frames of a burst, each into one buffer, as long as the next buffers are in one piece, large enough and aligned.
+   * Returns how many.
+   */
+  putBurst(burst: FrameBurst, from: number, to: number): number {
+    if (this.#headerBytes !== NET_HEADER_BYTES) return 0;
+    const buffers = this.#buffers;
+    const { offset: offsets, length: rooms, window: windows, written } = buffers;
+    const { head } = burst;
+    const { length: lengths } = burst.chains;
+    const taken = this.ring.popBurst(buffers, to - from, true);
+    const memory = this.#memory.words;
+    let count = 0;
+    let bytes = 0;
+    // The headers first: by the time that frames are copied, the buffers' first lines have come from the driver's cache.
+    for (; count < taken; count++) {
+      const length = lengths[from + count]!;
+      const needed = NET_HEADER_BYTES + length;
+      const at = offsets[count]!;
+      if (rooms[count]! < needed || (at & 3) !== 0) break;
+      const words = memory[windows[count]!]!;
+      const word = at >>> 2;
+      words[word] = 0;
+      words[word + 1] = 0;
+      words[word + 2] = ONE_BUFFER;
+      words[word + 3] = head[4 * (from + count)]!;
+      written[count] = needed;
+      bytes += length;
+    }
+    for (let i = 0; i < count; i++) this.#copy(burst, from + i, lengths[from + i]!, windows[i]!, offsets[i]!);
+    for (let i = taken; i > count; i--) this.ring.unpop(buffers.head[i - 1]!);
+    if (count > 0) {
+      this.ring.pushBurst(buffers, 0, count);
+      this.#note(count, bytes);
+    }
+    return count;
+  }
+
+  /** Copies one frame of a burst, behind a header that asks for nothing. */
+  #copy(burst: FrameBurst, index: number, length: number, target: number, at: number): void {
+    const { chains, head, memory } = burst;
+    const words = this.#memory.words[target]!;
+    const word = at >>> 2;
+    const first = 4 * index;
+    words[word + 4] = head[first + 1]!;
+    words[word + 5] = head[first + 2]!;
+    words[word + 6] = head[first + 3]!;
+    const source = chains.window[index]!;
+    const from = chains.offset[index]! + HEAD_BYTES;
+    const rest = length - HEAD_BYTES;
+    copyPiece(memory, source, from, this.#memory, target, at + NET_HEADER_BYTES + HEAD_BYTES, rest);
+  }
+
+  #note(frames: number, bytes: number): void {
+    this.#counters[QueueCounter.REQUESTS]! += frames;
+    this.#counters[QueueCounter.BYTES_READ]! += bytes;
+    if (this.#dirty) return;
+    this.#dirty = true;
+    this.#host.markDirty(this);
   }
 
   publish(): void {
@@ -123,13 +194,13 @@ export class NetRxQueue implements DeviceQueue {
 
   /** Writes header and frame into the chains taken, and gives these back. */
   #fill(frame: Frame, count: number, needed: number): void {
-    const { segments } = frame;
-    const from = frame.memory.bytes;
-    let source = frame.first;
-    let sourceAt = segments.offset[source]! + frame.skip;
-    let sourceLeft = segments.length[source]! - frame.skip;
+    const { segments, memory: from } = frame;
+    const head = this.#writeHead(frame, count);
+    let source = -1;
+    let sourceBytes: Buffer = this.#head;
+    let sourceAt = 0;
+    let sourceLeft = head;
     let left = needed;
-    let headerLeft = this.#headerBytes;
     for (let i = 0; i < count; i++) {
       const chain = this.#chains[i]!;
       const target = chain.segments;
@@ -140,20 +211,16 @@ export class NetRxQueue implements DeviceQueue {
         let room = Math.min(target.length[j]!, left);
         written += room;
         left -= room;
-        while (headerLeft > 0 && room > 0) {
-          // All zeros, but for the number of buffers.
-          memory[at++] = headerLeft === 2 && this.#headerBytes === 12 ? count : 0;
-          headerLeft--;
-          room--;
-        }
         while (room > 0) {
           if (sourceLeft === 0) {
-            source++;
-            sourceAt = segments.offset[source]!;
-            sourceLeft = segments.length[source]!;
+            source = source < 0 ? frame.first : source + 1;
+            const skip = source === frame.first ? frame.skip : 0;
+            sourceBytes = from.bytes[segments.window[source]!]!;
+            sourceAt = segments.offset[source]! + skip;
+            sourceLeft = segments.length[source]! - skip;
           }
           const piece = Math.min(room, sourceLeft);
-          copyBytes(from[segments.window[source]!]!, sourceAt, memory, at, piece);
+          copyBytes(sourceBytes, sourceAt, memory, at, piece);
           sourceAt += piece;
           sourceLeft -= piece;
           at += piece;
@@ -162,6 +229,17 @@ export class NetRxQueue implements DeviceQueue {
       }
       this.ring.push(chain.head, written);
     }
+  }
+
+  /** Puts the header and the private part of a frame together. Returns their bytes. */
+  #writeHead(frame: Frame, buffers: number): number {
+    const head = this.#head;
+    frame.header.numBuffers = buffers;
+    // What a legacy header lacks is at its end, and overwritten.
+    writeNetHeader(head, 0, frame.header);
+    const { prefixStart, prefixBytes } = frame;
+    frame.prefix.copy(head, this.#headerBytes, prefixStart, prefixStart + prefixBytes);
+    return this.#headerBytes + prefixBytes;
   }
 
   #fail(fault: number): void {

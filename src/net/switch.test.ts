@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Frame } from './frame.js';
+import type { FrameBurst } from './frame-burst.js';
 import { MAC_AGE_S, MAC_SLOTS, MacTable } from './mac-table.js';
 import { type Port, PortCounter } from './port.js';
 import { Switch } from './switch.js';
+import { trunkPort } from './vlan.js';
 
 class TestPort implements Port {
   readonly number: number;
   readonly counters = new Float64Array(Object.keys(PortCounter).length);
+  readonly vlans = trunkPort();
+  readonly offloads = 0;
+  readonly mesh = false;
+  capture = undefined;
   delivered = 0;
 
   constructor(number: number) {
@@ -16,6 +22,10 @@ class TestPort implements Port {
 
   deliver(): void {
     this.delivered++;
+  }
+
+  deliverBurst(_burst: FrameBurst, from: number, to: number): void {
+    this.delivered += to - from;
   }
 }
 

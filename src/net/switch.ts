@@ -1,20 +1,35 @@
-import type { Frame } from './frame.js';
-import type { MacTable } from './mac-table.js';
+import { Direction } from './capture/capture-ring.js';
+import { EtherType, isGroup, UNTAGGED } from './ethernet.js';
+import { FlowCache } from './flow-cache.js';
+import { Frame } from './frame.js';
+import { type FrameBurst, Way } from './frame-burst.js';
+import { Learn, type MacTable } from './mac-table.js';
+import { neededOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
+import { SoftwareOffload } from './software-offload.js';
+import { Egress, egressOf, ingressVlan, VLAN_DROP } from './vlan.js';
 
 /** Slots of the address table that are looked through in one tick. */
 const SWEEP_SLOTS = 256;
 
-/** VLAN of frames on ports that have none. */
-const NO_VLAN = 0;
+/** Addresses that are learned behind a mesh port: another sidecore's guests. */
+const MESH_ENTRIES_MAX = 16_384;
 
 /**
  * A learning switch, as one sidecore sees it: ports, and behind which of them an address was seen last. A frame to an address
- * that is known goes to one port, all others to every port but its own. IEEE 802.1Q, 8
+ * that is known goes to one port, all others to every port of its VLAN but its own. IEEE 802.1Q, 8
+ *
+ * Switches of the same network on several sidecores are a mesh: each has a port to every other one. What came from one of these
+ * is not sent to another, since that one has got it from where it came.
  */
 export class Switch {
   readonly #table: MacTable;
+  readonly #flows = new FlowCache();
   readonly #ports: (Port | undefined)[] = [];
+  /** The same without gaps, for flooding. */
+  readonly #plugged: Port[] = [];
+  readonly #offload = new SoftwareOffload();
+  readonly #frame = new Frame();
   /** Coarse time, s. */
   #nowS = 0;
 
@@ -24,35 +39,139 @@ export class Switch {
 
   /** Moves the time along, and forgets some of what is old by now. */
   tick(nowS: number): void {
+    const forgotten = this.#table.sweep(SWEEP_SLOTS, nowS);
+    // What is in use has to be learned again now and then, so that it does not age.
+    if (forgotten > 0 || nowS !== this.#nowS) this.#flows.clear();
     this.#nowS = nowS;
-    this.#table.sweep(SWEEP_SLOTS, nowS);
   }
 
   plug(port: Port): void {
     this.#ports[port.number] = port;
+    this.#plugged.push(port);
+    if (port.mesh) this.#table.setQuota(port.number, MESH_ENTRIES_MAX);
+    this.#flows.clear();
   }
 
   unplug(port: Port): void {
     this.#ports[port.number] = undefined;
+    this.#plugged.splice(this.#plugged.indexOf(port), 1);
     this.#table.flushPort(port.number);
+    this.#flows.clear();
+  }
+
+  /** Notes that an address is behind a port before it was heard from, so that what comes first is not flooded. */
+  expect(high: number, low: number, port: Port): void {
+    if (port.vlans.native !== VLAN_DROP) this.#learn(port.vlans.native, high, low, port);
   }
 
   forward(frame: Frame, from: Port): void {
+    if (from.capture !== undefined) from.capture.add(frame, Direction.OUTBOUND);
+    this.#forward(frame, from);
+  }
+
+  #forward(frame: Frame, from: Port): void {
+    const vlan = ingressVlan(from.vlans, frame.tag);
+    if (vlan === VLAN_DROP) {
+      from.counters[PortCounter.DROPPED_VLAN]!++;
+      return;
+    }
+    frame.vlan = vlan;
     const { sourceHigh, sourceLow, destinationHigh, destinationLow } = frame;
-    this.#table.learn(NO_VLAN, sourceHigh, sourceLow, from.number, this.#nowS);
-    // The lowest bit of the first byte says "group". IEEE 802.3, 3.2.3
-    const known =
-      (destinationHigh & 0x100) !== 0 ? -1 : this.#table.lookup(NO_VLAN, destinationHigh, destinationLow, this.#nowS);
+    this.#learn(vlan, sourceHigh, sourceLow, from);
+    const known = isGroup(destinationHigh) ? -1 : this.#table.lookup(vlan, destinationHigh, destinationLow, this.#nowS);
     const to = known < 0 ? undefined : this.#ports[known];
     if (to === undefined) this.#flood(frame, from);
     else if (to === from) from.counters[PortCounter.DROPPED_SAME_PORT]!++;
-    else to.deliver(frame);
+    else if (!(to.mesh && from.mesh) && !this.#leave(frame, to)) from.counters[PortCounter.DROPPED_VLAN]!++;
+  }
+
+  /** Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. */
+  forwardBurst(burst: FrameBurst, from: number, to: number, port: Port): void {
+    if (port.capture !== undefined) port.capture.addBurst(burst, from, to, Direction.OUTBOUND);
+    const { way, head } = burst;
+    for (let i = from; i < to; i++) {
+      const at = 4 * i;
+      // Frames of one flow mostly come together.
+      const same =
+        i > from &&
+        head[at] === head[at - 4] &&
+        head[at + 1] === head[at - 3] &&
+        head[at + 2] === head[at - 2] &&
+        head[at + 3] === head[at - 1];
+      way[i] = same ? way[i - 1]! : this.#way(burst, i, port);
+    }
+    for (let i = from; i < to; ) {
+      const there = way[i]!;
+      let end = i + 1;
+      if (there < 0) {
+        this.#forward(burst.frame(i, this.#frame), port);
+      } else {
+        while (end < to && way[end] === there) end++;
+        const receiver = this.#ports[there]!;
+        if (receiver.capture !== undefined) receiver.capture.addBurst(burst, i, end, Direction.INBOUND);
+        receiver.deliverBurst(burst, i, end);
+      }
+      i = end;
+    }
+  }
+
+  /** The port that a frame of a burst goes to as it is, or `Way.GENERAL`. */
+  #way(burst: FrameBurst, index: number, from: Port): number {
+    const { head } = burst;
+    const at = 4 * index;
+    const a = head[at]!;
+    const b = head[at + 1]!;
+    const c = head[at + 2]!;
+    const d = head[at + 3]!;
+    const tagged = (d & 0xffff) === TAG_TYPE;
+    const key = tagged ? from.number | (d & 0xffff_0000) | TAGGED : from.number;
+    const flows = this.#flows;
+    const place = flows.place(a, b, c);
+    if (flows.has(place, a, b, c, key)) return flows.way(place);
+    const way = this.#findWay(burst.frame(index, this.#frame), from);
+    // Later: what was learned has cleared the cache.
+    flows.put(place, a, b, c, key, way);
+    return way;
+  }
+
+  #findWay(frame: Frame, from: Port): number {
+    const { tag, destinationHigh } = frame;
+    const vlan = ingressVlan(from.vlans, tag);
+    if (vlan === VLAN_DROP || tag === 0) return Way.GENERAL;
+    this.#learn(vlan, frame.sourceHigh, frame.sourceLow, from);
+    if (isGroup(destinationHigh)) return Way.GENERAL;
+    const known = this.#table.lookup(vlan, destinationHigh, frame.destinationLow, this.#nowS);
+    const to = known < 0 ? undefined : this.#ports[known];
+    if (to === undefined || to === from || (to.mesh && from.mesh)) return Way.GENERAL;
+    const asItCame = tag === UNTAGGED ? Egress.UNTAGGED : Egress.TAGGED;
+    return egressOf(to.vlans, vlan) === asItCame ? known : Way.GENERAL;
+  }
+
+  #learn(vlan: number, high: number, low: number, from: Port): void {
+    const learned = this.#table.learn(vlan, high, low, from.number, this.#nowS);
+    if (learned === Learn.ADDED || learned === Learn.MOVED) this.#flows.clear();
   }
 
   #flood(frame: Frame, from: Port): void {
-    for (let i = 0; i < this.#ports.length; i++) {
-      const port = this.#ports[i];
-      if (port !== undefined && port !== from) port.deliver(frame);
+    for (let i = 0; i < this.#plugged.length; i++) {
+      const port = this.#plugged[i]!;
+      if (port !== from && !(port.mesh && from.mesh)) this.#leave(frame, port);
     }
   }
+
+  /** Has a frame leave by a port, with or without a tag, done what its receiver does not do; false if the port is not in its VLAN. */
+  #leave(frame: Frame, port: Port): boolean {
+    const egress = egressOf(port.vlans, frame.vlan);
+    if (egress === Egress.NONE) return false;
+    frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
+    if (port.capture !== undefined) port.capture.add(frame, Direction.INBOUND);
+    if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
+    else this.#offload.deliver(frame, port);
+    return true;
+  }
 }
+
+/** 802.1Q's type as it lies in memory, read as a little-endian number. */
+const TAG_TYPE = ((EtherType.VLAN & 0xff) << 8) | (EtherType.VLAN >>> 8);
+/** Bit of a flow's key, above all ports' numbers. */
+const TAGGED = 1 << 15;

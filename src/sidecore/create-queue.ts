@@ -3,11 +3,14 @@ import { createBackend } from '../block/backends/index.js';
 import { type BlockDeviceSpec, BlockDeviceState } from '../block/device.js';
 import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { type NetDeviceSpec, NetDeviceState } from '../net/device.js';
+import { NetControlQueue } from '../net/control-queue.js';
+import type { NetDeviceSpec } from '../net/device.js';
+import { NetDeviceState } from '../net/device-state.js';
 import { LEGACY_NET_HEADER_BYTES, NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
 import type { Networks } from '../net/networks.js';
 import { NetRxQueue } from '../net/rx-queue.js';
 import { NetTxQueue } from '../net/tx-queue.js';
+import type { UringHost } from '../net/uring-user.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
@@ -15,7 +18,7 @@ import type { QueueState } from '../virtio/queue-state.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
 
 /** What devices need of the sidecore on which their queues are served. */
-export interface DeviceHost extends BlockQueueHost, BackendHost {
+export interface DeviceHost extends BlockQueueHost, BackendHost, UringHost {
   readonly networks: Networks;
 }
 
@@ -47,15 +50,27 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
 /** Even queues receive, odd ones send. VIRTIO 1.3, 5.1.2 */
 function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
   const state = new NetDeviceState(device.shared);
+  const { features } = state;
+  const control = (features & NET_FEATURES.MQ) !== 0n ? 2 * device.queuePairs : 2;
+  if ((features & NET_FEATURES.CTRL_VQ) !== 0n && spec.index === control) {
+    const pairsMax = device.queuePairs;
+    return new NetControlQueue({ ...parts, device: state, pairsMax, host, callFd: spec.callFd });
+  }
   const port = host.networks.port(device);
-  const mergeable = state.has(NET_FEATURES.MRG_RXBUF);
-  const headerBytes = mergeable || state.has(RING_FEATURES.VERSION_1) ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
+  const mergeable = (features & NET_FEATURES.MRG_RXBUF) !== 0n;
+  const headerBytes =
+    mergeable || (features & RING_FEATURES.VERSION_1) !== 0n ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
   const common = { ...parts, host, callFd: spec.callFd, headerBytes };
   if (spec.index % 2 === 1) {
     const network = host.networks.switch(device.switchId);
     return new NetTxQueue({ ...common, device: state, network, port, pair: spec.index >> 1 });
   }
-  const queue = new NetRxQueue({ ...common, mergeable, onClose: (closed) => port.remove(closed) });
+  const queue = new NetRxQueue({
+    ...common,
+    pair: spec.index >> 1,
+    mergeable,
+    onClose: (closed) => port.remove(closed),
+  });
   port.add(queue);
   return queue;
 }

@@ -1,13 +1,33 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { IoUringHandles } from '../host/io-uring.js';
+import type { CrossingSetup } from '../net/crossing.js';
+import type { NetDeviceSpec } from '../net/device.js';
+import type { PortSpec } from '../net/ports/port-spec.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
+
+/** What is recorded of which port, and into what. */
+export interface CaptureSpec {
+  /** Its number; it need not be there yet. */
+  readonly port: number;
+  /** Of `createCaptureRing`. */
+  readonly ring: SharedArrayBuffer;
+  /** Most that is kept of a frame. */
+  readonly snapBytes: number;
+}
 
 /** What the daemon tells a sidecore. Each is answered once, by its `id`. */
 export type CoreRequest =
   | { readonly id: number; readonly op: 'attach'; readonly queue: QueueSpec }
   /** Answered when nothing of the queue is in flight any more. */
   | { readonly id: number; readonly op: 'detach'; readonly key: number }
-  /** Answered when nothing of any queue is in flight; the thread ends then. */
+  /** Sends a frame as if a network card had sent it. */
+  | { readonly id: number; readonly op: 'inject'; readonly device: NetDeviceSpec; readonly frame: Uint8Array }
+  /** What passes a port is recorded, as `FrameCapture` does it; and not any more. */
+  | ({ readonly id: number; readonly op: 'capture' } & CaptureSpec)
+  | { readonly id: number; readonly op: 'uncapture'; readonly port: number }
+  /** Plugs a port that is no guest's into its switch. */
+  | { readonly id: number; readonly op: 'plug'; readonly port: PortSpec }
+  /** Answered when nothing of any queue or port is in flight; the thread ends then. */
   | { readonly id: number; readonly op: 'stop' };
 
 /** What a sidecore tells the daemon. */
@@ -16,6 +36,18 @@ export type CoreMessage =
   | { readonly event: 'uring'; readonly handles: IoUringHandles }
   | { readonly event: 'answer'; readonly id: number; readonly position?: QueuePosition; readonly error?: string }
   | { readonly event: 'fault'; readonly key: number; readonly fault: number };
+
+/** All sidecores of a daemon, as one of them sees the others. */
+export interface Neighbourhood {
+  /** Memory of the `Presence`, and for how many networks. */
+  readonly presence: SharedArrayBuffer;
+  readonly networks: number;
+  readonly others: readonly (CrossingSetup & {
+    /** Memory of the other's `CoreState`, and its bell. */
+    readonly state: SharedArrayBuffer;
+    readonly bellFd: number;
+  })[];
+}
 
 /** How a sidecore's thread is set up. */
 export interface CoreSetup {
@@ -39,6 +71,8 @@ export interface CoreSetup {
   readonly watcherFd: number;
   /** Its number in that instance. */
   readonly index: number;
+  /** The other sidecores, and how to reach them. */
+  readonly neighbours: Neighbourhood;
   /** Carries `CoreRequest` here and `CoreMessage` back. */
   readonly mailbox: MessagePort;
 }

@@ -1,12 +1,14 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import type { BlockQueue } from '../block/queue.js';
 import { RequestPool } from '../block/request.js';
-import { assert } from '../errors.js';
+import { assert, messageOf } from '../errors.js';
 import { GuestMemory } from '../guest-memory/guest-memory.js';
 import { nowNs, readNowNs } from '../host/clock.js';
-import { IoUring, type IoUringOptions } from '../host/io-uring.js';
-import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, IO_URING_ENTRIES, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
-import { Networks } from '../net/networks.js';
+import type { IoUring } from '../host/io-uring.js';
+import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
+import { FrameCapture } from '../net/capture/frame-capture.js';
+import type { Networks } from '../net/networks.js';
+import type { PortSpec } from '../net/ports/port-spec.js';
+import type { UringUser } from '../net/uring-user.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
@@ -14,8 +16,10 @@ import { openRing } from '../virtio/ring.js';
 import { CoreState } from './core-state.js';
 import { createQueue, type DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
+import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
 import { ServedQueue } from './served-queue.js';
+import { UringDesk } from './uring-desk.js';
 import { WorkMeter } from './work-meter.js';
 
 /** Turns between two readings of the time. */
@@ -33,11 +37,11 @@ const HOUSEKEEPING_TURNS = 32;
  */
 export class Sidecore implements DeviceHost {
   readonly pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
-  readonly networks = new Networks();
+  readonly networks: Networks;
   readonly #state: CoreState;
   readonly #mailbox: MessagePort;
   readonly #idleAfterNs: number;
-  readonly #uringOptions: IoUringOptions;
+  readonly #desk: UringDesk;
   readonly #doorway: Doorway;
   readonly #meter: WorkMeter;
   readonly #queues = new Map<number, ServedQueue>();
@@ -48,8 +52,6 @@ export class Sidecore implements DeviceHost {
   #dirtyCount = 0;
   /** Queues that wait for a kick. */
   #watchedCount = 0;
-  #uring: IoUring | undefined;
-  #uringTried = false;
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
   #nowNs = 0.5;
@@ -61,7 +63,9 @@ export class Sidecore implements DeviceHost {
     this.#mailbox = setup.mailbox;
     this.#idleAfterNs = setup.idleAfterNs;
     const { workerCpus, sqpollCpu } = setup;
-    this.#uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
+    const uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
+    this.#desk = new UringDesk(uringOptions, this.pool, (handles) => this.#tell({ event: 'uring', handles }));
+    this.networks = joinNetworks(setup);
     this.#doorway = new Doorway(setup);
     this.#meter = new WorkMeter(this.#state, readNowNs);
   }
@@ -81,7 +85,7 @@ export class Sidecore implements DeviceHost {
       }
       if (--this.#untilHousekeeping === 0) this.#keepHouse();
       else if (this.#idleAfterNs === 0) this.#watchIdle();
-      if (this.#polled.length === 0 && this.#closing.length === 0) this.#sleep();
+      if (this.#polled.length === 0 && this.#closing.length === 0 && this.#stopId === 0) this.#sleep();
     }
   }
 
@@ -90,12 +94,11 @@ export class Sidecore implements DeviceHost {
   }
 
   uring(): IoUring | undefined {
-    if (!this.#uringTried) {
-      this.#uringTried = true;
-      this.#uring = IoUring.create(IO_URING_ENTRIES, this.#uringOptions);
-      if (this.#uring !== undefined) this.#tell({ event: 'uring', handles: this.#uring.handles });
-    }
-    return this.#uring;
+    return this.#desk.ring;
+  }
+
+  uringUser(user: UringUser): number {
+    return this.#desk.add(user);
   }
 
   /** One look at everything that is polled. Returns how many requests it took or completed. */
@@ -115,37 +118,27 @@ export class Sidecore implements DeviceHost {
       this.#state.countBeat();
       if (queue.closed) this.#dropFaulted(served);
     }
-    const uring = this.#uring;
-    if (uring !== undefined) work += this.#turnUring(uring);
-    if (this.#closing.length > 0) this.#finishClosing();
+    work += this.networks.turn();
+    work += this.#turnDesk();
+    if (this.#dirtyCount > 0) this.#publishDirty();
+    this.networks.flush();
+    if (this.#closing.length > 0 || this.#stopId !== 0) this.#finishClosing();
     return work;
   }
 
-  #turnUring(uring: IoUring): number {
-    uring.submit();
-    const count = uring.inFlight === 0 ? 0 : uring.reap();
-    let i = 0;
+  #turnDesk(): number {
     try {
-      for (; i < count; i++) {
-        const request = this.pool.requests[uring.completedData[i]!]!;
-        request.queue!.backend.completed(request, uring.completedResult[i]!);
-      }
+      return this.#desk.turn();
     } catch (error) {
-      this.#blame(this.pool.requests[uring.completedData[i]!]?.queue);
+      // Whose request this thread is about to die of.
+      this.#state.serving = this.#servedAs(this.#desk.handling?.queue)?.key ?? 0;
       throw error;
     }
-    if (count > 0) this.#publishDirty();
-    return count;
   }
 
-  /** A passive queue is not looked at by itself: that it is broken shows when something is put into it. */
-  #dropPassive(queue: DeviceQueue): void {
-    for (const served of this.#queues.values()) if (served.queue === queue && served.polled) this.#dropFaulted(served);
-  }
-
-  /** Says whose request this thread is about to die of. */
-  #blame(queue: BlockQueue | undefined): void {
-    for (const served of this.#queues.values()) if (served.queue === queue) this.#state.serving = served.key;
+  #servedAs(queue: DeviceQueue | undefined): ServedQueue | undefined {
+    for (const served of this.#queues.values()) if (served.queue === queue) return served;
+    return undefined;
   }
 
   #timedTurns(): void {
@@ -158,7 +151,10 @@ export class Sidecore implements DeviceHost {
     for (let i = 0; i < this.#dirtyCount; i++) {
       const queue = this.#dirty[i]!;
       queue.publish();
-      if (queue.passive && queue.closed) this.#dropPassive(queue);
+      if (!queue.passive || !queue.closed) continue;
+      // It is not looked at by itself: that it is broken shows when something is put into it.
+      const served = this.#servedAs(queue);
+      if (served?.polled) this.#dropFaulted(served);
     }
     this.#dirtyCount = 0;
   }
@@ -207,12 +203,11 @@ export class Sidecore implements DeviceHost {
 
   /** Sleeps until a kick, the bell, or an answer of the kernel. */
   #sleep(): void {
-    const uring = this.#uring;
     const before = nowNs();
     this.#meter.sleep();
     this.#state.asleep = true;
-    const nothing = this.#state.bell === this.#bellSeen && (uring === undefined || !uring.hasCompletions);
-    if (nothing) this.#doorway.wait(uring !== undefined && uring.inFlight > 0 ? uring.fd : -1);
+    const nothing = this.#state.bell === this.#bellSeen && !this.#desk.hasCompletions && !this.networks.busy;
+    if (nothing) this.#doorway.wait(this.#desk.fd);
     this.#state.asleep = false;
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     if (!nothing) return;
@@ -245,11 +240,33 @@ export class Sidecore implements DeviceHost {
         return this.#attach(request.id, request.queue);
       case 'detach':
         return this.#detach(request.id, request.key);
+      case 'inject':
+        this.networks.inject(request.device, request.frame);
+        this.#publishDirty();
+        return this.#tell({ event: 'answer', id: request.id });
+      case 'plug':
+        return this.#plug(request.id, request.port);
+      case 'capture':
+        this.networks.capture(request.port, new FrameCapture(request.ring, request.snapBytes));
+        return this.#tell({ event: 'answer', id: request.id });
+      case 'uncapture':
+        this.networks.capture(request.port, undefined);
+        return this.#tell({ event: 'answer', id: request.id });
       case 'stop':
         this.#stopId = request.id;
+        this.networks.unplugAll();
         for (const served of [...this.#queues.values()]) this.#close(served, 0);
         return this.#finishClosing();
     }
+  }
+
+  #plug(id: number, spec: PortSpec): void {
+    try {
+      this.networks.plug(spec, this);
+    } catch (error) {
+      return this.#tell({ event: 'answer', id, error: messageOf(error) });
+    }
+    this.#tell({ event: 'answer', id });
   }
 
   #attach(id: number, spec: QueueSpec): void {
@@ -257,7 +274,7 @@ export class Sidecore implements DeviceHost {
     try {
       served = this.#build(spec);
     } catch (error) {
-      return this.#tell({ event: 'answer', id, error: error instanceof Error ? error.message : String(error) });
+      return this.#tell({ event: 'answer', id, error: messageOf(error) });
     }
     // From here on a fault of ours is one in serving the queue: the thread dies of it, and the queue is to blame.
     this.#state.serving = spec.key;
@@ -315,8 +332,8 @@ export class Sidecore implements DeviceHost {
       this.#closing.splice(i, 1);
       this.#release(served);
     }
-    if (this.#stopId === 0 || this.#queues.size > 0) return;
-    this.#uring?.close();
+    if (this.#stopId === 0 || this.#queues.size > 0 || !this.networks.drained()) return;
+    this.#desk.close();
     this.#tell({ event: 'answer', id: this.#stopId });
     this.#running = false;
   }

@@ -1,6 +1,6 @@
 import { MEMORY_REGIONS_MAX } from '../limits.js';
 import { decode, encode } from './codec.js';
-import { type MessageName, OFFERED_PROTOCOL_FEATURES } from './messages.js';
+import type { MessageName } from './messages.js';
 import type { Session } from './session.js';
 
 /** Answers one message: the payload of its reply, if it has one of its own. Takes over descriptors by removing them. */
@@ -10,7 +10,7 @@ type Handler = (session: Session, payload: Buffer, fds: number[]) => Promise<Buf
 export const HANDLERS: Record<MessageName, Handler> = {
   GET_FEATURES: (session) => encode.u64(session.getFeatures()),
   SET_FEATURES: (session, payload) => session.setFeatures(decode.u64(payload)),
-  GET_PROTOCOL_FEATURES: () => encode.u64(OFFERED_PROTOCOL_FEATURES),
+  GET_PROTOCOL_FEATURES: (session) => encode.u64(session.offeredProtocolFeatures),
   SET_PROTOCOL_FEATURES: (session, payload) => session.setProtocolFeatures(decode.u64(payload)),
   SET_OWNER: () => {},
   // "No longer used": those that still send it mean "disable all rings".
@@ -22,6 +22,8 @@ export const HANDLERS: Record<MessageName, Handler> = {
   GET_CONFIG: (session, payload) => session.getConfig(payload),
   SET_CONFIG: (session, payload) => session.setConfig(decode.config(payload)),
   SET_BACKEND_REQ_FD: (session, _payload, fds) => session.setBackendChannel(fds.shift()),
+  SEND_RARP: (session, payload) => session.sendRarp(payload.subarray(0, 6)),
+  NET_SET_MTU: (session, payload) => session.setMtu(decode.u64(payload)),
   SET_MEM_TABLE: (session, payload, fds) => session.setMemoryTable(decode.memoryTable(payload), fds),
   GET_MAX_MEM_SLOTS: () => encode.u64(BigInt(MEMORY_REGIONS_MAX)),
   ADD_MEM_REG: (session, payload, fds) => session.addMemoryRegion(decode.memoryRegion(payload), fds[0]),

@@ -11,7 +11,9 @@ export const VRING_NO_FD = 0x100n;
 /** Protocol features, as 64-bit masks. vhost-user, "Protocol features" */
 export const PROTOCOL_FEATURES = {
   MQ: 1n << 0n,
+  RARP: 1n << 2n,
   REPLY_ACK: 1n << 3n,
+  NET_MTU: 1n << 4n,
   BACKEND_REQ: 1n << 5n,
   CONFIG: 1n << 9n,
   RESET_DEVICE: 1n << 13n,
@@ -19,8 +21,13 @@ export const PROTOCOL_FEATURES = {
   STATUS: 1n << 16n,
 } as const;
 
-/** All of them: this back end offers what it knows. */
-export const OFFERED_PROTOCOL_FEATURES = Object.values(PROTOCOL_FEATURES).reduce((all, bit) => all | bit, 0n);
+const NETWORK_PROTOCOL_FEATURES = PROTOCOL_FEATURES.RARP | PROTOCOL_FEATURES.NET_MTU;
+
+/** What this back end offers: all that it knows, and what is only about network cards only of these. */
+export function offeredProtocolFeatures(isNetwork: boolean): bigint {
+  const all = Object.values(PROTOCOL_FEATURES).reduce((sum, bit) => sum | bit, 0n);
+  return isNetwork ? all : all & ~NETWORK_PROTOCOL_FEATURES;
+}
 
 /** Kinds of payload. Sizes in bytes: the exact one, or the least where the payload says how long it is. */
 export const PAYLOADS = {
@@ -66,6 +73,9 @@ export const MESSAGES = {
   SET_PROTOCOL_FEATURES: { id: 16, payload: 'u64', fdsMax: 0 },
   GET_QUEUE_NUM: { id: 17, payload: 'none', fdsMax: 0, reply: 'u64' },
   SET_VRING_ENABLE: { id: 18, payload: 'vringState', fdsMax: 0 },
+  /** Six bytes of address, and two of nothing. */
+  SEND_RARP: { id: 19, payload: 'u64', fdsMax: 0, needs: 'RARP' },
+  NET_SET_MTU: { id: 20, payload: 'u64', fdsMax: 0, needs: 'NET_MTU' },
   SET_BACKEND_REQ_FD: { id: 21, payload: 'none', fdsMax: 1, needs: 'BACKEND_REQ' },
   GET_CONFIG: { id: 24, payload: 'config', fdsMax: 0, reply: 'config', needs: 'CONFIG' },
   SET_CONFIG: { id: 25, payload: 'config', fdsMax: 0, needs: 'CONFIG' },

@@ -22,7 +22,7 @@ import {
   Flag,
   messageName,
   messageRow,
-  OFFERED_PROTOCOL_FEATURES,
+  offeredProtocolFeatures,
   PROTOCOL_FEATURES,
 } from './messages.js';
 import type { Pace } from './pace.js';
@@ -73,6 +73,10 @@ export class Session {
 
   get features(): bigint {
     return this.#features ?? 0n;
+  }
+
+  get offeredProtocolFeatures(): bigint {
+    return offeredProtocolFeatures(this.#setup.device.network !== undefined);
   }
 
   get protocolFeatures(): bigint {
@@ -254,7 +258,7 @@ export class Session {
   }
 
   setProtocolFeatures(features: bigint): void {
-    const unknown = features & ~OFFERED_PROTOCOL_FEATURES;
+    const unknown = features & ~this.offeredProtocolFeatures;
     if (unknown !== 0n)
       throw new SidecoreError('FEATURES_INVALID', `protocol features 0x${unknown.toString(16)} were never offered`);
     this.#protocolFeatures = features;
@@ -326,6 +330,20 @@ export class Session {
     if (flags > 1 || !this.#setup.device.writeConfig(offset, bytes)) {
       throw new SidecoreError('CONFIG_SPACE_INVALID', `configuration space cannot be written at ${offset}`);
     }
+  }
+
+  /** Has the switch learn where the guest is now, as a VMM asks for after a migration. vhost-user, SEND_RARP */
+  async sendRarp(mac: Uint8Array): Promise<void> {
+    const { device, server, spec } = this.#setup;
+    const frame = device.network?.announcement(mac);
+    if (frame === undefined) throw new SidecoreError('MESSAGE_INVALID', 'SEND_RARP names no address of a station');
+    await server.inject(spec, frame);
+  }
+
+  /** Takes over the largest payload that the VMM tells the guest of. vhost-user, NET_SET_MTU */
+  setMtu(mtu: bigint): void {
+    if (this.#setup.device.network?.setMtu(Number(mtu)) !== true)
+      throw new SidecoreError('CONFIG_SPACE_INVALID', `an MTU of ${mtu} is not possible`);
   }
 
   setBackendChannel(fd: number | undefined): void {

@@ -1,8 +1,18 @@
+/** What a front end may ask of a network card besides. */
+export interface NetworkFacet {
+  /** Takes over the largest payload of a frame, bytes; false if it is outside the limits. */
+  setMtu(mtu: number): boolean;
+  /** The frame by which others learn where an address is; undefined if it is no station's. */
+  announcement(mac: Uint8Array): Uint8Array | undefined;
+}
+
 /** A virtio device as its front end sees it, whatever its kind. On the main thread. */
 export interface VirtioDevice {
   /** Virtqueues that a front end may set up. */
   readonly queueCount: number;
   readonly offeredFeatures: bigint;
+  /** What only a network card has. */
+  readonly network?: NetworkFacet;
   /** Takes over what the driver acknowledged. */
   negotiate(features: bigint): void;
   /** Back to how the device was before any driver. */

@@ -11,6 +11,7 @@ describe('ring feature bits', () => {
       VHOST_USER_PROTOCOL_FEATURES: 2n ** 30n,
       VERSION_1: 2n ** 32n,
       RING_PACKED: 2n ** 34n,
+      IN_ORDER: 2n ** 35n,
     });
   });
 });

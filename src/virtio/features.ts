@@ -12,4 +12,6 @@ export const RING_FEATURES = {
   VERSION_1: 1n << 32n,
   /** Rings are packed. VIRTIO 1.3, 2.8 */
   RING_PACKED: 1n << 34n,
+  /** Chains are given back in the order in which they were made available. VIRTIO 1.3, 2.7.9 and 2.8.9 */
+  IN_ORDER: 1n << 35n,
 } as const;

@@ -1,6 +1,7 @@
 import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
 import { viewWords16, viewWords32 } from '../host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX } from '../limits.js';
+import type { Burst } from './burst.js';
 import type { Chain } from './chain.js';
 import type { ChainLog } from './chain-log.js';
 import { IndirectTable } from './indirect-table.js';
@@ -28,6 +29,8 @@ import { DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, DescriptorFlag, RING_LAYOUTS, type 
 import { Pop, type Virtqueue } from './virtqueue.js';
 
 const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
+
+const TWO_TO_32 = 2 ** 32;
 
 /** Copied from a descriptor into the log. */
 const FLAGS_KEPT = NEXT | WRITE | INDIRECT;
@@ -120,6 +123,44 @@ export class PackedRing implements Virtqueue {
     return id < 0 ? id : this.#walk(id, chain);
   }
 
+  popBurst(burst: Burst, limit: number, writable: boolean): number {
+    if (this.#misplaced !== 0) return 0;
+    const count = this.#countSingle(Math.min(limit, this.#freeCells), writable ? WRITE : 0);
+    const ring32 = this.#ring32;
+    const memory = this.#memory;
+    const log = this.#log;
+    let slot = this.#availSlot;
+    let flags = this.#availFlags;
+    let i = 0;
+    for (; i < count; i++) {
+      const word = slot * DESCRIPTOR_WORDS;
+      const low = ring32[word]!;
+      const high = ring32[word + 1]!;
+      const length = ring32[word + DESC_LENGTH]!;
+      const idFlags = ring32[word + DESC_ID_FLAGS]!;
+      const id = idFlags & 0xffff;
+      const address = high * TWO_TO_32 + low;
+      const window = memory.windowOf(address, length);
+      if (window < 0 || id >= this.#size) break;
+      const cell = this.#cells[this.#freeCells - 1]!;
+      log.setCell(cell, low, high, length, writable ? WRITE : 0);
+      if (!log.takeChain(id, cell, 1)) break;
+      this.#freeCells--;
+      burst.head[i] = id;
+      burst.window[i] = window;
+      burst.offset[i] = address - memory.startOf(window);
+      burst.length[i] = length;
+      slot++;
+      if (slot === this.#size) {
+        slot = 0;
+        flags ^= AVAIL_USED;
+      }
+    }
+    this.#availSlot = slot;
+    this.#availFlags = flags;
+    return i;
+  }
+
   unpop(id: number): void {
     const count = this.#log.chainLength(id);
     // The cells are where they were taken from: nothing was given back since.
@@ -137,6 +178,10 @@ export class PackedRing implements Virtqueue {
 
   push(id: number, writtenBytes: number): void {
     this.#log.setReturn(this.#pushed++, id, writtenBytes);
+  }
+
+  pushBurst(burst: Burst, from: number, to: number): void {
+    for (let i = from; i < to; i++) this.#log.setReturn(this.#pushed++, burst.head[i]!, burst.written[i]!);
   }
 
   publish(): boolean {
@@ -166,6 +211,30 @@ export class PackedRing implements Virtqueue {
     Atomics.store(this.#deviceEvent, EVENT_FLAGS, this.#eventIdx ? Events.AT_DESC : Events.ENABLE);
     const flags = this.#acquireFlags(this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
     return (flags & AVAIL_USED) === this.#availFlags || this.#misplaced !== 0;
+  }
+
+  /**
+   * How many of the next descriptors are available and a chain each, of one kind. The last of them is acquired: a driver makes
+   * them available in their order.
+   */
+  #countSingle(limit: number, wanted: number): number {
+    let slot = this.#availSlot;
+    let flags = this.#availFlags;
+    let last = 0;
+    let count = 0;
+    while (count < limit) {
+      const at = slot * DESCRIPTOR_WORDS16 + DESC_FLAGS16;
+      if ((this.#ring16[at]! & (AVAIL_USED | FLAGS_KEPT)) !== (flags | wanted)) break;
+      last = at;
+      count++;
+      slot++;
+      if (slot === this.#size) {
+        slot = 0;
+        flags ^= AVAIL_USED;
+      }
+    }
+    if (count > 0) this.#acquireFlags(last);
+    return count;
   }
 
   #acquireFlags(at: number): number {

@@ -45,4 +45,6 @@ export interface QueueServer {
   attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void>;
   /** Ends that. Resolves when nothing of the queue is in flight any more. */
   detach(key: number): Promise<QueuePosition>;
+  /** Sends a frame of ours as if the network card had sent it. */
+  inject(device: DeviceSpec, frame: Uint8Array): Promise<void>;
 }

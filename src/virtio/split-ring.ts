@@ -1,6 +1,7 @@
 import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
 import { viewWords16, viewWords32 } from '../host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX } from '../limits.js';
+import type { Burst } from './burst.js';
 import type { Chain } from './chain.js';
 import { IndirectTable } from './indirect-table.js';
 import type { InflightLog } from './inflight-log.js';
@@ -10,6 +11,10 @@ import { Pop, type Virtqueue } from './virtqueue.js';
 /** Split descriptor, in 32-bit words: address low, address high, length, flags with next in the upper half. 2.7.5 */
 const DESC_LENGTH = 2;
 const DESC_FLAGS_NEXT = 3;
+
+/** What a descriptor's flags say of its chain. */
+const CHAIN_FLAGS = DescriptorFlag.NEXT | DescriptorFlag.WRITE | DescriptorFlag.INDIRECT;
+const TWO_TO_32 = 2 ** 32;
 
 /** Available ring, in 16-bit words. VIRTIO 1.3, 2.7.6 */
 const AVAIL_FLAGS = 0;
@@ -115,6 +120,51 @@ export class SplitRing implements Virtqueue {
     return this.#walk(head, chain);
   }
 
+  popBurst(burst: Burst, limit: number, writable: boolean): number {
+    const position = this.#nextAvail;
+    if (position === this.#seenAvail && this.#look() < 0) return 0;
+    const count = Math.min(limit, (this.#seenAvail - position) & 0xffff);
+    const descriptors = this.#descriptors;
+    const available = this.#available;
+    const memory = this.#memory;
+    const mask = this.#mask;
+    const wanted = writable ? DescriptorFlag.WRITE : 0;
+    const { head: heads, window: windows, offset: offsets, length: lengths } = burst;
+    let window = -1;
+    // Of the window that the last piece was in: address in two halves, and bytes.
+    let startHigh = -1;
+    let startLow = 0;
+    let size = 0;
+    let i = 0;
+    for (; i < count; i++) {
+      const head = available[AVAIL_RING + ((position + i) & mask)]!;
+      if (head > mask) break;
+      const word = head * DESCRIPTOR_WORDS;
+      const low = descriptors[word]!;
+      const high = descriptors[word + 1]!;
+      const length = descriptors[word + DESC_LENGTH]!;
+      if ((descriptors[word + DESC_FLAGS_NEXT]! & CHAIN_FLAGS) !== wanted) break;
+      let offset = (low - startLow) >>> 0;
+      if (high !== startHigh || length > size || offset > size - length) {
+        window = memory.windowOf(high * TWO_TO_32 + low, length);
+        if (window < 0) break;
+        const start = memory.startOf(window);
+        startHigh = Math.floor(start / TWO_TO_32);
+        startLow = start >>> 0;
+        // A window that goes on beyond 4 GiB is looked up for each piece there.
+        size = memory.endOf(window) - start;
+        offset = high * TWO_TO_32 + low - start;
+      }
+      heads[i] = head;
+      windows[i] = window;
+      offsets[i] = offset;
+      lengths[i] = length;
+    }
+    const taken = this.#log.takeAll(heads, i);
+    this.#nextAvail = (position + taken) & 0xffff;
+    return taken;
+  }
+
   unpop(head: number): void {
     this.#nextAvail = (this.#nextAvail - 1) & 0xffff;
     this.#log.finish(head);
@@ -131,6 +181,23 @@ export class SplitRing implements Virtqueue {
     this.#used32[word + 1] = writtenBytes;
     this.#pushed[slot] = head;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+  }
+
+  pushBurst(burst: Burst, from: number, to: number): void {
+    const used = this.#used32;
+    const pushed = this.#pushed;
+    const mask = this.#mask;
+    const { head: heads, written } = burst;
+    let next = this.#nextUsed;
+    for (let i = from; i < to; i++) {
+      const slot = next & mask;
+      const head = heads[i]!;
+      used[USED_RING_WORD32 + 2 * slot] = head;
+      used[USED_RING_WORD32 + 2 * slot + 1] = written[i]!;
+      pushed[slot] = head;
+      next = (next + 1) & 0xffff;
+    }
+    this.#nextUsed = next;
   }
 
   publish(): boolean {

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../errors.js';
+import type { Burst } from './burst.js';
 import type { Chain } from './chain.js';
 
 /** What `pop` gives when it gives no descriptor head. */
@@ -47,6 +48,13 @@ export interface Virtqueue {
   retake(head: number, chain: Chain): number;
   /** Gives a chain back with the number of bytes written to it. Not visible to the driver before `publish`. */
   push(head: number, writtenBytes: number): void;
+  /**
+   * Takes the next chains, up to `limit`, as long as each is one descriptor of the kind asked for, and its memory is in one
+   * window. Fills `burst` and returns how many. Zero tells nothing: the next chain, if there is one, or a fault, is for `pop`.
+   */
+  popBurst(burst: Burst, limit: number, writable: boolean): number;
+  /** Gives the chains `from` … `to` - 1 of a burst back, with the bytes that it says were written. As `push` does. */
+  pushBurst(burst: Burst, from: number, to: number): void;
   /** Makes all that was pushed visible at once. True if the driver wants to be called. */
   publish(): boolean;
   /** Tells the driver that the ring is polled. */

@@ -21,7 +21,14 @@ const RING_SIZE = 8;
 
 /** A guest with one read in its ring, of a disk that says it is larger than its memory. */
 function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
-  const abilities = { sizeBytes: RAM_BYTES, readOnly: false, discard: false, writeZeroes: false, secureErase: false };
+  const abilities = {
+    sizeBytes: RAM_BYTES,
+    readOnly: false,
+    discard: false,
+    writeZeroes: false,
+    secureErase: false,
+    inOrder: false,
+  };
   const device = new BlockDevice({
     abilities: { ...abilities, physicalBlockBytes: 512 },
     readOnly: false,
@@ -95,7 +102,7 @@ it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_
     close(kickFd);
     close(epoll.fd);
   });
-  core.start();
+  core.start({ presence: new SharedArrayBuffer(0), networks: 0, others: [] });
   const spec = deadlyQueue(ram, kickFd);
   // The first attach is answered, or given up with the queue: it depends on when the thread dies.
   await core.attach(spec, (fault) => faults.push(fault)).catch(() => {});

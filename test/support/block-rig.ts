@@ -90,6 +90,7 @@ export class BlockRig implements BlockQueueHost {
       discard: true,
       writeZeroes: true,
       secureErase: true,
+      inOrder: false,
       physicalBlockBytes: 4096,
     };
     this.device = new BlockDevice({

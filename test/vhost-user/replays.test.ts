@@ -30,6 +30,7 @@ function likeServed(queues: number): BlockDevice {
     discard: true,
     writeZeroes: true,
     secureErase: true,
+    inOrder: true,
     physicalBlockBytes: 4096,
   };
   return new BlockDevice({ abilities, readOnly: false, blockBytes: 512, queues, serial: 'd', writeback: true });

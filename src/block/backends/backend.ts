@@ -13,6 +13,8 @@ export interface BackendAbilities {
   readonly discard: boolean;
   readonly writeZeroes: boolean;
   readonly secureErase: boolean;
+  /** Every request is answered at once, so that all complete in their order. */
+  readonly inOrder: boolean;
   /** Smallest write that is no read-modify-write below us, bytes; a power of two. */
   readonly physicalBlockBytes: number;
 }

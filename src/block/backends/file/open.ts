@@ -98,6 +98,7 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
       discard: canPunch,
       writeZeroes: !readOnly,
       secureErase: !readOnly && kind.inPlace,
+      inOrder: false,
       physicalBlockBytes: physicalBlockBytes(stats),
     },
     resize: (wantedBytes) => resize(fd, path, readOnly, wantedBytes),

@@ -34,6 +34,7 @@ export function openMemory(options: MemoryOptions): OpenDisk<MemorySpec> {
       discard: true,
       writeZeroes: true,
       secureErase: true,
+      inOrder: true,
       physicalBlockBytes: PAGE_BYTES,
     },
     resize(sizeBytes = options.size) {

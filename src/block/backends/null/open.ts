@@ -20,6 +20,7 @@ export function openNull(options: NullOptions): OpenDisk<NullSpec> {
       discard: true,
       writeZeroes: true,
       secureErase: false,
+      inOrder: true,
       physicalBlockBytes: SECTOR_BYTES,
     },
     resize: (sizeBytes = options.size) => sizeBytes,

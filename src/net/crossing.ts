@@ -1,0 +1,178 @@
+import { Segments } from '../guest-memory/segments.js';
+import { CrossingRing } from './crossing-ring.js';
+import { NET_HEADER_BYTES } from './features.js';
+import { Frame } from './frame.js';
+import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
+import { MAC_PORTS_MAX } from './mac-table.js';
+import { readNetHeader } from './net-header.js';
+import { PORT_COUNTER_BYTES, type Port } from './port.js';
+import type { Switch } from './switch.js';
+import { trunkPort } from './vlan.js';
+
+/** The way to one other sidecore and back, as its thread is set up. Plain data. */
+export interface CrossingSetup {
+  /** Number of the other sidecore. */
+  readonly core: number;
+  /** Memory of the `CrossingRing`s: what comes from there, and what goes there. */
+  readonly arrivals: SharedArrayBuffer;
+  readonly departures: SharedArrayBuffer;
+}
+
+/** Says which sidecores have ports in which networks, so that nothing crosses in vain. One byte each, in shared memory. */
+export class Presence {
+  readonly #bytes: Uint8Array;
+  readonly #networks: number;
+
+  constructor(shared: SharedArrayBuffer, networks: number) {
+    this.#bytes = new Uint8Array(shared);
+    this.#networks = networks;
+  }
+
+  note(core: number, network: number): void {
+    this.#bytes[core * this.#networks + network] = 1;
+  }
+
+  has(core: number, network: number): boolean {
+    return this.#bytes[core * this.#networks + network] === 1;
+  }
+}
+
+/** Frames from all networks of one sidecore to the same networks of another, and back. */
+export class Crossing {
+  readonly core: number;
+  /** Frames that found no room. */
+  dropped = 0;
+  crossed = 0;
+  readonly #arrivals: CrossingRing;
+  readonly #departures: CrossingRing;
+  readonly #presence: Presence;
+  readonly #wake: () => void;
+  readonly #burst: FrameBurst;
+  readonly #frame = new Frame();
+  readonly #segments = new Segments(1);
+  /** By network. */
+  readonly #ends: { readonly network: Switch; readonly port: Port }[] = [];
+  #dirty = false;
+
+  /** @param wake - wakes the other sidecore if it sleeps */
+  constructor(setup: CrossingSetup, presence: Presence, wake: () => void) {
+    this.core = setup.core;
+    this.#arrivals = new CrossingRing(setup.arrivals, 'reader');
+    this.#departures = new CrossingRing(setup.departures, 'writer');
+    this.#presence = presence;
+    this.#wake = wake;
+    this.#burst = new FrameBurst(this.#arrivals, 0);
+  }
+
+  /** Plugs a network's switch into its like on the other sidecore. */
+  join(id: number, network: Switch): void {
+    const port = new CrossingPort(MAC_PORTS_MAX - 1 - this.core, id, this);
+    this.#ends[id] = { network, port };
+    network.plug(port);
+  }
+
+  put(frame: Frame, network: number): void {
+    if (!this.#presence.has(this.core, network)) return;
+    this.#count(this.#departures.put(frame, recordFrom(network, frame.pair)));
+  }
+
+  putBurst(burst: FrameBurst, from: number, to: number, network: number): void {
+    if (!this.#presence.has(this.core, network)) return;
+    const record = recordFrom(network, burst.pair);
+    for (let i = from; i < to; i++) this.#count(this.#departures.putOf(burst, i, record));
+  }
+
+  /** Shows the other sidecore what was put in this turn. */
+  flush(): void {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    this.#departures.publish();
+    this.#wake();
+  }
+
+  get hasArrivals(): boolean {
+    return this.#arrivals.hasRecords;
+  }
+
+  /** Switches what has arrived, one burst of it. Returns how many frames. */
+  turn(): number {
+    const burst = this.#burst;
+    const count = this.#arrivals.take(burst, BURST_FRAMES);
+    if (count === 0) return 0;
+    const { from } = this.#arrivals;
+    const end = this.#ends[from >>> PAIR_BITS];
+    if (end !== undefined) {
+      burst.pair = from & PAIR_MASK;
+      burst.read(count);
+      this.#forward(count, end.network, end.port);
+    }
+    this.#arrivals.release();
+    return count;
+  }
+
+  #forward(count: number, network: Switch, port: Port): void {
+    const { way } = this.#burst;
+    for (let i = 0; i < count; ) {
+      let end = i;
+      while (end < count && way[end]! === Way.READ) end++;
+      if (end > i) network.forwardBurst(this.#burst, i, end, port);
+      else network.forward(this.#frameOf(end++), port);
+      i = end;
+    }
+  }
+
+  /** One whose header asks for something, which was checked where it came from. */
+  #frameOf(index: number): Frame {
+    const { chains, pair } = this.#burst;
+    const frame = this.#frame;
+    const bytes = this.#arrivals.bytes[0]!;
+    const at = chains.offset[index]!;
+    const length = chains.length[index]!;
+    readNetHeader(bytes, at - NET_HEADER_BYTES, frame.header);
+    const segments = this.#segments;
+    segments.offset[0] = at;
+    segments.length[0] = length;
+    segments.count = 1;
+    frame.pair = pair;
+    frame.set(this.#arrivals, segments, 1, 0, length, bytes, at);
+    return frame;
+  }
+
+  #count(fits: boolean): void {
+    if (fits) this.crossed++;
+    else this.dropped++;
+    this.#dirty = true;
+  }
+}
+
+/** A network's switch on another sidecore, as a port of the one here: a trunk that carries all its VLANs. */
+class CrossingPort implements Port {
+  readonly number: number;
+  readonly counters = new Float64Array(PORT_COUNTER_BYTES / 8);
+  readonly vlans = trunkPort();
+  /** The other switch does what is left to do. */
+  readonly offloads = -1;
+  readonly mesh = true;
+  readonly capture = undefined;
+  readonly #network: number;
+  readonly #crossing: Crossing;
+
+  constructor(number: number, network: number, crossing: Crossing) {
+    this.number = number;
+    this.#network = network;
+    this.#crossing = crossing;
+  }
+
+  deliver(frame: Frame): void {
+    this.#crossing.put(frame, this.#network);
+  }
+
+  deliverBurst(burst: FrameBurst, from: number, to: number): void {
+    this.#crossing.putBurst(burst, from, to, this.#network);
+  }
+}
+
+/** A record's word for network and queue pair. */
+const PAIR_BITS = 8;
+const PAIR_MASK = 2 ** PAIR_BITS - 1;
+const recordFrom = (network: number, pair: number): number => (network << PAIR_BITS) | (pair & PAIR_MASK);

@@ -1,0 +1,32 @@
+import { Segments } from '../guest-memory/segments.js';
+import { FRAME_BYTES_MAX } from '../limits.js';
+import type { Frame, FrameMemory } from './frame.js';
+
+/** Private memory in which one frame at a time is put together, in the form that a `Frame` wants. */
+export class StagingMemory implements FrameMemory {
+  readonly buffer: Buffer;
+  readonly bytes: Buffer[];
+  readonly words: Uint32Array[];
+  readonly longs: BigUint64Array[];
+  /** Not known: nobody hands this memory to the kernel. */
+  readonly hostAddress = new Float64Array(1);
+  readonly #segments = new Segments(1);
+
+  constructor(byteLength = FRAME_BYTES_MAX) {
+    const memory = new ArrayBuffer((byteLength + 7) & ~7);
+    this.buffer = Buffer.from(memory);
+    this.bytes = [this.buffer];
+    this.words = [new Uint32Array(memory)];
+    this.longs = [new BigUint64Array(memory)];
+  }
+
+  /** Makes a frame of the bytes at `offset`. */
+  describe(offset: number, byteLength: number, into: Frame): void {
+    const segments = this.#segments;
+    segments.offset[0] = offset;
+    segments.length[0] = byteLength;
+    segments.count = 1;
+    into.owner = undefined;
+    into.set(this, segments, 1, 0, byteLength, this.buffer, offset);
+  }
+}
