@@ -50,6 +50,7 @@ const PACKAGES = [
   ['dosfstools', 'mkfs.fat', 'formats the disk that SeaBIOS boots from'],
   ['tshark', 'tshark', 'reads captures of network cards back'],
   ['strace', 'strace', 'shows which system calls the data path makes'],
+  ['iproute2', 'ip', 'makes network devices and bridges for the tests of TAP devices'],
   ['util-linux', 'setpriv', 'ends guests together with the test that started them'],
 ].map(([name, file, why]) => ({ name, file, why }));
 
