@@ -50,7 +50,8 @@ export interface Virtqueue {
   push(head: number, writtenBytes: number): void;
   /**
    * Takes the next chains, up to `limit`, as long as each is one descriptor of the kind asked for, and its memory is in one
-   * window. Fills `burst` and returns how many. Zero tells nothing: the next chain, if there is one, or a fault, is for `pop`.
+   * window; perhaps fewer than there are. Fills `burst` and returns how many. Zero tells nothing: the next chain, if there is one,
+   * or a fault, is for `pop`.
    */
   popBurst(burst: Burst, limit: number, writable: boolean): number;
   /** Gives the chains `from` … `to` - 1 of a burst back, with the bytes that it says were written. As `push` does. */

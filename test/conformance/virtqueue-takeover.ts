@@ -9,18 +9,24 @@ import { countMoments } from './virtqueue-moments.js';
 import { type Step, TakeoverModel } from './virtqueue-takeover-model.js';
 
 const dies = fc.option(fc.nat(24), { nil: undefined, freq: 2 });
+const mayDie = (at: number | undefined) => (at === undefined ? {} : { dies: at });
+const burst = fc
+  .record({ limit: fc.integer({ min: 1, max: 16 }), keep: fc.nat(16), dies })
+  .map(({ limit, keep, dies: at }) => ({ do: 'popBurst' as const, limit, keep, ...mayDie(at) }));
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constant('add' as const), count: fc.integer({ min: 1, max: 6 }) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('push' as const), which: fc.nat(50) }) },
-  { weight: 4, arbitrary: dies.map((at) => ({ do: 'pop' as const, ...(at === undefined ? {} : { dies: at }) })) },
-  { weight: 2, arbitrary: dies.map((at) => ({ do: 'publish' as const, ...(at === undefined ? {} : { dies: at }) })) },
+  { weight: 4, arbitrary: dies.map((at) => ({ do: 'pop' as const, ...mayDie(at) })) },
+  { weight: 2, arbitrary: dies.map((at) => ({ do: 'publish' as const, ...mayDie(at) })) },
+  { weight: 3, arbitrary: burst },
+  { weight: 1, arbitrary: fc.constant({ do: 'pushBurst' as const }) },
   { weight: 2, arbitrary: fc.constant({ do: 'collect' as const }) },
   { weight: 1, arbitrary: fc.constant({ do: 'die' as const }) },
 );
 
 export function takeoverTests(layout: VirtqueueLayout, memory: () => TestMemory): void {
-  const on = (size: number, start: number, test: (model: TakeoverModel) => void) => {
-    const model = new TakeoverModel(layout, memory(), size, start);
+  const on = (size: number, start: number, test: (model: TakeoverModel) => void, doubleEvery = 3) => {
+    const model = new TakeoverModel(layout, memory(), size, start, doubleEvery);
     try {
       test(model);
       model.finish();
@@ -79,10 +85,32 @@ export function takeoverTests(layout: VirtqueueLayout, memory: () => TestMemory)
     }
   });
 
+  it('survives a death at every moment of taking a burst, and of giving a part of it up', () => {
+    for (let count = 1; count <= 6; count++) {
+      for (let keep = 0; keep <= count; keep++) {
+        // More than there are: four moments of each chain taken or given up, at most, and those of the first look.
+        for (let moment = 0; moment < 16 * count + 8; moment++) {
+          on(
+            8,
+            65_533,
+            (model) => {
+              model.step({ do: 'add', count });
+              model.step({ do: 'popBurst', limit: 16, keep, dies: moment });
+              model.step({ do: 'pushBurst' });
+              model.step({ do: 'publish' });
+            },
+            100,
+          );
+        }
+      }
+    }
+  });
+
   it('has moments at which a thread can die', () => {
     const model = new TakeoverModel(layout, memory(), 4, 0);
     model.step({ do: 'add', count: 2 });
     assert.ok(countMoments(() => model.step({ do: 'pop' })) >= 4);
+    assert.ok(countMoments(() => model.step({ do: 'popBurst', limit: 1, keep: 0 })) >= 4);
     model.step({ do: 'push', which: 0 });
     assert.ok(countMoments(() => model.step({ do: 'publish' })) >= 6);
     model.finish();
