@@ -165,11 +165,8 @@ export class PackedRing implements Virtqueue {
   }
 
   unpop(id: number): void {
-    const count = this.#log.chainLength(id);
-    // The cells are where they were taken from: nothing was given back since.
-    this.#freeCells += count;
-    this.#log.finish(id);
-    this.#availSlot -= count;
+    this.#availSlot -= this.#log.chainLength(id);
+    this.#finish(id);
     if (this.#availSlot >= 0) return;
     this.#availSlot += this.#size;
     this.#availFlags ^= AVAIL_USED;
@@ -282,7 +279,7 @@ export class PackedRing implements Virtqueue {
     return id;
   }
 
-  /** Takes a chain that the driver has back out of the log. */
+  /** Takes a chain that is not in flight any more out of the log. */
   #finish(id: number): void {
     const log = this.#log;
     let cell = log.firstCell(id);

@@ -42,7 +42,10 @@ export interface Virtqueue {
    * ring, its buffer id in a packed one; either way below the ring's size, and no other chain in flight has it.
    */
   pop(chain: Chain): number;
-  /** Gives up the chain taken last, as if it had not been taken. Several are given up in the reverse order. */
+  /**
+   * Gives up the chain taken last, as if it had not been taken. Several are given up in the reverse order; those in `unfinished` too,
+   * if chains were given back in the order in which they were taken.
+   */
   unpop(head: number): void;
   /** Takes a chain again that an earlier thread took and did not finish. Same results as `pop`. */
   retake(head: number, chain: Chain): number;

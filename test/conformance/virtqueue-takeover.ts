@@ -2,11 +2,15 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
+import { Pop } from '../../src/virtio/virtqueue.js';
 import type { TestMemory } from '../support/guest-memory.js';
-import { check } from '../support/seed.js';
+import { check, seeded } from '../support/seed.js';
 import type { VirtqueueLayout } from './virtqueue-layout.js';
-import { countMoments } from './virtqueue-moments.js';
+import { countMoments, dyingAt, watchedWords } from './virtqueue-moments.js';
+import { LOW, withRing } from './virtqueue-rig.js';
 import { type Step, TakeoverModel } from './virtqueue-takeover-model.js';
+
+const one = { address: LOW.guestAddress, length: 1 };
 
 const dies = fc.option(fc.nat(24), { nil: undefined, freq: 2 });
 const mayDie = (at: number | undefined) => (at === undefined ? {} : { dies: at });
@@ -141,6 +145,46 @@ export function takeoverTests(layout: VirtqueueLayout, memory: () => TestMemory)
         model.step({ do: 'publish' });
         model.step({ do: 'die' });
       });
+    }
+  });
+
+  it('lets a thread that takes over give up what it finds in flight, where chains went back in their order', () => {
+    for (const size of layout.sizes.filter((size) => size <= 256)) {
+      seeded(size, (random) =>
+        withRing(layout, memory(), { size, start: 65_530 }, (rig) => {
+          const words = watchedWords(rig.logWords);
+          rig.device = rig.open(false, words);
+          const lengths = new Map<number, number>();
+          const offered: number[] = [];
+          for (let round = 0; round < 100; round++) {
+            for (let count = 1 + random.below(3); count <= rig.driver.free; count = 1 + random.below(3)) {
+              const head = rig.driver.add(Array.from({ length: count }, () => one));
+              lengths.set(head, count);
+              offered.push(head);
+            }
+            rig.driver.publish();
+            const taken = offered.slice(0, random.below(offered.length + 1));
+            for (const head of taken) assert.equal(rig.pop(), head);
+            for (const head of taken.slice(0, random.below(taken.length + 1))) rig.device.push(head, 1);
+            dyingAt(random.below(20), () => rig.device.publish());
+            rig.device = rig.open(true, words);
+            for (const head of [...rig.device.unfinished].reverse()) rig.device.unpop(head);
+            for (let used = rig.driver.take(); used !== undefined; used = rig.driver.take())
+              assert.equal(used.head, offered.shift());
+            for (const head of offered) {
+              assert.equal(rig.pop(), head);
+              rig.compare(Array.from({ length: lengths.get(head)! }, () => one));
+            }
+            assert.equal(rig.pop(), Pop.EMPTY);
+            // Some of them stay in flight, for the next thread.
+            const done = random.below(offered.length + 1);
+            for (const head of offered.splice(0, done)) rig.device.push(head, 1);
+            rig.device.publish();
+            for (let i = 0; i < done; i++) assert.ok(rig.driver.take());
+            for (const head of [...offered].reverse()) rig.device.unpop(head);
+          }
+        }),
+      );
     }
   });
 
