@@ -48,6 +48,7 @@ const PACKAGES = [
   ['syslinux', 'syslinux', 'makes the disk that SeaBIOS boots from'],
   ['mtools', 'mcopy', 'fills the disk that SeaBIOS boots from'],
   ['dosfstools', 'mkfs.fat', 'formats the disk that SeaBIOS boots from'],
+  ['tshark', 'tshark', 'reads captures of network cards back'],
   ['strace', 'strace', 'shows which system calls the data path makes'],
   ['util-linux', 'setpriv', 'ends guests together with the test that started them'],
 ].map(([name, file, why]) => ({ name, file, why }));

@@ -18,6 +18,8 @@ export const ERROR_CODES = {
   IMAGE_INVALID: 'process',
   MEMORY_EXHAUSTED: 'process',
   DAEMON_UNREACHABLE: 'process',
+  CAPTURE_BUSY: 'process',
+  CAPTURE_FILE: 'process',
   UNSUPPORTED_PLATFORM: 'process',
   SYSTEM_CALL_FAILED: 'process',
 

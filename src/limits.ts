@@ -112,6 +112,21 @@ export const CROSSING_BYTES = 2 ** 20;
 /** Networks of a daemon: what a byte of a crossing's record can name is more, but each sidecore has an address table for each. */
 export const NETWORKS_MAX = 1024;
 
+// --- captures -------------------------------------------------------------------------------------------------
+
+/** Captures at once in one daemon, one of a card: each has a ring, and is read by the main thread. */
+export const CAPTURES_MAX = 16;
+/** What one capture may have recorded and not passed on, bytes; a power of two. Some milliseconds of a fast card. */
+export const CAPTURE_RING_BYTES = 2 ** 23;
+/** Longest piece of a frame that is recorded, bytes: what readers of captures take, and longer than any frame. */
+export const CAPTURE_SNAP_BYTES_MAX = 2 ** 18;
+/** Frames after which a capture may be told to end: what a double counts exactly. */
+export const CAPTURE_FRAMES_MAX = Number.MAX_SAFE_INTEGER;
+/** Seconds after which a capture may be told to end: what a timer takes. */
+export const CAPTURE_SECONDS_MAX = 2_000_000;
+/** How long a daemon that stops waits for those who read its captures, ms. */
+export const CAPTURE_END_MS_MAX = 2000;
+
 // --- sidecore -------------------------------------------------------------------------------------------------
 
 /** Requests that one sidecore has in flight in its back ends; more wait in their rings. */

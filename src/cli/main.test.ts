@@ -68,6 +68,19 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
       ['resize', 'web1', '20GiB'],
       `error: command-argument value 'web1' is invalid for argument 'vm/disk'. Write VM/DISK, as \`sidecore status\` shows it.\n${HINT}`,
     ],
+    [['capture', 'web1/nic0'], `error: required option '-w, --write <file>' not specified\n${HINT}`],
+    [
+      ['capture', 'nic0', '-w', '-'],
+      `error: command-argument value 'nic0' is invalid for argument 'vm/nic'. Write VM/NIC, as \`sidecore status\` shows it.\n${HINT}`,
+    ],
+    [
+      ['capture', 'web1/nic0', '-w', '-', '-s', '262145'],
+      `error: option '-s, --snap-bytes <bytes>' argument '262145' is invalid. Write a whole number from 0 to 262144.\n${HINT}`,
+    ],
+    [
+      ['capture', 'web1/nic0', '-w', '-', '--seconds', '0'],
+      `error: option '--seconds <seconds>' argument '0' is invalid. Write seconds, up to 2000000.\n${HINT}`,
+    ],
   ];
   for (const [args, stderr] of cases)
     it(args.join(' '), () => assert.deepEqual(sidecore(...args), { status: 2, stdout: '', stderr }));
@@ -75,7 +88,7 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
 
 it('help and version end with 0, every command says what its exit codes mean', () => {
   assert.equal(sidecore('--version').status, 0);
-  for (const command of [[], ['serve'], ['check'], ['vm-args'], ['status'], ['resize']]) {
+  for (const command of [[], ['serve'], ['check'], ['vm-args'], ['status'], ['resize'], ['capture']]) {
     const { status, stdout } = sidecore(...command, '--help');
     assert.equal(status, 0);
     assert.match(stdout, /Exit codes: 0 good, 1 a problem .*, 2 wrong usage\.\n$/);

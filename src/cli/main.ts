@@ -32,10 +32,11 @@ async function createProgram(): Promise<Command> {
     import('./status.js'),
     import('./resize.js'),
     import('./link.js'),
+    import('./capture.js'),
     import('./bench.js'),
     import('./demo.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { benchCommand }, { demoCommand }] = others;
+  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }] = others;
   const program = new Command('sidecore')
     .description('Serves virtual disks to virtual machines over vhost-user, from a few dedicated cores.')
     .version(version)
@@ -45,6 +46,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(statusCommand)
     .addCommand(resizeCommand)
     .addCommand(linkCommand)
+    .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     // Commander's own shows everything where it does not know the command.

@@ -166,6 +166,8 @@ it('shows network cards', () => {
   const nic: DaemonStatus['nics'][string][string] = {
     mac: '52:54:00:00:00:01',
     network: 'lan',
+    link_up: true,
+    mtu: 1500,
     frames_in: 7,
     bytes_in: 700,
     frames_out: 5,

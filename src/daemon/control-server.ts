@@ -1,11 +1,11 @@
 import { rmSync } from 'node:fs';
-import { createServer, type IncomingMessage, request, type Server } from 'node:http';
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
-import { DISK_BYTES_MAX } from '../limits.js';
+import { CAPTURE_FRAMES_MAX, CAPTURE_SECONDS_MAX, CAPTURE_SNAP_BYTES_MAX, DISK_BYTES_MAX } from '../limits.js';
 
 const vmDevice = z.string();
 
@@ -17,20 +17,43 @@ const REQUESTS = {
     path: '/resize',
     body: z.strictObject({ disk: vmDevice, sizeBytes: z.int().positive().max(DISK_BYTES_MAX).optional() }),
   },
+  /** Answers with pcapng while the capture runs; has answered nothing if it throws. */
+  capture: {
+    method: 'POST',
+    path: '/capture',
+    body: z.strictObject({
+      nic: vmDevice,
+      snapBytes: z.int().positive().max(CAPTURE_SNAP_BYTES_MAX),
+      frames: z.int().positive().max(CAPTURE_FRAMES_MAX).optional(),
+      seconds: z.number().positive().max(CAPTURE_SECONDS_MAX).optional(),
+    }),
+  },
+  /** `id` is the number that the head of the capture's answer had. */
+  endCapture: { method: 'POST', path: '/capture/end', body: z.strictObject({ id: z.int().positive() }) },
   link: { method: 'POST', path: '/link', body: z.strictObject({ nic: vmDevice, up: z.boolean() }) },
 } as const;
 
 type RequestName = keyof typeof REQUESTS;
 
-/** One handler for each. */
+/** One handler for each. Gives what is answered; one that has answered by itself gives nothing. */
 export type ControlHandlers = {
-  readonly [Name in RequestName]: (body: z.output<(typeof REQUESTS)[Name]['body']>) => Promise<unknown>;
+  readonly [Name in RequestName]: (
+    body: z.output<(typeof REQUESTS)[Name]['body']>,
+    response: ServerResponse,
+  ) => Promise<unknown>;
 };
 
+interface Reply {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** Undefined if the handler has answered by itself. */
 async function answer(
   incoming: IncomingMessage,
+  response: ServerResponse,
   handlers: ControlHandlers,
-): Promise<{ status: number; body: unknown }> {
+): Promise<Reply | undefined> {
   for (const [name, { method, path, body }] of Object.entries(REQUESTS)) {
     if (incoming.method !== method || incoming.url !== path) continue;
     const { data, error } = body.safeParse(method === 'POST' ? await json(incoming) : undefined);
@@ -38,8 +61,9 @@ async function answer(
       const { path: key, message } = error.issues[0]!;
       throw new SidecoreError('CONFIG_INVALID', `not a request for ${path}: ${key.join('.')}: ${message}`);
     }
-    const handler = handlers[name as RequestName] as (body: unknown) => Promise<unknown>;
-    return { status: 200, body: await handler(data) };
+    const handler = handlers[name as RequestName] as (body: unknown, response: ServerResponse) => Promise<unknown>;
+    const answered = await handler(data, response);
+    return answered === undefined ? undefined : { status: 200, body: answered };
   }
   return { status: 404, body: {} };
 }
@@ -56,14 +80,17 @@ export class ControlServer {
   constructor(path: string, handlers: ControlHandlers) {
     this.#path = path;
     this.#server = createServer(async (incoming, response) => {
-      let reply: { status: number; body: unknown };
+      let reply: Reply | undefined;
       try {
-        reply = await answer(incoming, handlers);
+        reply = await answer(incoming, response, handlers);
       } catch (error) {
+        // In the middle of an answer there is no other way to say so.
+        if (response.headersSent) return void response.destroy();
         const known = error instanceof SidecoreError ? error : new SidecoreError('CONFIG_INVALID', String(error));
         reply = { status: 400, body: { code: known.code, message: known.message, remedy: known.remedy } };
       }
-      response.writeHead(reply.status, { 'content-type': 'application/json' }).end(JSON.stringify(reply.body));
+      if (reply !== undefined)
+        response.writeHead(reply.status, { 'content-type': 'application/json' }).end(JSON.stringify(reply.body));
     });
   }
 
@@ -114,26 +141,41 @@ function isListening(path: string): Promise<boolean> {
 
 /** Asks a running daemon. Throws its error, or `DAEMON_UNREACHABLE`. */
 export async function askDaemon<T>(path: string, method: 'GET' | 'POST', url: string, body?: unknown): Promise<T> {
-  const response = await new Promise<{ status: number; body: unknown }>((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException) => reject(unreachable(path, error));
-    const outgoing = request(
-      {
-        socketPath: path,
-        method,
-        path: url,
-        headers: { 'content-type': 'application/json' },
-        signal: AbortSignal.timeout(ANSWER_MS_MAX),
-      },
-      (incoming) => {
-        json(incoming).then((parsed) => resolve({ status: incoming.statusCode ?? 500, body: parsed }), fail);
-      },
-    );
-    outgoing.once('error', fail);
+  const incoming = await send(path, method, url, body, AbortSignal.timeout(ANSWER_MS_MAX));
+  return (await answerOf(path, incoming)) as T;
+}
+
+/** Asks for an answer that comes bit by bit, for as long as it likes. Throws the daemon's error, or `DAEMON_UNREACHABLE`. */
+export async function streamFromDaemon(path: string, url: string, body: unknown): Promise<IncomingMessage> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), ANSWER_MS_MAX);
+  const incoming = await send(path, 'POST', url, body, late.signal).finally(() => clearTimeout(timer));
+  if (incoming.statusCode !== 200) await answerOf(path, incoming);
+  return incoming;
+}
+
+/** Sends a request. Resolves when the head of its answer has come. */
+function send(path: string, method: string, url: string, body: unknown, signal: AbortSignal): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/json' };
+    const outgoing = request({ socketPath: path, method, path: url, headers, signal }, resolve);
+    outgoing.once('error', (error) => reject(unreachable(path, error)));
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
-  if (response.status === 200) return response.body as T;
-  const { code, message, remedy } = response.body as { code: SidecoreError['code']; message: string; remedy: string };
-  throw new SidecoreError(code ?? 'DAEMON_UNREACHABLE', message ?? `the daemon answered ${response.status}`, remedy);
+}
+
+/** The whole of an answer; throws the error that it says. */
+async function answerOf(path: string, incoming: IncomingMessage): Promise<unknown> {
+  const body = await json(incoming).catch((error) => {
+    throw unreachable(path, error);
+  });
+  if (incoming.statusCode === 200) return body;
+  const { code, message, remedy } = body as { code: SidecoreError['code']; message: string; remedy: string };
+  throw new SidecoreError(
+    code ?? 'DAEMON_UNREACHABLE',
+    message ?? `the daemon answered ${incoming.statusCode}`,
+    remedy,
+  );
 }
 
 function unreachable(path: string, { name, code }: NodeJS.ErrnoException): SidecoreError {

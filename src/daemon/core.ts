@@ -9,7 +9,7 @@ import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import { CoreState } from '../sidecore/core-state.js';
-import type { CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
+import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
@@ -73,6 +73,8 @@ export class Core {
   deaths = 0;
   readonly #listener: CoreListener;
   readonly #attached = new Map<number, Attached>();
+  /** By port. */
+  readonly #captures = new Map<number, CaptureSpec>();
   readonly #pending = new Map<number, Pending>();
   readonly #ports = new Map<number, PortSpec>();
   #neighbours: Neighbourhood | undefined;
@@ -178,6 +180,18 @@ export class Core {
     await this.#ask({ id: this.#nextId++, op: 'plug', port });
   }
 
+  /** Has what passes a port recorded; a thread that takes over goes on with it. */
+  async capture(spec: CaptureSpec): Promise<void> {
+    this.#captures.set(spec.port, spec);
+    await this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
+  }
+
+  /** Ends that; resolves when nothing more is recorded. */
+  async uncapture(port: number): Promise<void> {
+    this.#captures.delete(port);
+    await this.#ask({ id: this.#nextId++, op: 'uncapture', port });
+  }
+
   /** Ends the thread, after what is in flight. */
   async stop(): Promise<void> {
     await this.#ask({ id: this.#nextId++, op: 'stop' });
@@ -274,6 +288,7 @@ export class Core {
       if (!plugging.has(port)) void this.#ask({ id: this.#nextId++, op: 'plug', port });
     }
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
+    for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
       if (attached.leftOut || asked.has(key)) continue;

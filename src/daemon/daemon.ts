@@ -6,6 +6,7 @@ import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
+import { Captures } from './captures.js';
 import type { Config } from './config.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
@@ -35,6 +36,7 @@ export class Daemon {
   readonly #log: Logger;
   readonly #disks: ServedDisk[] = [];
   readonly #nics: ServedNic[] = [];
+  readonly #captures: Captures;
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
@@ -98,10 +100,14 @@ export class Daemon {
       stalled: (core) => this.#coreStalled(core),
       lost: (core) => this.#coreLost(core),
     });
+    this.#captures = new Captures(log);
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => find(this.#disks, disk, 'disk').resize(sizeBytes),
       link: async ({ nic, up }) => find(this.#nics, nic, 'network card').setLink(up),
+      capture: async ({ nic, ...options }, response) =>
+        this.#captures.run(find(this.#nics, nic, 'network card'), options, response),
+      endCapture: async ({ id }) => this.#captures.end(id),
     });
   }
 
@@ -128,6 +134,7 @@ export class Daemon {
 
   /** Serves no longer: front ends are disconnected, requests in flight finished, sockets removed. */
   async stop(): Promise<void> {
+    await this.#captures.stop();
     await this.#control.stop();
     await Promise.all(this.#devices.map((device) => device.stop()));
     clearInterval(this.#supervision);

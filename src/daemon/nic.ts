@@ -3,12 +3,16 @@ import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
 import { trunkPort } from '../net/vlan.js';
+import type { CaptureTarget } from './capture.js';
 import type { NicConfig } from './config.js';
+import type { Core } from './core.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
-export class ServedNic {
+export class ServedNic implements CaptureTarget {
   readonly label: string;
+  /** Its number in its switch. */
+  readonly port: number;
   readonly #config: NicConfig;
   readonly #device: NetDevice;
   readonly #served: ServedDevice;
@@ -19,6 +23,7 @@ export class ServedNic {
    */
   constructor(vm: string, name: string, config: NicConfig, switchId: number, port: number, place: DevicePlace) {
     this.label = `${vm}/${name}`;
+    this.port = port;
     this.#config = config;
     const { mtu, queue_pairs: queuePairs, speed: speedMbps } = config;
     const mac = parseMac(config.mac!)!;
@@ -26,6 +31,11 @@ export class ServedNic {
     const { shared } = this.#device;
     const spec: NetDeviceSpec = { kind: 'net', shared, switchId, port, queuePairs, vlans: trunkPort(), mac };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+  }
+
+  /** The sidecore on which it is served. */
+  get core(): Core {
+    return this.#served.core;
   }
 
   start(): void {

@@ -7,6 +7,7 @@ import type { VirtioDevice } from '../virtio/device.js';
 import { faultCode } from '../virtio/queue-faults.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
 import { QueueCounter, type QueueCounterName, QueuePhase } from '../virtio/queue-state.js';
+import type { Core } from './core.js';
 import type { CoreSet } from './core-set.js';
 import { FaultLog } from './fault-log.js';
 
@@ -38,7 +39,7 @@ export class ServedDevice {
   readonly #config: SocketConfig;
   readonly #device: VirtioDevice;
   readonly #endpoint: Endpoint;
-  readonly #core: number;
+  readonly core: Core;
   readonly faults: FaultLog;
 
   constructor(label: string, config: SocketConfig, device: VirtioDevice, spec: DeviceSpec, place: DevicePlace) {
@@ -48,7 +49,7 @@ export class ServedDevice {
     this.log = place.log.child({ device: label });
     this.faults = new FaultLog(this.log);
     const { core, server } = place.cores.place();
-    this.#core = core.options.index;
+    this.core = core;
     this.#endpoint = new Endpoint(
       {
         path: config.socket!,
@@ -85,7 +86,7 @@ export class ServedDevice {
     return {
       socket: this.#config.socket,
       role: this.#config.role,
-      core: this.#core,
+      core: this.core.options.index,
       connected: session !== undefined,
       sessions: this.#endpoint.sessions,
       features: `0x${(session?.features ?? 0n).toString(16)}`,

@@ -1,6 +1,7 @@
 import { declare } from './libc.js';
 
 const clockGetTime = declare('int clock_gettime(int clock, void *time)');
+const CLOCK_REALTIME = 0;
 const CLOCK_MONOTONIC = 1;
 const CLOCK_THREAD_CPUTIME = 3;
 
@@ -24,6 +25,20 @@ export function nowNs(): number {
 export function readNowNs(into: Float64Array, slot: number): void {
   clockGetTime(CLOCK_MONOTONIC, time);
   into[slot] = time[0]! * 1e9 + time[2]!;
+}
+
+/** Words that `readWallClock` fills. */
+export const WALL_CLOCK_WORDS = 3;
+
+/**
+ * Time since 1970 into three words of an array: seconds (low, high), nanoseconds. A double does not hold that many nanoseconds,
+ * and a bigint would be an allocation.
+ */
+export function readWallClock(into: Uint32Array, at: number): void {
+  clockGetTime(CLOCK_REALTIME, time);
+  into[at] = time[0]!;
+  into[at + 1] = time[1]!;
+  into[at + 2] = time[2]!;
 }
 
 /** CPU time that the calling thread has used, ns. */

@@ -153,6 +153,7 @@ class CrossingPort implements Port {
   /** The other switch does what is left to do. */
   readonly offloads = -1;
   readonly mesh = true;
+  readonly capture = undefined;
   readonly #network: number;
   readonly #crossing: Crossing;
 

@@ -137,14 +137,17 @@ export class Frame {
     this.header.moveBy(bytes);
   }
 
-  /** Copies all of it, as it leaves, to private memory. Returns its length. */
-  copyTo(target: Buffer, at: number): number {
+  /** Copies it, as it leaves, to private memory: all of it, or its first `limit` bytes. Returns how many. */
+  copyTo(target: Buffer, at: number, limit = this.byteLength): number {
     const { segments, memory } = this;
-    this.prefix.copy(target, at, this.prefixStart, this.prefixStart + this.prefixBytes);
-    let to = at + this.prefixBytes;
+    const { prefixStart } = this;
+    const prefixBytes = Math.min(this.prefixBytes, limit);
+    this.prefix.copy(target, at, prefixStart, prefixStart + prefixBytes);
+    const end = at + limit;
+    let to = at + prefixBytes;
     let skip = this.skip;
-    for (let i = this.first; i < this.end; i++, skip = 0) {
-      const length = segments.length[i]! - skip;
+    for (let i = this.first; i < this.end && to < end; i++, skip = 0) {
+      const length = Math.min(segments.length[i]! - skip, end - to);
       copyBytes(memory.bytes[segments.window[i]!]!, segments.offset[i]! + skip, target, to, length);
       to += length;
     }

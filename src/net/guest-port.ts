@@ -1,3 +1,4 @@
+import type { FrameCapture } from './capture/frame-capture.js';
 import type { NetDeviceState } from './device-state.js';
 import { Frame } from './frame.js';
 import type { FrameBurst } from './frame-burst.js';
@@ -12,6 +13,7 @@ export class GuestPort implements Port {
   readonly counters: Float64Array;
   readonly vlans: PortVlans;
   readonly mesh = false;
+  capture: FrameCapture | undefined = undefined;
   offloads = 0;
   readonly #device: NetDeviceState;
   /** Receive rings that are served here. */

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { nowNs } from '../host/clock.js';
+import type { FrameCapture } from './capture/frame-capture.js';
 import type { Crossing, Presence } from './crossing.js';
 import type { NetDeviceSpec } from './device.js';
 import { NetDeviceState } from './device-state.js';
@@ -26,6 +27,8 @@ export class Networks {
   readonly #served: ServedPort[] = [];
   readonly #staging = new StagingMemory();
   readonly #frame = new Frame();
+  /** By number of the port, which need not be there yet. */
+  readonly #captures = new Map<number, FrameCapture>();
   #untilTick = 1;
 
   /** @param core - number of the sidecore, for `presence` */
@@ -80,6 +83,7 @@ export class Networks {
     let port = this.#guests.get(spec.port);
     if (port === undefined) {
       port = new GuestPort(spec.port, new NetDeviceState(spec.shared), spec.vlans);
+      port.capture = this.#captures.get(spec.port);
       this.#guests.set(spec.port, port);
       const network = this.switch(spec.switchId);
       network.plug(port);
@@ -92,6 +96,7 @@ export class Networks {
   plug(spec: PortSpec, host: UringHost): void {
     const network = this.switch(spec.switchId);
     const port = createPort(spec, network, host);
+    port.capture = this.#captures.get(spec.number);
     network.plug(port);
     this.#served.push(port);
   }
@@ -119,6 +124,14 @@ export class Networks {
     frame.header.clear();
     this.#staging.describe(0, bytes.length, frame);
     this.switch(spec.switchId).forward(frame, this.port(spec));
+  }
+
+  /** Has what passes a port recorded from now on, or not any more. */
+  capture(number: number, capture: FrameCapture | undefined): void {
+    if (capture === undefined) this.#captures.delete(number);
+    else this.#captures.set(number, capture);
+    const port = this.#guests.get(number) ?? this.#served.find((served) => served.number === number);
+    if (port !== undefined) port.capture = capture;
   }
 }
 

@@ -1,3 +1,4 @@
+import type { FrameCapture } from './capture/frame-capture.js';
 import type { Frame } from './frame.js';
 import type { FrameBurst } from './frame-burst.js';
 import type { PortVlans } from './vlan.js';
@@ -39,6 +40,8 @@ export interface Port {
   readonly offloads: number;
   /** It leads to the same network on another sidecore. */
   readonly mesh: boolean;
+  /** What passes it is recorded. */
+  capture: FrameCapture | undefined;
   /** Takes a copy of a frame, or drops it and counts why. It has the tag that it leaves with, and asks for no more than `offloads`. */
   deliver(frame: Frame): void;
   /** The same for the frames `from` … `to` - 1 of a burst, which leave as they came. */

@@ -13,6 +13,7 @@ class TestPort implements Port {
   readonly vlans = trunkPort();
   readonly offloads = 0;
   readonly mesh = false;
+  capture = undefined;
   delivered = 0;
 
   constructor(number: number) {

@@ -1,3 +1,4 @@
+import { Direction } from './capture/capture-ring.js';
 import { EtherType, isGroup, UNTAGGED } from './ethernet.js';
 import { FlowCache } from './flow-cache.js';
 import { Frame } from './frame.js';
@@ -64,6 +65,11 @@ export class Switch {
   }
 
   forward(frame: Frame, from: Port): void {
+    if (from.capture !== undefined) from.capture.add(frame, Direction.OUTBOUND);
+    this.#forward(frame, from);
+  }
+
+  #forward(frame: Frame, from: Port): void {
     const vlan = ingressVlan(from.vlans, frame.tag);
     if (vlan === VLAN_DROP) {
       from.counters[PortCounter.DROPPED_VLAN]!++;
@@ -81,6 +87,7 @@ export class Switch {
 
   /** Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. */
   forwardBurst(burst: FrameBurst, from: number, to: number, port: Port): void {
+    if (port.capture !== undefined) port.capture.addBurst(burst, from, to, Direction.OUTBOUND);
     const { way, head } = burst;
     for (let i = from; i < to; i++) {
       const at = 4 * i;
@@ -97,10 +104,12 @@ export class Switch {
       const there = way[i]!;
       let end = i + 1;
       if (there < 0) {
-        this.forward(burst.frame(i, this.#frame), port);
+        this.#forward(burst.frame(i, this.#frame), port);
       } else {
         while (end < to && way[end] === there) end++;
-        this.#ports[there]!.deliverBurst(burst, i, end);
+        const receiver = this.#ports[there]!;
+        if (receiver.capture !== undefined) receiver.capture.addBurst(burst, i, end, Direction.INBOUND);
+        receiver.deliverBurst(burst, i, end);
       }
       i = end;
     }
@@ -155,6 +164,7 @@ export class Switch {
     const egress = egressOf(port.vlans, frame.vlan);
     if (egress === Egress.NONE) return false;
     frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
+    if (port.capture !== undefined) port.capture.add(frame, Direction.INBOUND);
     if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
     else this.#offload.deliver(frame, port);
     return true;

@@ -5,6 +5,16 @@ import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 
+/** What is recorded of which port, and into what. */
+export interface CaptureSpec {
+  /** Its number; it need not be there yet. */
+  readonly port: number;
+  /** Of `createCaptureRing`. */
+  readonly ring: SharedArrayBuffer;
+  /** Most that is kept of a frame. */
+  readonly snapBytes: number;
+}
+
 /** What the daemon tells a sidecore. Each is answered once, by its `id`. */
 export type CoreRequest =
   | { readonly id: number; readonly op: 'attach'; readonly queue: QueueSpec }
@@ -12,6 +22,9 @@ export type CoreRequest =
   | { readonly id: number; readonly op: 'detach'; readonly key: number }
   /** Sends a frame as if a network card had sent it. */
   | { readonly id: number; readonly op: 'inject'; readonly device: NetDeviceSpec; readonly frame: Uint8Array }
+  /** What passes a port is recorded, as `FrameCapture` does it; and not any more. */
+  | ({ readonly id: number; readonly op: 'capture' } & CaptureSpec)
+  | { readonly id: number; readonly op: 'uncapture'; readonly port: number }
   /** Plugs a port that is no guest's into its switch. */
   | { readonly id: number; readonly op: 'plug'; readonly port: PortSpec }
   /** Answered when nothing of any queue or port is in flight; the thread ends then. */

@@ -5,6 +5,7 @@ import { GuestMemory } from '../guest-memory/guest-memory.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import type { IoUring } from '../host/io-uring.js';
 import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
+import { FrameCapture } from '../net/capture/frame-capture.js';
 import type { Networks } from '../net/networks.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { UringUser } from '../net/uring-user.js';
@@ -245,6 +246,12 @@ export class Sidecore implements DeviceHost {
         return this.#tell({ event: 'answer', id: request.id });
       case 'plug':
         return this.#plug(request.id, request.port);
+      case 'capture':
+        this.networks.capture(request.port, new FrameCapture(request.ring, request.snapBytes));
+        return this.#tell({ event: 'answer', id: request.id });
+      case 'uncapture':
+        this.networks.capture(request.port, undefined);
+        return this.#tell({ event: 'answer', id: request.id });
       case 'stop':
         this.#stopId = request.id;
         this.networks.unplugAll();

@@ -47,12 +47,12 @@ async function obey(file: string): Promise<void> {
 /** The test's side. */
 export class KillableDaemon {
   readonly #child: ChildProcess;
-  readonly #runDirectory: string;
+  readonly runDirectory: string;
   log = '';
 
   private constructor(child: ChildProcess, runDirectory: string) {
     this.#child = child;
-    this.#runDirectory = runDirectory;
+    this.runDirectory = runDirectory;
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.log += text;
     });
@@ -78,11 +78,11 @@ export class KillableDaemon {
   }
 
   socket(vm: string): string {
-    return join(this.#runDirectory, `${vm}.d.sock`);
+    return join(this.runDirectory, `${vm}.d.sock`);
   }
 
   status(): Promise<DaemonStatus> {
-    return askDaemon(controlSocketPath(this.#runDirectory), 'GET', '/status');
+    return askDaemon(controlSocketPath(this.runDirectory), 'GET', '/status');
   }
 
   /** Has a core die; resolves when another has taken its place. */

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connectUnix } from '../../src/host/unix-socket.js';
 import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
 import { Connection, type Message } from '../../src/vhost-user/connection.js';
-import { Flag, MESSAGES, type MessageName, PROTOCOL_FEATURES } from '../../src/vhost-user/messages.js';
+import { Flag, MESSAGES, type MessageName, offeredProtocolFeatures } from '../../src/vhost-user/messages.js';
 
 const NOTHING = Buffer.alloc(0);
 /** Long enough for any machine: only a lost answer takes this long. */
@@ -104,4 +104,4 @@ export class RawFrontEnd {
 }
 
 /** All protocol features that the tests use. */
-export const ALL_PROTOCOL_FEATURES = Object.values(PROTOCOL_FEATURES).reduce((all, bit) => all | bit, 0n);
+export const ALL_PROTOCOL_FEATURES = offeredProtocolFeatures(false);

@@ -1,4 +1,5 @@
 import { copyPiece } from '../../../guest-memory/copy.js';
+import type { FrameCapture } from '../../capture/frame-capture.js';
 import { EthernetOffset, writeMac } from '../../ethernet.js';
 import { NET_HEADER_BYTES } from '../../features.js';
 import { type Frame, HEAD_BYTES } from '../../frame.js';
@@ -24,6 +25,7 @@ export class GeneratorPort implements ServedPort {
   /** Whoever looks at nothing needs no checksum. */
   readonly offloads = -1;
   readonly mesh = false;
+  capture: FrameCapture | undefined = undefined;
   readonly inFlight = 0;
   readonly active: boolean;
   closed = false;
