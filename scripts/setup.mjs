@@ -49,6 +49,8 @@ const PACKAGES = [
   ['mtools', 'mcopy', 'fills the disk that SeaBIOS boots from'],
   ['dosfstools', 'mkfs.fat', 'formats the disk that SeaBIOS boots from'],
   ['tshark', 'tshark', 'reads captures of network cards back'],
+  ['iperf3', 'iperf3', 'sends streams between guests'],
+  ['ethtool', 'ethtool', "shows and sets what guests' network cards do"],
   ['strace', 'strace', 'shows which system calls the data path makes'],
   ['util-linux', 'setpriv', 'ends guests together with the test that started them'],
 ].map(([name, file, why]) => ({ name, file, why }));

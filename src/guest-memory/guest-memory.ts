@@ -23,6 +23,7 @@ const TWO_TO_32 = 2 ** 32;
 /** What a window has before it was opened. */
 const NO_BYTES = Buffer.alloc(0);
 const NO_WORDS = new Uint32Array(0);
+const NO_LONGS = new BigUint64Array(0);
 
 /**
  * The memory of one guest as a thread sees it: all regions, cut into windows, in one table ordered by guest physical
@@ -33,6 +34,8 @@ export class GuestMemory {
   readonly bytes: Buffer[] = [];
   /** The same as 32-bit words, for headers and indirect descriptor tables. */
   readonly words: Uint32Array[] = [];
+  /** The same as 64-bit words, for copies. */
+  readonly longs: BigUint64Array[] = [];
   /** The windows' addresses in this process, for the kernel. */
   readonly hostAddress: Float64Array;
   readonly #start: Float64Array;
@@ -62,6 +65,7 @@ export class GuestMemory {
       this.hostAddress[index] = window.address;
       this.bytes.push(NO_BYTES);
       this.words.push(NO_WORDS);
+      this.longs.push(NO_LONGS);
     });
     if (this.#count > 0) this.#open(0);
   }
@@ -127,9 +131,10 @@ export class GuestMemory {
   #open(index: number): void {
     if (this.bytes[index] !== NO_BYTES) return;
     const place = { address: this.hostAddress[index]!, byteLength: this.#end[index]! - this.#start[index]! };
-    const { bytes, words } = openWindow(place);
+    const { bytes, words, longs } = openWindow(place);
     this.bytes[index] = bytes;
     this.words[index] = words;
+    this.longs[index] = longs;
   }
 
   /** The window that holds the address, by binary search; negative if none does. */

@@ -1,4 +1,4 @@
-import { viewBytes, viewWords32 } from '../host/memory-view.js';
+import { viewBytes, viewWords32, viewWords64 } from '../host/memory-view.js';
 import { WINDOW_BYTES } from '../limits.js';
 
 /** Where a window lies: its address in this process, and its length. */
@@ -15,6 +15,8 @@ export interface Window extends WindowPlace {
   readonly bytes: Buffer;
   /** The same memory as 32-bit words, for descriptors; covers the whole words only. */
   readonly words: Uint32Array;
+  /** The same as 64-bit words, for copies. */
+  readonly longs: BigUint64Array;
 }
 
 /** Cuts a stretch of mapped memory into windows, ascending, all but the last of the same size. */
@@ -28,7 +30,13 @@ export function placeWindows(address: number, byteLength: number, windowBytes = 
 
 /** The views of a window, as the calling thread sees it. */
 export function openWindow({ address, byteLength }: WindowPlace): Window {
-  return { address, byteLength, bytes: viewBytes(address, byteLength), words: viewWords32(address, byteLength) };
+  return {
+    address,
+    byteLength,
+    bytes: viewBytes(address, byteLength),
+    words: viewWords32(address, byteLength),
+    longs: viewWords64(address, byteLength),
+  };
 }
 
 /** The same for all windows of a stretch of memory. */

@@ -47,6 +47,12 @@ export function viewWords32(address: number, length: number): Uint32Array {
   return new Uint32Array(memory, offset, length >>> 2);
 }
 
+/** The same as 64-bit words, from an address that is a multiple of eight: for copies, in which no number is ever made of them. */
+export function viewWords64(address: number, length: number): BigUint64Array {
+  const { memory, offset } = locate(address, length);
+  return new BigUint64Array(memory, offset, length >>> 3);
+}
+
 /** The same as signed 32-bit words; the whole ones of `length` bytes. */
 export function viewSigned32(address: number, length: number): Int32Array {
   const { memory, offset } = locate(address, length);

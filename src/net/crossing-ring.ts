@@ -30,6 +30,7 @@ export class CrossingRing {
   /** Memory of the records, as `FrameMemory`; offsets of frames are from its start. */
   readonly bytes: Buffer[];
   readonly words: Uint32Array[];
+  readonly longs: BigUint64Array[];
   readonly hostAddress = new Float64Array(1);
   readonly #positions: Int32Array;
   readonly #buffer: Buffer;
@@ -50,6 +51,7 @@ export class CrossingRing {
     this.#words = new Uint32Array(shared, HEAD_SIZE);
     this.bytes = [this.#buffer];
     this.words = [this.#words];
+    this.longs = [new BigUint64Array(shared, HEAD_SIZE)];
     this.#units = this.#buffer.length / UNIT;
     this.#own = Atomics.load(this.#positions, end === 'reader' ? READ : WRITTEN);
     this.#other = Atomics.load(this.#positions, end === 'reader' ? WRITTEN : READ);

@@ -10,6 +10,7 @@ export const HEAD_BYTES = 16;
 export interface FrameMemory {
   readonly bytes: Buffer[];
   readonly words: Uint32Array[];
+  readonly longs: BigUint64Array[];
   /** Addresses in this process, for the kernel. */
   readonly hostAddress: Float64Array;
 }

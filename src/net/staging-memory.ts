@@ -8,16 +8,18 @@ export class StagingMemory implements FrameMemory {
   readonly buffer: Buffer;
   readonly bytes: Buffer[];
   readonly words: Uint32Array[];
+  readonly longs: BigUint64Array[];
   /** Not known: nobody hands this memory to the kernel. */
   readonly hostAddress = new Float64Array(1);
   readonly #segments = new Segments(1);
 
   /** By default there is room for the longest frame with the tag that it may leave with. */
   constructor(byteLength = FRAME_BYTES_MAX + VLAN_TAG_BYTES) {
-    const memory = new ArrayBuffer((byteLength + 3) & ~3);
+    const memory = new ArrayBuffer((byteLength + 7) & ~7);
     this.buffer = Buffer.from(memory);
     this.bytes = [this.buffer];
     this.words = [new Uint32Array(memory)];
+    this.longs = [new BigUint64Array(memory)];
   }
 
   /** Makes a frame of the bytes at `offset`. */

@@ -44,6 +44,21 @@ export class InflightLog {
     return true;
   }
 
+  /** Takes the first so many heads of a list, one after the other; returns how many were not in flight before the first that was. */
+  takeAll(heads: Uint16Array, count: number): number {
+    const { words } = this;
+    let sequence = this.#sequence;
+    let i = 0;
+    for (; i < count; i++) {
+      const slot = HEADER_WORDS + heads[i]!;
+      if (words[slot] !== 0) break;
+      sequence = (sequence + 1) & 0x7fffffff || 1;
+      words[slot] = sequence;
+    }
+    this.#sequence = sequence;
+    return i;
+  }
+
   has(head: number): boolean {
     return this.words[HEADER_WORDS + head] !== 0;
   }

@@ -127,35 +127,42 @@ export class SplitRing implements Virtqueue {
     const descriptors = this.#descriptors;
     const available = this.#available;
     const memory = this.#memory;
-    const log = this.#log;
     const mask = this.#mask;
     const wanted = writable ? DescriptorFlag.WRITE : 0;
     const { head: heads, window: windows, offset: offsets, length: lengths } = burst;
     let window = -1;
-    let start = 0;
-    let end = -1;
+    // Of the window that the last piece was in: address in two halves, and bytes.
+    let startHigh = -1;
+    let startLow = 0;
+    let size = 0;
     let i = 0;
     for (; i < count; i++) {
       const head = available[AVAIL_RING + ((position + i) & mask)]!;
       if (head > mask) break;
       const word = head * DESCRIPTOR_WORDS;
-      const address = descriptors[word + 1]! * TWO_TO_32 + descriptors[word]!;
+      const low = descriptors[word]!;
+      const high = descriptors[word + 1]!;
       const length = descriptors[word + DESC_LENGTH]!;
       if ((descriptors[word + DESC_FLAGS_NEXT]! & CHAIN_FLAGS) !== wanted) break;
-      if (address < start || address + length > end) {
-        window = memory.windowOf(address, length);
+      let offset = (low - startLow) >>> 0;
+      if (high !== startHigh || length > size || offset > size - length) {
+        window = memory.windowOf(high * TWO_TO_32 + low, length);
         if (window < 0) break;
-        start = memory.startOf(window);
-        end = memory.endOf(window);
+        const start = memory.startOf(window);
+        startHigh = Math.floor(start / TWO_TO_32);
+        startLow = start >>> 0;
+        // A window that goes on beyond 4 GiB is looked up for each piece there.
+        size = memory.endOf(window) - start;
+        offset = high * TWO_TO_32 + low - start;
       }
-      if (!log.take(head)) break;
       heads[i] = head;
       windows[i] = window;
-      offsets[i] = address - start;
+      offsets[i] = offset;
       lengths[i] = length;
     }
-    this.#nextAvail = (position + i) & 0xffff;
-    return i;
+    const taken = this.#log.takeAll(heads, i);
+    this.#nextAvail = (position + taken) & 0xffff;
+    return taken;
   }
 
   unpop(head: number): void {

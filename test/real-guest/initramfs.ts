@@ -25,7 +25,13 @@ export const KERNEL = cached('kernel', 'vmlinuz');
 const MODULES: readonly string[] = ['virtio_pci', 'virtio_blk', 'virtio_net'];
 
 /** Copied with the shared libraries they need; everything else is busybox, whose shell prefers its own `mke2fs`. */
-const PROGRAMS: readonly string[] = ['/usr/sbin/mkfs.ext4', '/usr/sbin/e2fsck', '/usr/sbin/resize2fs'];
+const PROGRAMS: readonly string[] = [
+  '/usr/sbin/mkfs.ext4',
+  '/usr/sbin/e2fsck',
+  '/usr/sbin/resize2fs',
+  '/usr/sbin/ethtool',
+  '/usr/bin/iperf3',
+];
 
 /**
  * The console is ttyS0; commands come on ttyS1, where no kernel message can break a line: `ID BASE64-OF-A-SCRIPT`,
@@ -38,6 +44,7 @@ export PATH=/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+ip link set lo up
 for module in /modules/*.ko; do insmod "$module"; done
 exec < /dev/ttyS1 > /dev/ttyS1
 stty raw -echo

@@ -13,8 +13,23 @@ export interface GuestDisk {
   readonly name?: string;
 }
 
+export interface GuestNic {
+  /** The back end's vhost-user socket. */
+  readonly socket: string;
+  readonly mac: string;
+  /** Default 1. */
+  readonly queuePairs?: number;
+  /** Offers packed rings to the guest. QEMU's own default is not to. */
+  readonly packed?: boolean;
+  /** Offers checksums and segmentation to the guest; default true. */
+  readonly offloads?: boolean;
+  readonly mtu?: number;
+}
+
 export interface GuestOptions {
   readonly disks?: readonly GuestDisk[];
+  /** In the guest they are eth0, eth1, ... QEMU's device ids are nic0, nic1, ... */
+  readonly nics?: readonly GuestNic[];
   /** Default 1. */
   readonly cpus?: number;
   /** Default 256. */
@@ -56,6 +71,7 @@ export function qemuArguments(
     ...['-chardev', `socket,id=shell,path=${shellSocket}`, '-serial', 'chardev:shell'],
     ...['-chardev', `socket,id=qmp,path=${qmpSocket}`, '-mon', 'chardev=qmp,mode=control'],
     ...(options.disks ?? []).flatMap((disk, index) => diskArguments(disk, index, direct)),
+    ...(options.nics ?? []).flatMap(nicArguments),
     ...(direct
       ? ['-kernel', KERNEL, '-initrd', initramfs(), '-append', `${KERNEL_COMMAND_LINE} ${options.append ?? ''}`]
       : []),
@@ -72,6 +88,33 @@ function diskArguments(disk: GuestDisk, index: number, direct: boolean): string[
       '-device',
       `vhost-user-blk-pci,id=${id},chardev=${id}-socket,num-queues=${disk.queues ?? 1},packed=${disk.packed ? 'on' : 'off'}${bootIndex}`,
     ],
+  ];
+}
+
+/** QEMU's names of all that leaves checksums and segmentation to the other side. hw/net/virtio-net.c */
+const OFFLOADS = [
+  'csum',
+  'guest_csum',
+  'gso',
+  'guest_tso4',
+  'guest_tso6',
+  'guest_ecn',
+  'host_tso4',
+  'host_tso6',
+  'host_ecn',
+];
+
+/** Without MSI-X: QEMU 7.2 crashes when it sets up a vhost network card's vectors and KVM is not there to take them. */
+function nicArguments(nic: GuestNic, index: number): string[] {
+  const id = `nic${index}`;
+  const { queuePairs = 1, packed = false, offloads = true, mtu } = nic;
+  const multi = queuePairs > 1 ? ',mq=on' : '';
+  const properties = [`packed=${packed ? 'on' : 'off'}`, ...(offloads ? [] : OFFLOADS.map((name) => `${name}=off`))];
+  if (mtu !== undefined) properties.push(`host_mtu=${mtu}`);
+  return [
+    ...['-chardev', `socket,id=${id}-socket,path=${nic.socket}`],
+    ...['-netdev', `vhost-user,id=${id}-net,chardev=${id}-socket,queues=${queuePairs}`],
+    ...['-device', `virtio-net-pci,id=${id},netdev=${id}-net,mac=${nic.mac},vectors=0${multi},${properties.join(',')}`],
   ];
 }
 

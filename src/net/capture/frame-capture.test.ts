@@ -64,7 +64,7 @@ describe('a capture of frames', () => {
   it('takes a frame as it leaves, from however many pieces', () => {
     const { capture, reader } = create(4096);
     const bytes = bytesOf(300);
-    const memory: FrameMemory = { bytes: [bytes, bytes], words: [], hostAddress: new Float64Array(2) };
+    const memory: FrameMemory = { bytes: [bytes, bytes], words: [], longs: [], hostAddress: new Float64Array(2) };
     const segments = new Segments(4);
     segments.push(0, 0, 20);
     segments.push(1, 20, 1);

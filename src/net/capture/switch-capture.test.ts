@@ -91,7 +91,15 @@ describe('captures at a switch', () => {
     const segments = new Segments(1);
     segments.push(0, 0, bytes.length);
     const frame = new Frame();
-    frame.set({ bytes: [bytes], words: [], hostAddress: new Float64Array(1) }, segments, 1, 0, bytes.length, bytes, 0);
+    frame.set(
+      { bytes: [bytes], words: [], longs: [], hostAddress: new Float64Array(1) },
+      segments,
+      1,
+      0,
+      bytes.length,
+      bytes,
+      0,
+    );
     frame.header.flags = NetHeaderFlag.NEEDS_CSUM;
     frame.header.gsoType = GsoType.TCPV4;
     frame.header.gsoSize = GSO_BYTES;
