@@ -1,7 +1,8 @@
 /** Guests with network cards on the switches of one sidecore, driven by descriptors in their memory; no thread, no socket. */
 import assert from 'node:assert/strict';
 import { RequestPool } from '../../src/block/request.js';
-import { type Crossing, Presence } from '../../src/net/crossing.js';
+import { Crossing, Presence } from '../../src/net/crossing.js';
+import { CrossingRing } from '../../src/net/crossing-ring.js';
 import { NetDevice, type NetDeviceSpec } from '../../src/net/device.js';
 import { NetDeviceState } from '../../src/net/device-state.js';
 import { macHigh, macLow } from '../../src/net/ethernet.js';
@@ -303,6 +304,55 @@ export class NetRig implements DeviceHost {
 
   #publish(): void {
     for (const queue of this.#dirty.splice(0)) queue.publish();
+  }
+}
+
+/** Sidecores whose networks are joined, in one thread. */
+export class Mesh {
+  readonly rigs: readonly NetRig[];
+  /** By number of the sidecore: its ways to the others, in their order. */
+  readonly crossings: readonly (readonly Crossing[])[];
+  /** By number: how often it was woken. */
+  readonly wakes: number[];
+
+  constructor(cores: number, ringBytes = 2 ** 17, networks = 4) {
+    const numbers = Array.from({ length: cores }, (_, core) => core);
+    const rings = numbers.map(() => numbers.map(() => CrossingRing.create(ringBytes)));
+    const presence = new Presence(new SharedArrayBuffer(cores * networks), networks);
+    this.wakes = numbers.map(() => 0);
+    this.crossings = numbers.map((here) =>
+      numbers
+        .filter((there) => there !== here)
+        .map((there) => {
+          const setup = { core: there, arrivals: rings[there]![here]!, departures: rings[here]![there]! };
+          return new Crossing(setup, presence, () => {
+            this.wakes[there]!++;
+          });
+        }),
+    );
+    this.rigs = numbers.map((core) => new NetRig({ core, presence, crossings: this.crossings[core]! }));
+  }
+
+  /** Turns of all, until there is nothing to do. */
+  run(): void {
+    for (let work = 1; work > 0; ) {
+      work = 0;
+      for (const rig of this.rigs) work += rig.turn();
+    }
+  }
+
+  release(): void {
+    for (const rig of this.rigs) rig.release();
+  }
+}
+
+/** Runs `test` on sidecores that are joined. */
+export function withMesh(cores: number, test: (mesh: Mesh) => void, ringBytes?: number): void {
+  const mesh = new Mesh(cores, ringBytes);
+  try {
+    test(mesh);
+  } finally {
+    mesh.release();
   }
 }
 
