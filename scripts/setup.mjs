@@ -52,6 +52,7 @@ const PACKAGES = [
   ['iperf3', 'iperf3', 'sends streams between guests'],
   ['ethtool', 'ethtool', "shows and sets what guests' network cards do"],
   ['strace', 'strace', 'shows which system calls the data path makes'],
+  ['iproute2', 'ip', 'makes network devices and bridges for the tests of TAP devices'],
   ['util-linux', 'setpriv', 'ends guests together with the test that started them'],
 ].map(([name, file, why]) => ({ name, file, why }));
 

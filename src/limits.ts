@@ -112,6 +112,16 @@ export const CROSSING_BYTES = 2 ** 20;
 /** Networks of a daemon: what a byte of a crossing's record can name is more, but each sidecore has an address table for each. */
 export const NETWORKS_MAX = 1024;
 
+// --- ports of a network that are no guests' -------------------------------------------------------------------
+
+/** Payload of a TAP device's frame, bytes: what 16 bits hold, less an Ethernet header. The kernel's own limit. */
+export const TAP_MTU_MAX = 65521;
+/** Queues of one TAP device. There are no more pairs that a frame could come by. */
+export const TAP_QUEUES_MAX = QUEUE_PAIRS_MAX;
+/** Frames of a generator, bytes, without the checksum that is sent after them: Ethernet's least, and that of an MTU of 9000. */
+export const GENERATOR_FRAME_BYTES_MIN = 60;
+export const GENERATOR_FRAME_BYTES_MAX = 9014;
+
 // --- captures -------------------------------------------------------------------------------------------------
 
 /** Captures at once in one daemon, one of a card: each has a ring, and is read by the main thread. */

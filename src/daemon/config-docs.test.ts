@@ -17,7 +17,13 @@ interface Key {
 }
 
 /** What names that people choose are called in the page, by the key that holds them. */
-const PLACEHOLDERS: Record<string, string> = { vms: 'VM', disks: 'DISK', nics: 'NIC' };
+const PLACEHOLDERS: Record<string, string> = {
+  vms: 'VM',
+  disks: 'DISK',
+  nics: 'NIC',
+  networks: 'NETWORK',
+  ports: 'PORT',
+};
 
 /** Every key of the schema, with those of all variants of a union. */
 function keysOf(schema: z.core.$ZodType, path: readonly string[] = []): Key[] {
@@ -89,7 +95,8 @@ describe('examples', () => {
     });
   }
 
-  it('are there', () => assert.deepEqual(files.sort(), ['first-disk.yaml', 'many-vms.yaml', 'shared-host.yaml']));
+  it('are there', () =>
+    assert.deepEqual(files.sort(), ['first-disk.yaml', 'many-vms.yaml', 'networks.yaml', 'shared-host.yaml']));
 
   it('the first one needs no root: everything of it is in /tmp', () => {
     const { run_dir, vms } = loadConfig(join(folder, 'first-disk.yaml'));

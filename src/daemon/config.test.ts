@@ -26,6 +26,7 @@ describe('a good configuration', () => {
       mode: 'sidecore',
       log: 'info',
       socket: {},
+      networks: {},
       vms: {
         web1: {
           unsealed_memory: 'refuse',
@@ -58,6 +59,7 @@ describe('a good configuration', () => {
       mtu: 1500,
       queue_pairs: 1,
       speed: 10_000,
+      offloads: true,
       socket: '/run/sidecore/a.n.sock',
       role: 'server',
     });
@@ -109,7 +111,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'an unknown key': [
       'cpus: [1]\n',
-      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, vms',
+      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, networks, vms',
     ],
     'unknown keys below': [
       oneDisk(MEMORY, 'readonly: true', 'queue: 1'),
@@ -239,7 +241,7 @@ describe('a bad configuration is told file, line and key', () => {
       name: 'SidecoreError',
       code: 'CONFIG_INVALID',
       message:
-        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, vms',
+        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, networks, vms',
       remedy: 'docs/configuration.md lists every key.',
     });
   });

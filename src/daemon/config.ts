@@ -3,10 +3,17 @@ import { dirname, join, resolve } from 'node:path';
 import { SERIAL_BYTES } from '../block/features.js';
 import { SidecoreError } from '../errors.js';
 import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
-import { type Config, configSchema, type DiskConfig, explain, type NicConfig } from './config-schema.js';
+import { NETWORKS_MAX } from '../limits.js';
+import type { DiskConfig } from './config-disks.js';
+import { explain } from './config-explain.js';
+import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
+import { type Config, configSchema } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
 
-export { type Config, type DiskConfig, type NicConfig, parseSize, readSize, type VmConfig } from './config-schema.js';
+export type { DiskConfig } from './config-disks.js';
+export { type GeneratorConfig, type NicConfig, type PortConfig, portVlans, type TapConfig } from './config-networks.js';
+export type { Config, VmConfig } from './config-schema.js';
+export { parseSize, readSize } from './config-values.js';
 
 /** A configuration and its text; without a configuration if anything is wrong with it. */
 export interface ReadConfig {
@@ -93,13 +100,47 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
         claims.take(disk.backend.path, [...keys, 'backend', 'path'], label, !disk.read_only);
     }
     for (const [name, nic] of Object.entries(nics)) {
+      const keys = ['vms', vm, 'nics', name];
       const label = `${vm}/${name}`;
       nic.mac ??= macOf(label);
-      completeSocket(nic, label, ['vms', vm, 'nics', name]);
-      claims.take(`${nic.network} ${nic.mac}`, ['vms', vm, 'nics', name, 'mac'], label, true);
+      completeSocket(nic, label, keys);
+      requireOneVlanKey(nic, keys, complain);
+      claims.take(`${nic.network} ${nic.mac}`, [...keys, 'mac'], label, true);
     }
   }
+  completeNetworks(config, claims, complain);
   return problems;
+}
+
+/** The networks' ports, and the networks that only cards name. */
+function completeNetworks(config: Config, claims: Claims, complain: Complain): void {
+  const networks = { ...config.networks };
+  for (const { nics } of Object.values(config.vms))
+    for (const { network } of Object.values(nics)) networks[network] ??= { ports: {} };
+  config.networks = networks;
+  const count = Object.keys(networks).length;
+  if (count > NETWORKS_MAX) complain(['networks'], `at most ${NETWORKS_MAX} networks, these are ${count}`);
+  for (const [network, { ports }] of Object.entries(networks)) {
+    for (const [name, port] of Object.entries(ports)) {
+      const keys = ['networks', network, 'ports', name];
+      const label = `port ${name} of network ${network}`;
+      requireOneVlanKey(port, keys, complain);
+      if (port.type === 'tap') claims.take(`network device ${port.device}`, [...keys, 'device'], label, true);
+      else completeGenerator(port, label);
+      if (port.mac !== undefined) claims.take(`${network} ${port.mac}`, [...keys, 'mac'], label, true);
+    }
+  }
+}
+
+/** Its own address, and one that is nobody's. */
+function completeGenerator(generator: GeneratorConfig, label: string): void {
+  generator.mac ??= macOf(label);
+  generator.destination ??= macOf(`${label}, destination`);
+}
+
+function requireOneVlanKey({ vlan, trunk }: NicConfig | PortConfig, keys: KeyPath, complain: Complain): void {
+  if (vlan !== undefined && trunk !== undefined)
+    complain([...keys, 'trunk'], 'a port has either `vlan` or `trunk`: leave one of them out');
 }
 
 function completeBackend(disk: DiskConfig, keys: KeyPath, base: string, complain: Complain): void {
@@ -112,7 +153,7 @@ function completeBackend(disk: DiskConfig, keys: KeyPath, base: string, complain
   );
 }
 
-/** Paths that are spoken for, and by whom. Several may read one, but a writer has it alone. */
+/** Paths and other names that are spoken for, and by whom. Several may read one, but a writer has it alone. */
 class Claims {
   readonly #complain: Complain;
   readonly #taken = new Map<string, { by: string; alone: boolean }>();
