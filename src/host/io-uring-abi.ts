@@ -6,7 +6,16 @@ export const SYS_IO_URING_ENTER = 426;
 export const SYS_IO_URING_REGISTER = 427;
 
 /** Operations. enum io_uring_op, linux/io_uring.h */
-export const UringOp = { NOP: 0, READV: 1, WRITEV: 2, FSYNC: 3, FALLOCATE: 17, READ: 22, WRITE: 23 } as const;
+export const UringOp = {
+  NOP: 0,
+  READV: 1,
+  WRITEV: 2,
+  FSYNC: 3,
+  ASYNC_CANCEL: 14,
+  FALLOCATE: 17,
+  READ: 22,
+  WRITE: 23,
+} as const;
 
 /** struct io_uring_params in 32-bit words, its two groups of offsets included. io_uring_setup(2) */
 export const Params = {
@@ -77,7 +86,7 @@ export const Cqe = { USER_DATA: 0, RESULT: 2, WORDS: 4 } as const;
 export class Operation {
   /** One of `UringOp`. */
   opcode = 0;
-  /** Of the data or of the iovecs; for FALLOCATE the length, bytes. The kernel's `addr`. */
+  /** Of the data or of the iovecs; for FALLOCATE the length, bytes; for ASYNC_CANCEL the other's user data. The kernel's `addr`. */
   address = 0.5;
   /** Bytes or iovecs; for FALLOCATE its mode. The kernel's `len`. */
   length = 0;

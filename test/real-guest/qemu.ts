@@ -92,7 +92,17 @@ function diskArguments(disk: GuestDisk, index: number, direct: boolean): string[
 }
 
 /** QEMU's names of all that leaves checksums and segmentation to the other side. hw/net/virtio-net.c */
-const OFFLOADS = ['csum', 'guest_csum', 'gso', 'guest_tso4', 'guest_tso6', 'guest_ecn', 'host_tso4', 'host_tso6', 'host_ecn'];
+const OFFLOADS = [
+  'csum',
+  'guest_csum',
+  'gso',
+  'guest_tso4',
+  'guest_tso6',
+  'guest_ecn',
+  'host_tso4',
+  'host_tso6',
+  'host_ecn',
+];
 
 /** Without MSI-X: QEMU 7.2 crashes when it sets up a vhost network card's vectors and KVM is not there to take them. */
 function nicArguments(nic: GuestNic, index: number): string[] {
