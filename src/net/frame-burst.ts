@@ -1,3 +1,4 @@
+import { FRAME_BYTES_MAX } from '../limits.js';
 import { Burst } from '../virtio/burst.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { type Frame, type FrameMemory, type FrameOwner, HEAD_BYTES } from './frame.js';
@@ -11,7 +12,7 @@ export const Way = {
   READ: -1,
   /** It needs more than to be copied to one port: `Switch.forward` is to look at it. */
   GENERAL: -2,
-  /** It asks for something, or its first bytes cannot be read as words: its sender is to look at it. */
+  /** It asks for something, has no length of a frame, or its first bytes cannot be read as words: its sender is to look at it. */
   UNREAD: -3,
 } as const;
 
@@ -19,6 +20,8 @@ export const Way = {
 const ASKS_MASK = 0xff01;
 /** Words of a network header and the first bytes of a frame. */
 const HEADER_AND_HEAD_WORDS = (NET_HEADER_BYTES + HEAD_BYTES) / 4;
+/** The most that follows the first bytes. */
+const TAIL_BYTES_MAX = FRAME_BYTES_MAX - HEAD_BYTES;
 
 /**
  * Frames of one sender that are looked at, switched and copied together, each in one piece of memory: the way of most frames.
@@ -63,8 +66,8 @@ export class FrameBurst {
       lengths[i] = length;
       way[i] = Way.UNREAD;
       const word = at >>> 2;
-      // One more than is needed: the last bytes of a window have no word behind them.
-      if (length < HEAD_BYTES || word + HEADER_AND_HEAD_WORDS >= words.length) continue;
+      // A frame of no allowed length is its sender's to judge. One word more than is needed: the last bytes of a window have none.
+      if ((length - HEAD_BYTES) >>> 0 > TAIL_BYTES_MAX || word + HEADER_AND_HEAD_WORDS >= words.length) continue;
       const to = 4 * i;
       const shift = (at & 3) << 3;
       if (shift === 0) {

@@ -30,7 +30,7 @@ export interface FrameOwner {
 export class Frame {
   memory!: FrameMemory;
   /** The rest is `segments[first … end)`, the first of them from `skip` bytes on. */
-  segments: Segments = new Segments(1);
+  segments: Segments;
   first = 0;
   end = 0;
   skip = 0;
@@ -62,6 +62,12 @@ export class Frame {
   slot = 0;
   /** VLAN id of the tag that it leaves with, or `UNTAGGED`. */
   tagNow = UNTAGGED;
+  /** Where it is if it is in one piece. */
+  readonly #piece = new Segments(1);
+
+  constructor() {
+    this.segments = this.#piece;
+  }
 
   /**
    * Takes a frame of at least 14 bytes, which begins `skip` bytes into `segments[0 … end)`.
@@ -102,8 +108,10 @@ export class Frame {
     c: number,
     d: number,
   ): void {
-    const { segments, prefixWords } = this;
+    const segments = this.#piece;
+    const { prefixWords } = this;
     this.memory = memory;
+    this.segments = segments;
     segments.window[0] = window;
     segments.offset[0] = offset + HEAD_BYTES;
     segments.length[0] = byteLength - HEAD_BYTES;

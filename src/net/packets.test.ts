@@ -2,6 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { GSO_ECN, GsoType, NetHeader, NetHeaderFlag } from './net-header.js';
+
+/** Flags of TCP. RFC 9293, 3.1 */
+const FIN = 0x01;
+const PSH = 0x08;
+const CWR = 0x80;
 
 export interface PacketPlan {
   /** VLAN tags: none, one or two. */
@@ -141,6 +147,51 @@ export function dissect(frame: Buffer, plan: PacketPlan) {
     headerBytes,
     payload: frame.subarray(headerBytes),
   };
+}
+
+/** What a driver says of a packet that is to be cut up, or only summed if `gsoSize` is zero. */
+export function offloadHeader(plan: PacketPlan, packet: Packet, gsoSize: number): NetHeader {
+  const header = new NetHeader();
+  header.flags = NetHeaderFlag.NEEDS_CSUM;
+  header.csumStart = packet.l4;
+  header.csumOffset = packet.checksumOffset;
+  if (gsoSize === 0) return header;
+  header.gsoType = !plan.tcp ? GsoType.UDP_L4 : plan.version === 4 ? GsoType.TCPV4 : GsoType.TCPV6;
+  if (plan.tcp && (plan.flags & CWR) !== 0) header.gsoType |= GSO_ECN;
+  header.gsoSize = gsoSize;
+  return header;
+}
+
+/** Each segment must be what a packet with this part of the data is, built anew, and `dissect` must find its sums right. */
+export function expectSegments(plan: PacketPlan, packet: Packet, gsoSize: number, segments: Buffer[]): void {
+  const count = Math.ceil(plan.payload.length / gsoSize);
+  assert.equal(segments.length, count);
+  for (const [i, segment] of segments.entries()) {
+    const first = i === 0;
+    const last = i === count - 1;
+    const payload = plan.payload.subarray(i * gsoSize, (i + 1) * gsoSize);
+    let flags = plan.flags;
+    if (!last) flags &= ~(FIN | PSH);
+    if (!first) flags &= ~CWR;
+    const id = (plan.id + i) % 65536;
+    const sequence = (plan.sequence + i * gsoSize) % 2 ** 32;
+    const own = dissect(segment, plan);
+    assert.deepEqual(
+      { id: own.id, flags: own.flags, sequence: own.sequence, headerBytes: own.headerBytes },
+      {
+        id: plan.version === 4 ? id : 0,
+        flags: plan.tcp ? flags : 0,
+        sequence: plan.tcp ? sequence : 0,
+        headerBytes: packet.headerBytes,
+      },
+    );
+    assert.ok(own.payload.equals(payload));
+    // All else is as in a packet that was made like this from the start, but for the checksum that is not in it yet.
+    const alone = buildPacket({ ...plan, payload, flags, id, sequence, lengthUnsaid: false }).frame;
+    const at = packet.l4 + packet.checksumOffset;
+    assert.ok(segment.subarray(0, at).equals(alone.subarray(0, at)));
+    assert.ok(segment.subarray(at + 2).equals(alone.subarray(at + 2)));
+  }
 }
 
 describe('the packets of these tests', () => {

@@ -151,10 +151,13 @@ export class NetRxQueue implements DeviceQueue {
     signal(this.#callFd);
   }
 
-  /** Frames that a dead sidecore was copying are lost; the buffers that it had taken are used for the next. */
+  /**
+   * Frames that a dead sidecore was copying are lost; the buffers that it had taken are used for the next. It may have died between
+   * a publication and its call.
+   */
   retakeUnfinished(): void {
-    for (const head of this.ring.unfinished) this.ring.push(head, 0);
-    this.publish();
+    const { unfinished } = this.ring;
+    for (let i = unfinished.length; i > 0; i--) this.ring.unpop(unfinished[i - 1]!);
     if (this.#callFd >= 0) signal(this.#callFd);
   }
 

@@ -2,25 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { check } from '../../test/support/seed.js';
-import { GSO_ECN, GsoType, NetHeader, NetHeaderFlag } from './net-header.js';
+import { GsoType, type NetHeader } from './net-header.js';
 import { OffloadFault } from './offload-check.js';
-import { buildPacket, dissect, type Packet, type PacketPlan, plans } from './packets.test.js';
+import { buildPacket, dissect, expectSegments, offloadHeader, type PacketPlan, plans } from './packets.test.js';
 import { SEGMENT_NO_ROOM, Segmenter } from './segmentation.js';
-
-const FIN = 0x01;
-const PSH = 0x08;
-const CWR = 0x80;
-
-function headerFor(plan: PacketPlan, packet: Packet, gsoSize: number): NetHeader {
-  const header = new NetHeader();
-  header.flags = NetHeaderFlag.NEEDS_CSUM;
-  header.gsoType = !plan.tcp ? GsoType.UDP_L4 : plan.version === 4 ? GsoType.TCPV4 : GsoType.TCPV6;
-  if (plan.tcp && (plan.flags & CWR) !== 0) header.gsoType |= GSO_ECN;
-  header.gsoSize = gsoSize;
-  header.csumStart = packet.l4;
-  header.csumOffset = packet.checksumOffset;
-  return header;
-}
 
 /** Cuts a packet up, with a guard around each segment. */
 function cut(segmenter: Segmenter, frame: Buffer, header: NetHeader): Buffer[] {
@@ -33,38 +18,6 @@ function cut(segmenter: Segmenter, frame: Buffer, header: NetHeader): Buffer[] {
     assert.ok(into.subarray(10 + byteLength).every((byte) => byte === 0xa5));
     if (byteLength === 0) return segments;
     segments.push(into.subarray(10, 10 + byteLength));
-  }
-}
-
-/** Each segment must be what a packet with this part of the data is, built anew, and `dissect` must find its sums right. */
-function expectSegments(plan: PacketPlan, packet: Packet, gsoSize: number, segments: Buffer[]): void {
-  const count = Math.ceil(plan.payload.length / gsoSize);
-  assert.equal(segments.length, count);
-  for (const [i, segment] of segments.entries()) {
-    const first = i === 0;
-    const last = i === count - 1;
-    const payload = plan.payload.subarray(i * gsoSize, (i + 1) * gsoSize);
-    let flags = plan.flags;
-    if (!last) flags &= ~(FIN | PSH);
-    if (!first) flags &= ~CWR;
-    const id = (plan.id + i) % 65536;
-    const sequence = (plan.sequence + i * gsoSize) % 2 ** 32;
-    const own = dissect(segment, plan);
-    assert.deepEqual(
-      { id: own.id, flags: own.flags, sequence: own.sequence, headerBytes: own.headerBytes },
-      {
-        id: plan.version === 4 ? id : 0,
-        flags: plan.tcp ? flags : 0,
-        sequence: plan.tcp ? sequence : 0,
-        headerBytes: packet.headerBytes,
-      },
-    );
-    assert.ok(own.payload.equals(payload));
-    // All else is as in a packet that was made like this from the start, but for the checksum that is not in it yet.
-    const alone = buildPacket({ ...plan, payload, flags, id, sequence, lengthUnsaid: false }).frame;
-    const at = packet.l4 + packet.checksumOffset;
-    assert.ok(segment.subarray(0, at).equals(alone.subarray(0, at)));
-    assert.ok(segment.subarray(at + 2).equals(alone.subarray(at + 2)));
   }
 }
 
@@ -90,7 +43,7 @@ describe('segments', () => {
     check(
       fc.property(plans(6000), fc.integer({ min: 12, max: 3000 }), (plan, gsoSize) => {
         const packet = buildPacket(plan);
-        const header = headerFor(plan, packet, gsoSize);
+        const header = offloadHeader(plan, packet, gsoSize);
         expectSegments(plan, packet, gsoSize, cut(segmenter, packet.frame, header));
         assert.equal(header.hdrLen, packet.headerBytes);
       }),
@@ -106,7 +59,7 @@ describe('segments', () => {
         const payload = Uint8Array.from({ length: room }, (_, i) => (i * i) >>> 3);
         const plan = example({ version, tcp, payload, tags: [0x2005, 9], id: 0xfff0, sequence: 2 ** 32 - 5000 });
         const packet = buildPacket(plan);
-        expectSegments(plan, packet, 1448, cut(segmenter, packet.frame, headerFor(plan, packet, 1448)));
+        expectSegments(plan, packet, 1448, cut(segmenter, packet.frame, offloadHeader(plan, packet, 1448)));
       }
     }
   });
@@ -114,7 +67,7 @@ describe('segments', () => {
   it('carry the end of the data last, and the answer to congestion first', () => {
     const plan = example({ flags: 0x1ff });
     const packet = buildPacket(plan);
-    const segments = cut(new Segmenter(), packet.frame, headerFor(plan, packet, 1448));
+    const segments = cut(new Segmenter(), packet.frame, offloadHeader(plan, packet, 1448));
     assert.deepEqual(
       segments.map((segment) => dissect(segment, plan).flags),
       [0x1f6, 0x176, 0x17f],
@@ -124,7 +77,7 @@ describe('segments', () => {
   it('are one, finished, if the packet is small enough', () => {
     const plan = example({ flags: 0x099, payload: Uint8Array.of(1, 2, 3) });
     const packet = buildPacket(plan);
-    const segments = cut(new Segmenter(), packet.frame, headerFor(plan, packet, 1448));
+    const segments = cut(new Segmenter(), packet.frame, offloadHeader(plan, packet, 1448));
     assert.equal(segments.length, 1);
     assert.equal(dissect(segments[0]!, plan).flags, 0x099);
   });
@@ -134,7 +87,7 @@ describe('segments', () => {
     const packet = buildPacket(plan);
     const at = packet.l4 + packet.checksumOffset;
     packet.frame.writeUInt16BE((packet.frame.readUInt16BE(at) + 5) % 65535, at);
-    for (const segment of cut(new Segmenter(), packet.frame, headerFor(plan, packet, 1448))) {
+    for (const segment of cut(new Segmenter(), packet.frame, offloadHeader(plan, packet, 1448))) {
       // As much as the destination that the packet shows is short of the true one.
       const word = segment.readUInt16BE(packet.l3 + 38);
       segment.writeUInt16BE((word + 5) % 65535, packet.l3 + 38);
@@ -150,14 +103,14 @@ describe('a segmenter', () => {
   it('says beforehand how many and how large', () => {
     const segmenter = new Segmenter();
     assert.equal(segmenter.segmentCount, 0);
-    assert.equal(segmenter.start(packet.frame, packet.frame.length, headerFor(plan, packet, 1448)), 0);
+    assert.equal(segmenter.start(packet.frame, packet.frame.length, offloadHeader(plan, packet, 1448)), 0);
     assert.equal(segmenter.segmentCount, 3);
     assert.equal(segmenter.segmentBytesMax, packet.headerBytes + 1448);
   });
 
   it('waits for room', () => {
     const segmenter = new Segmenter();
-    segmenter.start(packet.frame, packet.frame.length, headerFor(plan, packet, 4000));
+    segmenter.start(packet.frame, packet.frame.length, offloadHeader(plan, packet, 4000));
     const into = Buffer.alloc(packet.frame.length + 3);
     assert.equal(segmenter.next(into, 4), SEGMENT_NO_ROOM);
     assert.ok(into.every((byte) => byte === 0));
@@ -171,7 +124,7 @@ describe('a segmenter', () => {
     const into = Buffer.alloc(9000);
     assert.equal(segmenter.next(into, 0), 0);
     const start = (change: (header: NetHeader) => void): number => {
-      const header = headerFor(plan, packet, 1448);
+      const header = offloadHeader(plan, packet, 1448);
       change(header);
       return segmenter.start(packet.frame, packet.frame.length, header);
     };
@@ -202,7 +155,7 @@ describe('a segmenter', () => {
     check(
       fc.property(plans(600), fc.nat(0xffff), flips, fc.nat(700), (random, gsoSize, changes, length) => {
         const { frame, ...rest } = buildPacket(random);
-        const header = headerFor(random, { frame, ...rest }, gsoSize);
+        const header = offloadHeader(random, { frame, ...rest }, gsoSize);
         for (const [at, value] of changes) if (at < frame.length) frame[at] = value;
         const bytes = Math.min(frame.length, length + 300);
         const into = Buffer.alloc(1500);

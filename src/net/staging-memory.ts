@@ -1,5 +1,6 @@
 import { Segments } from '../guest-memory/segments.js';
 import { FRAME_BYTES_MAX } from '../limits.js';
+import { VLAN_TAG_BYTES } from './ethernet.js';
 import type { Frame, FrameMemory } from './frame.js';
 
 /** Private memory in which one frame at a time is put together, in the form that a `Frame` wants. */
@@ -12,7 +13,8 @@ export class StagingMemory implements FrameMemory {
   readonly hostAddress = new Float64Array(1);
   readonly #segments = new Segments(1);
 
-  constructor(byteLength = FRAME_BYTES_MAX) {
+  /** By default there is room for the longest frame with the tag that it may leave with. */
+  constructor(byteLength = FRAME_BYTES_MAX + VLAN_TAG_BYTES) {
     const memory = new ArrayBuffer((byteLength + 7) & ~7);
     this.buffer = Buffer.from(memory);
     this.bytes = [this.buffer];

@@ -85,8 +85,13 @@ export class Sidecore implements DeviceHost {
       }
       if (--this.#untilHousekeeping === 0) this.#keepHouse();
       else if (this.#idleAfterNs === 0) this.#watchIdle();
-      if (this.#polled.length === 0 && this.#closing.length === 0 && this.#stopId === 0) this.#sleep();
+      if (this.#mayRest && !this.networks.busy) this.#sleep();
     }
+  }
+
+  /** No queue wants anything of this thread. */
+  get #mayRest(): boolean {
+    return this.#polled.length === 0 && this.#closing.length === 0 && this.#stopId === 0;
   }
 
   markDirty(queue: DeviceQueue): void {
@@ -119,6 +124,7 @@ export class Sidecore implements DeviceHost {
       if (queue.closed) this.#dropFaulted(served);
     }
     work += this.networks.turn();
+    this.#state.countBeat();
     work += this.#turnDesk();
     if (this.#dirtyCount > 0) this.#publishDirty();
     this.networks.flush();
@@ -167,7 +173,7 @@ export class Sidecore implements DeviceHost {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     this.networks.keepHouse();
     if (this.#idleAfterNs !== Number.POSITIVE_INFINITY) this.#watchIdle();
-    if (this.#polled.length > 0 && this.#watchedCount > 0) this.#doorway.lend();
+    if (this.#watchedCount > 0 && (!this.#mayRest || this.networks.busy)) this.#doorway.lend();
   }
 
   /** Takes queues without work off the poll list; their kicks are watched from then on. */

@@ -8,6 +8,10 @@ import type { RegionMessage } from './codec.js';
 interface Entry {
   readonly region: MappedRegion;
   readonly map: MemoryMap;
+  /** Which stretch of which file it is. */
+  readonly source: string;
+  /** How often it was added: QEMU up to 8.0 does so for each queue pair of a network card, and takes it away as often. */
+  times: number;
 }
 
 /** Guest physical addresses stay below 2^52, so that a double holds them exactly. */
@@ -59,19 +63,22 @@ export class MemoryTable {
     for (const entry of old) unmap(entry.map);
   }
 
+  /** Adds a region; the same one again is noted, and stays until it was removed as often. */
   async add(region: RegionMessage, fd: number): Promise<void> {
+    const known = this.#find(region);
+    if (known !== undefined && known.source === sourceOf(region, fd)) {
+      known.times++;
+      return;
+    }
     this.#replace([...this.#entries, await this.#map(region, fd, this.#entries)]);
   }
 
   /** Removes the region with the same addresses and size. */
-  remove({ guestAddress, userAddress, size }: RegionMessage): void {
-    const same = (entry: Entry) =>
-      BigInt(entry.region.guestAddress) === guestAddress &&
-      BigInt(entry.region.userAddress) === userAddress &&
-      BigInt(entry.region.size) === size;
-    const entry = this.#entries.find(same);
+  remove(region: RegionMessage): void {
+    const entry = this.#find(region);
     if (entry === undefined)
       throw new SidecoreError('MEMORY_TABLE_INVALID', 'the region to remove is not in the table');
+    if (--entry.times > 0) return;
     this.#replace(this.#entries.filter((other) => other !== entry));
     unmap(entry.map);
   }
@@ -80,6 +87,15 @@ export class MemoryTable {
     const old = this.#entries;
     this.#replace([]);
     for (const entry of old) unmap(entry.map);
+  }
+
+  #find({ guestAddress, userAddress, size }: RegionMessage): Entry | undefined {
+    return this.#entries.find(
+      ({ region }) =>
+        BigInt(region.guestAddress) === guestAddress &&
+        BigInt(region.userAddress) === userAddress &&
+        BigInt(region.size) === size,
+    );
   }
 
   #replace(entries: Entry[]): void {
@@ -122,8 +138,14 @@ export class MemoryTable {
     const start = Math.floor(offset / page) * page;
     const length = Math.ceil((offset - start + region.size) / page) * page;
     const map = mapFile(fd, start, length);
-    return { region: { ...region, hostAddress: map.address + offset - start }, map };
+    const source = sourceOf(message, fd);
+    return { region: { ...region, hostAddress: map.address + offset - start }, map, source, times: 1 };
   }
+}
+
+function sourceOf({ mmapOffset }: RegionMessage, fd: number): string {
+  const { dev, ino } = fstatSync(fd);
+  return `${dev}:${ino}:${mmapOffset}`;
 }
 
 function overlap(start: number, otherStart: number, size: number, otherSize: number): boolean {

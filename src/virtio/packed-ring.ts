@@ -1,10 +1,10 @@
-import { type GuestMemory, Translation } from '../guest-memory/guest-memory.js';
+import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { viewWords16, viewWords32 } from '../host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX } from '../limits.js';
 import type { Burst } from './burst.js';
 import type { Chain } from './chain.js';
 import type { ChainLog } from './chain-log.js';
-import { IndirectTable } from './indirect-table.js';
+import { LoggedChains } from './logged-chains.js';
 import {
   AVAIL,
   AVAIL_USED,
@@ -25,7 +25,8 @@ import {
   packedSlot,
   USED,
 } from './packed-format.js';
-import { DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, DescriptorFlag, RING_LAYOUTS, type RingLayout } from './ring-layout.js';
+import { DESCRIPTOR_WORDS, DescriptorFlag, RING_LAYOUTS, type RingLayout } from './ring-layout.js';
+import { UsedDescriptors } from './used-descriptors.js';
 import { Pop, type Virtqueue } from './virtqueue.js';
 
 const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
@@ -53,7 +54,8 @@ export class PackedRing implements Virtqueue {
   readonly #ring32: Uint32Array;
   readonly #driverEvent: Uint16Array;
   readonly #deviceEvent: Uint16Array;
-  readonly #table: IndirectTable | undefined;
+  readonly #chains: LoggedChains;
+  readonly #returns: UsedDescriptors;
   /** Free cells of the log: the first `#freeCells` of them. */
   readonly #cells: Uint16Array;
   #freeCells: number;
@@ -83,11 +85,12 @@ export class PackedRing implements Virtqueue {
     this.#ring32 = viewWords32(layout.descriptors, bytes.descriptors);
     this.#driverEvent = viewWords16(layout.driverArea, bytes.driverArea);
     this.#deviceEvent = viewWords16(layout.deviceArea, bytes.deviceArea);
-    this.#table = layout.indirect ? new IndirectTable(memory) : undefined;
+    this.#chains = new LoggedChains(log, memory, layout.indirect);
+    this.#returns = new UsedDescriptors(this.#ring16, this.#ring32, log);
     this.#cells = new Uint16Array(size);
 
     if (resume) {
-      this.#finishPublication();
+      this.#returns.finish();
     } else {
       const avail = packedPosition(base & 0xffff, size);
       const used = base >>> 16 === 0 ? avail : packedPosition(base >>> 16, size);
@@ -100,7 +103,7 @@ export class PackedRing implements Virtqueue {
     const avail = packedAfter(this.#used, size - this.#freeCells, size);
     this.#availSlot = packedSlot(avail, size);
     this.#availFlags = avail < size ? AVAIL : USED;
-    this.#misplaced = !resume && this.#wasUsedFrom(avail) ? 1 : 0;
+    this.#misplaced = !resume && this.#returns.anyFrom(avail) ? 1 : 0;
   }
 
   get base(): number {
@@ -120,7 +123,7 @@ export class PackedRing implements Virtqueue {
     const flags = this.#acquireFlags(at);
     if ((flags & AVAIL_USED) !== this.#availFlags) return Pop.EMPTY;
     const id = this.#take(flags);
-    return id < 0 ? id : this.#walk(id, chain);
+    return id < 0 ? id : this.#chains.read(id, chain);
   }
 
   popBurst(burst: Burst, limit: number, writable: boolean): number {
@@ -162,18 +165,15 @@ export class PackedRing implements Virtqueue {
   }
 
   unpop(id: number): void {
-    const count = this.#log.chainLength(id);
-    // The cells are where they were taken from: nothing was given back since.
-    this.#freeCells += count;
-    this.#log.finish(id);
-    this.#availSlot -= count;
+    this.#availSlot -= this.#log.chainLength(id);
+    this.#finish(id);
     if (this.#availSlot >= 0) return;
     this.#availSlot += this.#size;
     this.#availFlags ^= AVAIL_USED;
   }
 
   retake(id: number, chain: Chain): number {
-    return this.#walk(id, chain);
+    return this.#chains.read(id, chain);
   }
 
   push(id: number, writtenBytes: number): void {
@@ -193,7 +193,7 @@ export class PackedRing implements Virtqueue {
     const before = this.#used;
     const now = packedAfter(before, descriptors, this.#size);
     log.intend(now);
-    this.#writeUsed(before, count);
+    this.#returns.write(before, count);
     for (let i = 0; i < count; i++) this.#finish(log.returnedHead(i));
     log.settle(now);
     this.#used = now;
@@ -279,86 +279,7 @@ export class PackedRing implements Virtqueue {
     return id;
   }
 
-  /** Reads a chain from its copy, or from the one indirect table that it is. Returns its id or a fault. */
-  #walk(id: number, chain: Chain): number {
-    const log = this.#log;
-    chain.clear();
-    chain.head = id;
-    let cell = log.firstCell(id);
-    for (let left = log.chainLength(id); left > 0; left--) {
-      const flagsNext = log.cellFlagsNext(cell);
-      const length = log.cellLength(cell);
-      if ((flagsNext & INDIRECT) !== 0) {
-        // A list has descriptors of one kind only. VIRTIO 1.3, 2.8.5
-        if (this.#table === undefined || log.chainLength(id) > 1) return Pop.INDIRECT_INVALID;
-        const result = this.#walkTable(chain, log.cellLow(cell), log.cellHigh(cell), length);
-        return result < 0 ? result : id;
-      }
-      const result = this.#element(chain, log.cellLow(cell), log.cellHigh(cell), length, flagsNext & WRITE);
-      if (result < 0) return result;
-      cell = flagsNext >>> 16;
-    }
-    return id;
-  }
-
-  /** Reads all descriptors of a table. Only their WRITE flag means something. VIRTIO 1.3, 2.8.7 */
-  #walkTable(chain: Chain, low: number, high: number, length: number): number {
-    const table = this.#table!;
-    const opened = table.open(low, high, length);
-    if (opened < 0) return opened;
-    const count = length / DESCRIPTOR_BYTES;
-    const words = table.words;
-    for (let i = 0, word = table.firstWord; i < count; i++, word += DESCRIPTOR_WORDS) {
-      if (i === table.count) return Pop.SEGMENTS_EXCEEDED;
-      const flags = words[word + DESC_ID_FLAGS]! >>> 16;
-      const result = this.#element(chain, words[word]!, words[word + 1]!, words[word + DESC_LENGTH]!, flags & WRITE);
-      if (result < 0) return result;
-    }
-    return 0;
-  }
-
-  /** Adds one descriptor to a chain: zero or a fault. */
-  #element(chain: Chain, low: number, high: number, length: number, write: number): number {
-    if (write !== 0) {
-      chain.writableBytes += length;
-    } else {
-      if (chain.writableBytes > 0) return Pop.DIRECTION_INVALID;
-      chain.readableBytes += length;
-    }
-    if (length > 0) {
-      const result = this.#memory.translate(low, high, length, chain.segments);
-      if (result !== Translation.OK) return result === Translation.FULL ? Pop.SEGMENTS_EXCEEDED : Pop.ADDRESS_INVALID;
-    }
-    if (write === 0) chain.readableCount = chain.segments.count;
-    return 0;
-  }
-
-  /** Writes the used descriptors of the chains noted to be given back; the flags of the first, which show them, at last. */
-  #writeUsed(from: number, count: number): void {
-    const log = this.#log;
-    const ring32 = this.#ring32;
-    const ring16 = this.#ring16;
-    let position = from;
-    let firstFlags = 0;
-    for (let i = 0; i < count; i++) {
-      const id = log.returnedHead(i);
-      const written = log.returnedBytes(i);
-      const slot = packedSlot(position, this.#size);
-      const flags = (position < this.#size ? AVAIL_USED : 0) | (written > 0 ? WRITE : 0);
-      ring32[slot * DESCRIPTOR_WORDS + DESC_LENGTH] = written;
-      if (i === 0) {
-        ring16[slot * DESCRIPTOR_WORDS16 + DESC_ID16] = id;
-        firstFlags = flags;
-      } else {
-        ring32[slot * DESCRIPTOR_WORDS + DESC_ID_FLAGS] = id | (flags << 16);
-      }
-      position = packedAfter(position, log.chainLength(id), this.#size);
-    }
-    // Release, and a full barrier before the driver's event structure is read: it may be writing that now.
-    Atomics.store(ring16, packedSlot(from, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16, firstFlags);
-  }
-
-  /** Takes a chain that the driver has back out of the log. */
+  /** Takes a chain that is not in flight any more out of the log. */
   #finish(id: number): void {
     const log = this.#log;
     let cell = log.firstCell(id);
@@ -376,37 +297,6 @@ export class PackedRing implements Virtqueue {
     // Ordered: the driver writes the position before the flags.
     const event = packedPosition(Atomics.load(this.#driverEvent, EVENT_DESC), this.#size);
     return packedDistance(from, event, this.#size) < descriptors;
-  }
-
-  /**
-   * Brings to its end what the thread before us was publishing. Whether the driver can see it shows in the first descriptor: it is
-   * not the one any more that the driver made available in that lap.
-   */
-  #finishPublication(): void {
-    const log = this.#log;
-    const { settled, intended } = log;
-    if (settled === intended) return;
-    const descriptors = packedDistance(settled, intended, this.#size);
-    let count = 0;
-    for (let sum = 0; sum < descriptors && count < this.#size; count++) sum += log.chainLength(log.returnedHead(count));
-    const flags = this.#acquireFlags(packedSlot(settled, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
-    const unseen = (flags & AVAIL_USED) === (settled < this.#size ? AVAIL : USED);
-    if (unseen) this.#writeUsed(settled, count);
-    for (let i = 0; i < count; i++) log.finish(log.returnedHead(i));
-    log.settle(intended);
-  }
-
-  /**
-   * Whether a descriptor has been used in the lap that begins at `position`. Only a device does that, so the ring cannot stand there:
-   * its front end has lost where it stands, and old descriptors would be taken for new ones.
-   */
-  #wasUsedFrom(position: number): boolean {
-    for (let i = 0; i < this.#size; i++) {
-      const at = packedAfter(position, i, this.#size);
-      const flags = this.#ring16[packedSlot(at, this.#size) * DESCRIPTOR_WORDS16 + DESC_FLAGS16]!;
-      if ((flags & AVAIL_USED) === (at < this.#size ? AVAIL_USED : 0)) return true;
-    }
-    return false;
   }
 
   get #availPosition(): number {

@@ -151,8 +151,8 @@ export class SplitRing implements Virtqueue {
         const start = memory.startOf(window);
         startHigh = Math.floor(start / TWO_TO_32);
         startLow = start >>> 0;
-        // A window that goes on beyond 4 GiB is looked up for each piece there.
-        size = memory.endOf(window) - start;
+        // As far as the upper half stays the same: beyond that the window is looked up for each piece.
+        size = Math.min(memory.endOf(window) - start, TWO_TO_32 - startLow);
         offset = high * TWO_TO_32 + low - start;
       }
       heads[i] = head;

@@ -42,7 +42,10 @@ export interface Virtqueue {
    * ring, its buffer id in a packed one; either way below the ring's size, and no other chain in flight has it.
    */
   pop(chain: Chain): number;
-  /** Gives up the chain taken last, as if it had not been taken. Several are given up in the reverse order. */
+  /**
+   * Gives up the chain taken last, as if it had not been taken. Several are given up in the reverse order; those in `unfinished` too,
+   * if chains were given back in the order in which they were taken.
+   */
   unpop(head: number): void;
   /** Takes a chain again that an earlier thread took and did not finish. Same results as `pop`. */
   retake(head: number, chain: Chain): number;
@@ -50,7 +53,8 @@ export interface Virtqueue {
   push(head: number, writtenBytes: number): void;
   /**
    * Takes the next chains, up to `limit`, as long as each is one descriptor of the kind asked for, and its memory is in one
-   * window. Fills `burst` and returns how many. Zero tells nothing: the next chain, if there is one, or a fault, is for `pop`.
+   * window; perhaps fewer than there are. Fills `burst` and returns how many. Zero tells nothing: the next chain, if there is one,
+   * or a fault, is for `pop`.
    */
   popBurst(burst: Burst, limit: number, writable: boolean): number;
   /** Gives the chains `from` … `to` - 1 of a burst back, with the bytes that it says were written. As `push` does. */

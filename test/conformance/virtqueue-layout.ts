@@ -2,6 +2,7 @@
 import type { GuestMemory } from '../../src/guest-memory/guest-memory.js';
 import type { InflightLog } from '../../src/virtio/inflight-log.js';
 import type { Virtqueue } from '../../src/virtio/virtqueue.js';
+import type { Random } from '../support/seed.js';
 
 /** One descriptor, as a driver means it. */
 export interface Element {
@@ -51,6 +52,8 @@ export interface DriverSide {
   requestCallsInSteps(skip?: number): Generator<void, boolean>;
   /** The bytes of an indirect table with these descriptors, one after the other. */
   table(elements: readonly Element[]): Buffer;
+  /** Fills the ring without sense: chains that may run into each other, heads that may be none. Publishes. */
+  scribble(random: Random, element: () => Element): void;
   /** All ways to break a ring of this layout, apart from what `Element`s can say. */
   corruptions(good: Element): Corruption[];
 }

@@ -10,6 +10,7 @@ import { ChainLog } from '../../src/virtio/chain-log.js';
 import { PackedRing } from '../../src/virtio/packed-ring.js';
 import type { RingLayout } from '../../src/virtio/ring-layout.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
+import type { Random } from '../support/seed.js';
 import type {
   Corruption,
   DriverSide,
@@ -203,6 +204,16 @@ export class PackedDriverSide implements DriverSide {
       bytes.writeUInt16LE(flagsOf(element, false), 16 * i + 14);
     });
     return bytes;
+  }
+
+  scribble(random: Random, element: () => Element): void {
+    const { size } = this;
+    const first = random.below(size);
+    for (let left = random.below(size + 1), id = first; left > 0; left--, id++) {
+      const flags = random.chance(0.9) ? random.pick([0, F_WRITE]) : random.below(8);
+      this.put(element(), flags, random.chance(0.98) ? id % size : random.below(2 * size));
+    }
+    this.publish();
   }
 
   corruptions(good: Element): Corruption[] {

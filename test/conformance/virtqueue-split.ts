@@ -10,6 +10,7 @@ import { InflightLog } from '../../src/virtio/inflight-log.js';
 import type { RingLayout } from '../../src/virtio/ring-layout.js';
 import { SplitRing } from '../../src/virtio/split-ring.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
+import type { Random } from '../support/seed.js';
 import type {
   Corruption,
   DriverSide,
@@ -153,6 +154,19 @@ export class SplitDriverSide implements DriverSide {
       putDescriptor(view, 16 * i, element, flagsOf(element, hasNext), hasNext ? i + 1 : 0);
     });
     return bytes;
+  }
+
+  scribble(random: Random, element: () => Element): void {
+    const { size } = this;
+    for (let place = 0; place < size; place++) {
+      this.put(place, element(), random.chance(0.8) ? random.pick([0, F_WRITE]) : random.below(8), random.below(size));
+    }
+    const first = random.below(size);
+    for (let left = random.below(size + 1), head = first; left > 0; left--, head++) {
+      this.offer(random.chance(0.98) ? head % size : random.below(2 * size));
+    }
+    if (random.chance(0.05)) this.addedIndex = u16(this.addedIndex + random.below(3 * size));
+    this.publish();
   }
 
   corruptions(good: Element): Corruption[] {

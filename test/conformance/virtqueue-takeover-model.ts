@@ -3,11 +3,15 @@
  * it may have done just before it died.
  */
 import assert from 'node:assert/strict';
+import { Burst } from '../../src/virtio/burst.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
 import type { TestMemory } from '../support/guest-memory.js';
 import type { VirtqueueLayout } from './virtqueue-layout.js';
 import { dyingAt, watchedWords } from './virtqueue-moments.js';
 import { LOW, RingRig } from './virtqueue-rig.js';
+
+/** Chains of the longest burst. */
+const BURST_MAX = 16;
 
 export type Step =
   /** Driver: adds chains of one or two descriptors and publishes them. */
@@ -16,8 +20,11 @@ export type Step =
   | { readonly do: 'collect' }
   /** Device, perhaps dying at a moment of the call. */
   | { readonly do: 'pop' | 'publish'; readonly dies?: number }
-  /** Device: gives back one of those in flight, not yet published. */
+  /** Device: takes a burst and gives all but some of it up again, perhaps dying at a moment of either. */
+  | { readonly do: 'popBurst'; readonly limit: number; readonly keep: number; readonly dies?: number }
+  /** Device: gives back one of those in flight, not yet published; or all that it has. */
   | { readonly do: 'push'; readonly which: number }
+  | { readonly do: 'pushBurst' }
   /** The device dies between two calls. */
   | { readonly do: 'die' };
 
@@ -36,14 +43,21 @@ export class TakeoverModel {
   /** By head: bytes that tell its chain from the others. */
   readonly #serial = new Map<number, number>();
   #nextSerial = 1;
+  readonly #burst = new Burst(BURST_MAX);
   #alive = true;
-  /** Died in `pop`, which may have taken the first of those offered. */
-  #diedInPop = false;
+  /** Died while it took chains: how many of the first of those offered it may have taken. */
+  #mayHaveTaken = 0;
   /** Died in `publish`, which may have made visible what was pushed. */
   #diedInPublish = false;
   deaths = 0;
 
-  constructor(layout: VirtqueueLayout, memory: TestMemory, size: number, start: number) {
+  /** Heads of chains of two descriptors. */
+  readonly #isDouble = new Set<number>();
+  readonly #doubleEvery: number;
+
+  /** @param doubleEvery - one chain of so many has two descriptors */
+  constructor(layout: VirtqueueLayout, memory: TestMemory, size: number, start: number, doubleEvery = 3) {
+    this.#doubleEvery = doubleEvery;
     this.rig = new RingRig(layout, memory, { size, start });
     this.#words = watchedWords(this.rig.logWords);
     this.rig.device = this.rig.open(false, this.#words);
@@ -63,8 +77,14 @@ export class TakeoverModel {
       case 'pop':
         this.#pop(step.dies);
         break;
+      case 'popBurst':
+        this.#popBurst(Math.min(step.limit, BURST_MAX), step.keep, step.dies);
+        break;
       case 'push':
         this.#push(step.which);
+        break;
+      case 'pushBurst':
+        this.#pushBurst();
         break;
       case 'publish':
         this.#publish(step.dies);
@@ -91,9 +111,11 @@ export class TakeoverModel {
     for (let i = 0; i < count && driver.free > 0; i++) {
       const serial = this.#nextSerial++;
       const elements = [{ address: LOW.guestAddress, length: serial }];
-      if (driver.free > 1 && serial % 3 === 0) elements.push({ address: LOW.guestAddress, length: 1 });
+      if (driver.free > 1 && serial % this.#doubleEvery === 0) elements.push({ address: LOW.guestAddress, length: 1 });
       const head = driver.add(elements);
       this.#serial.set(head, serial);
+      if (elements.length > 1) this.#isDouble.add(head);
+      else this.#isDouble.delete(head);
       this.#offered.push(head);
     }
     driver.publish();
@@ -119,7 +141,7 @@ export class TakeoverModel {
     this.#takeOver();
     const head = this.#call(dies, () => this.rig.pop());
     if (head === undefined) {
-      this.#diedInPop = true;
+      this.#mayHaveTaken = Math.min(1, this.#offered.length);
       this.#die();
       return;
     }
@@ -128,6 +150,48 @@ export class TakeoverModel {
     if (offered === undefined) return;
     this.#taken.push(head);
     this.#isChainOf(head);
+  }
+
+  /** How many of those offered a burst takes: up to the first that has more than one descriptor. */
+  #inBurst(limit: number): number {
+    const stop = this.#offered.findIndex((head) => this.#isDouble.has(head));
+    return Math.min(limit, stop < 0 ? this.#offered.length : stop);
+  }
+
+  #popBurst(limit: number, keep: number, dies?: number): void {
+    this.#takeOver();
+    const { device } = this.rig;
+    const burst = this.#burst;
+    const most = this.#inBurst(limit);
+    const count = this.#call(dies, () => {
+      const taken = device.popBurst(burst, limit, false);
+      for (let i = taken; i > keep; i--) device.unpop(burst.head[i - 1]!);
+      return taken;
+    });
+    if (count === undefined) {
+      this.#mayHaveTaken = most;
+      this.#die();
+      return;
+    }
+    assert.ok(count <= most && (count > 0 || most === 0), `${count} of ${most}`);
+    for (let i = 0; i < Math.min(count, keep); i++) {
+      const head = this.#offered.shift()!;
+      assert.equal(burst.head[i], head);
+      assert.equal(burst.length[i], this.#serial.get(head));
+      this.#taken.push(head);
+    }
+  }
+
+  /** Gives all back that is in flight, as one burst. */
+  #pushBurst(): void {
+    this.#takeOver();
+    const open = this.#taken.filter((head) => !this.#pushed.includes(head)).slice(0, BURST_MAX);
+    for (const [i, head] of open.entries()) {
+      this.#burst.head[i] = head;
+      this.#burst.written[i] = this.#serial.get(head)!;
+    }
+    this.rig.device.pushBurst(this.#burst, 0, open.length);
+    this.#pushed.push(...open);
   }
 
   #push(which: number): void {
@@ -171,8 +235,8 @@ export class TakeoverModel {
     }
     this.#alive = true;
     const { unfinished } = rig.device;
-    if (this.#diedInPop) {
-      this.#diedInPop = false;
+    // It had taken the first of these, as far as it got.
+    for (; this.#mayHaveTaken > 0; this.#mayHaveTaken--) {
       if (unfinished.length > this.#taken.length) this.#taken.push(this.#offered.shift()!);
     }
     if (this.#diedInPublish) this.#publicationIsKnown(unfinished.length < this.#taken.length);

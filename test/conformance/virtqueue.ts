@@ -1,4 +1,5 @@
 import { after, describe } from 'node:test';
+import { burstTests } from './virtqueue-burst.js';
 import { chainTests } from './virtqueue-chains.js';
 import { hostileTests } from './virtqueue-hostile.js';
 import { indirectTests } from './virtqueue-indirect.js';
@@ -13,6 +14,7 @@ export function virtqueueConformance(layout: VirtqueueLayout): void {
   describe(`virtqueue, ${layout.name}`, () => {
     after(() => memory.release());
     describe('chains', () => chainTests(layout, () => memory));
+    describe('bursts', () => burstTests(layout, () => memory));
     describe('indirect tables', () => indirectTests(layout, () => memory));
     describe('notification', () => notificationTests(layout, () => memory));
     describe('hostile drivers', () => hostileTests(layout, () => memory));

@@ -149,6 +149,24 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
     assert.equal(faults.VRING_ADDRESS_INVALID, undefined, 'a ring may wait for its memory');
   });
 
+  it('a region that is added twice goes when it was removed twice, as QEMU does for each queue pair of a card', async (test) => {
+    const guest = track(test, await TestGuest.start(served.socket('vm')));
+    const { front, queue, ram } = guest;
+    const region = encode.memoryRegion(guest.region);
+    assert.ok(await front.acknowledged('ADD_MEM_REG', region, [ram.fd]));
+    await queue.writeAndRead();
+    assert.ok(await front.acknowledged('REM_MEM_REG', region));
+    await queue.writeAndRead();
+    assert.ok(await front.acknowledged('REM_MEM_REG', region));
+    assert.equal((await served.disk('vm')).memory_regions, 0);
+    assert.ok(!(await front.acknowledged('REM_MEM_REG', region)));
+    // The same addresses in another file are no repetition.
+    assert.ok(await front.acknowledged('ADD_MEM_REG', region, [ram.fd]));
+    const other = openMemory(Number(guest.region.size), true);
+    test.after(() => close(other));
+    assert.ok(!(await front.acknowledged('ADD_MEM_REG', region, [other])));
+  });
+
   it('a table without the rings is a fault; with them they go on', async (test) => {
     const guest = track(test, await TestGuest.start(served.socket('vm')));
     const { front, queue, ram } = guest;

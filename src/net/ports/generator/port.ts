@@ -1,4 +1,6 @@
+import { assert } from '../../../errors.js';
 import { copyPiece } from '../../../guest-memory/copy.js';
+import { FRAME_BYTES_MAX } from '../../../limits.js';
 import type { FrameCapture } from '../../capture/frame-capture.js';
 import { EthernetOffset, writeMac } from '../../ethernet.js';
 import { NET_HEADER_BYTES } from '../../features.js';
@@ -36,6 +38,8 @@ export class GeneratorPort implements ServedPort {
   readonly #sink = new StagingMemory();
 
   constructor(spec: GeneratorPortSpec, network: Switch) {
+    const { frameBytes } = spec;
+    assert(frameBytes >= HEAD_BYTES && frameBytes <= FRAME_BYTES_MAX, 'generated frames are such as go in bursts');
     this.number = spec.number;
     this.counters = new Float64Array(spec.shared);
     this.vlans = spec.vlans;

@@ -3,7 +3,7 @@ import type { CommonPortSpec } from '../port-spec.js';
 /** A port that makes frames and takes any. Plain data. */
 export interface GeneratorPortSpec extends CommonPortSpec {
   readonly kind: 'generator';
-  /** Bytes of each frame that it makes. */
+  /** Bytes of each frame that it makes, `HEAD_BYTES` … `FRAME_BYTES_MAX`. */
   readonly frameBytes: number;
   /** Whether it makes frames at all. */
   readonly send: boolean;

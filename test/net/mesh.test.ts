@@ -1,0 +1,212 @@
+/** Guests on different sidecores, whose switches are one network: several sidecores in one thread, real rings between them. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { NET_FEATURES, OFFLOAD_FEATURES } from '../../src/net/features.js';
+import { NetHeader } from '../../src/net/net-header.js';
+import { buildPacket, expectSegments, offloadHeader, type PacketPlan } from '../../src/net/packets.test.js';
+import { accessPort } from '../../src/net/vlan.js';
+import { RING_FEATURES } from '../../src/virtio/features.js';
+import { BROADCAST, expectSame, makeFrame, withTag } from '../support/frames.js';
+import { type Guest, headerBytes, type Mesh, withMesh } from '../support/net-rig.js';
+
+const PLAIN = RING_FEATURES.VERSION_1 | RING_FEATURES.INDIRECT_DESC | NET_FEATURES.MRG_RXBUF;
+
+/** Two guests on each sidecore, with buffers for all that is sent at once. */
+const twoEach = (mesh: Mesh): Guest[] =>
+  mesh.rigs.flatMap((rig) => [rig.guest({ buffers: 100 }), rig.guest({ buffers: 100 })]);
+
+describe('networks over several sidecores', () => {
+  for (const cores of [2, 3, 5]) {
+    it(`carry frames of everybody to everybody: ${cores} sidecores`, () =>
+      withMesh(cores, (mesh) => {
+        const guests = twoEach(mesh);
+        for (const guest of guests) guest.send(makeFrame(BROADCAST, guest.mac, 60, 1));
+        mesh.run();
+        for (const guest of guests) {
+          // Each once: what has come by one crossing does not leave by another.
+          assert.equal(guest.frames().length, guests.length - 1);
+          guest.reclaim();
+        }
+        const before = mesh.crossings.flat().reduce((sum, { crossed }) => sum + crossed, 0);
+        let sent = 0;
+        for (const from of guests) {
+          for (const to of guests.filter((guest) => guest !== from)) {
+            const frames = Array.from({ length: 70 }, (_, i) => makeFrame(to.mac, from.mac, 14 + 19 * i, i));
+            for (const frame of frames) from.send(frame);
+            if (guests.indexOf(from) >> 1 !== guests.indexOf(to) >> 1) sent += frames.length;
+            mesh.run();
+            expectSame(to.frames(), frames);
+            from.reclaim();
+          }
+        }
+        mesh.run();
+        for (const guest of guests) {
+          assert.deepEqual(guest.frames(), [], 'nobody hears what is for another');
+          assert.deepEqual(guest.drops, {});
+        }
+        const crossed = mesh.crossings.flat().reduce((sum, { crossed }) => sum + crossed, -before);
+        assert.equal(crossed, sent, 'each frame crosses once, to where its receiver is');
+        assert.ok(mesh.wakes.every((wakes) => wakes > 0));
+      }));
+  }
+
+  it('flood what nobody has been heard of at, to each once', () =>
+    withMesh(3, (mesh) => {
+      const guests = twoEach(mesh);
+      const stranger = Buffer.from('525400ffffff', 'hex');
+      const frame = makeFrame(stranger, guests[0]!.mac, 200, 1);
+      guests[0]!.send(frame);
+      mesh.run();
+      for (const guest of guests.slice(1)) expectSame(guest.frames(), [frame]);
+      // Somebody answers from there, and it is not flooded any more.
+      guests[5]!.send(makeFrame(BROADCAST, stranger, 60, 2));
+      mesh.run();
+      for (const guest of guests) guest.frames();
+      guests[0]!.send(frame);
+      mesh.run();
+      expectSame(guests[5]!.frames(), [frame]);
+      for (const guest of guests.slice(0, 5)) assert.deepEqual(guest.frames(), []);
+    }));
+
+  it('follow a station that moves from one sidecore to another', () =>
+    withMesh(2, (mesh) => {
+      const [a, b, c, d] = twoEach(mesh) as [Guest, Guest, Guest, Guest];
+      const station = Buffer.from('525400aa0001', 'hex');
+      const to = makeFrame(station, a.mac, 100, 1);
+      for (const place of [b, c, d, b, d]) {
+        place.send(makeFrame(BROADCAST, station, 60, 3));
+        mesh.run();
+        for (const guest of [a, b, c, d]) guest.frames();
+        for (let i = 0; i < 3; i++) {
+          a.send(to);
+          mesh.run();
+          for (const guest of [a, b, c, d]) expectSame(guest.frames(), guest === place ? [to] : []);
+        }
+      }
+    }));
+
+  it('keep networks apart', () =>
+    withMesh(2, (mesh) => {
+      const [first, second] = mesh.rigs;
+      const a = first!.guest({ network: 0 });
+      const b = second!.guest({ network: 1 });
+      const c = second!.guest({ network: 0 });
+      const lone = first!.guest({ network: 2 });
+      const frame = makeFrame(BROADCAST, a.mac, 80, 1);
+      a.send(frame);
+      lone.send(frame);
+      mesh.run();
+      assert.deepEqual(b.frames(), []);
+      expectSame(c.frames(), [frame]);
+      // Nothing crosses to where nobody is in that network.
+      assert.deepEqual(
+        mesh.crossings.flat().map(({ crossed, dropped }) => [crossed, dropped]),
+        [
+          [1, 0],
+          [0, 0],
+        ],
+      );
+    }));
+
+  it('keep VLANs apart, with tags between sidecores', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const a = here!.guest({ vlans: accessPort(5) });
+      const same = there!.guest({ vlans: accessPort(5) });
+      const other = there!.guest({ vlans: accessPort(6) });
+      const trunk = there!.guest();
+      const untagged = there!.guest({ vlans: accessPort(0) });
+      for (const length of [14, 15, 17, 60, 1514]) {
+        const frame = makeFrame(BROADCAST, a.mac, length, 1);
+        a.send(frame);
+        mesh.run();
+        expectSame(same.frames(), [frame]);
+        expectSame(trunk.frames(), [withTag(frame, 5)]);
+        for (const guest of [other, untagged]) assert.deepEqual(guest.frames(), []);
+        const answer = withTag(makeFrame(a.mac, trunk.mac, length, 2), 0xe005);
+        for (let i = 0; i < 2; i++) {
+          trunk.send(answer);
+          mesh.run();
+          expectSame(a.frames(), [makeFrame(a.mac, trunk.mac, length, 2)]);
+          for (const guest of [same, other, untagged]) assert.deepEqual(guest.frames(), []);
+        }
+      }
+    }));
+
+  it('keep offloads for receivers on other sidecores', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const sender = here!.guest({ features: PLAIN | OFFLOAD_FEATURES, vlans: accessPort(9) });
+      const able = there!.guest({ features: PLAIN | OFFLOAD_FEATURES, buffers: 40 });
+      const unable = there!.guest({ features: PLAIN, vlans: accessPort(9), buffers: 40 });
+      for (const { tcp, gsoSize } of [
+        { tcp: true, gsoSize: 0 },
+        { tcp: true, gsoSize: 1448 },
+        { tcp: false, gsoSize: 1000 },
+      ]) {
+        const plan: PacketPlan = {
+          tags: [],
+          version: 6,
+          tcp,
+          optionWords: 0,
+          extensions: [],
+          tcpOptionWords: 3,
+          flags: 0x18,
+          sequence: 5,
+          id: 0,
+          salt: Uint8Array.from([...BROADCAST, ...sender.mac, ...Array.from({ length: 52 }, (_, i) => i * 5)]),
+          payload: Uint8Array.from({ length: 20_000 }, (_, i) => i * 3),
+          lengthUnsaid: false,
+        };
+        const packet = buildPacket(plan);
+        const { flags, gsoType, csumStart, csumOffset } = offloadHeader(plan, packet, gsoSize);
+        const asks = { FLAGS: flags, GSO_TYPE: gsoType, GSO_SIZE: gsoSize };
+        sender.send(packet.frame, { header: headerBytes({ ...asks, CSUM_START: csumStart, CSUM_OFFSET: csumOffset }) });
+        mesh.run();
+        sender.reclaim();
+        const tagged = { ...plan, tags: [9] };
+        const [whole] = able.received();
+        expectSame([whole!.frame], [buildPacket(tagged).frame]);
+        const expected = offloadHeader(tagged, buildPacket(tagged), gsoSize);
+        expected.hdrLen = gsoSize === 0 ? 0 : packet.headerBytes + 4;
+        expected.numBuffers = 10;
+        assert.deepEqual(whole!.header, expected);
+        const finished = unable.received();
+        const size = gsoSize === 0 ? plan.payload.length : gsoSize;
+        expectSegments(
+          plan,
+          packet,
+          size,
+          finished.map(({ frame }) => frame),
+        );
+        for (const { header, written } of finished)
+          assert.deepEqual(header, Object.assign(new NetHeader(), { numBuffers: written.length }));
+      }
+    }));
+
+  it('a sidecore that does not keep up loses what crosses to it, and nothing else', () =>
+    withMesh(
+      2,
+      (mesh) => {
+        const [here, there] = mesh.rigs;
+        const a = here!.guest();
+        const near = here!.guest({ buffers: 200 });
+        const far = there!.guest({ buffers: 200 });
+        const frames = Array.from({ length: 100 }, (_, i) => makeFrame(BROADCAST, a.mac, 100, i));
+        for (const frame of frames) a.send(frame);
+        here!.run();
+        expectSame(near.frames(), frames);
+        a.reclaim();
+        const { crossed, dropped } = mesh.crossings[0]![0]!;
+        assert.equal(crossed + dropped, frames.length);
+        assert.ok(crossed > 10 && dropped > 10, `${crossed} crossed, ${dropped} did not`);
+        mesh.run();
+        expectSame(far.frames(), frames.slice(0, crossed));
+        // It goes on.
+        a.send(frames[99]!);
+        mesh.run();
+        expectSame(far.frames(), [frames[99]!]);
+      },
+      2 ** 12,
+    ));
+});
