@@ -58,6 +58,10 @@ export const ENTER_GETEVENTS = 1 << 0;
 export const ENTER_SQ_WAKEUP = 1 << 1;
 export const ENTER_SQ_WAIT = 1 << 2;
 
+/** Flags of ASYNC_CANCEL: not one operation but all, whatever their user data. io_uring_enter(2) */
+export const ASYNC_CANCEL_ALL = 1 << 0;
+export const ASYNC_CANCEL_ANY = 1 << 2;
+
 /** io_uring_register(2): the CPUs of the kernel's worker threads. */
 export const REGISTER_IOWQ_AFF = 17;
 

@@ -1,5 +1,7 @@
 import { assert, SidecoreError } from '../errors.js';
 import {
+  ASYNC_CANCEL_ALL,
+  ASYNC_CANCEL_ANY,
   Cqe,
   ENTER_GETEVENTS,
   ENTER_SQ_WAIT,
@@ -15,6 +17,7 @@ import {
   SQ_TASKRUN,
   Sqe,
   SYS_IO_URING_ENTER,
+  UringOp,
 } from './io-uring-abi.js';
 import { type IoUringOptions, keepWorkersOn, setup } from './io-uring-setup.js';
 import { close, Errno, errno, errorText, syscall } from './libc.js';
@@ -240,20 +243,43 @@ export class IoUring {
   }
 }
 
+/** Rings of dead threads whose operations the kernel has been told to give up. */
+const cancelled = new WeakSet<IoUringHandles>();
+
 /**
  * Waits until all that a dead thread had submitted has completed, then unmaps and closes its ring. What it had prepared and
- * not submitted never runs. False if that took longer than `timeoutMs`: the kernel may still use the memory that the
- * operations name; call again.
+ * not submitted never runs, and what waits for something that may never come is given up. False if that took longer than
+ * `timeoutMs`: the kernel may still use the memory that the operations name; call again.
  */
 export function retireIoUring(handles: IoUringHandles, timeoutMs: number): boolean {
   const rings = viewSigned32(handles.rings.address, handles.rings.length);
   const pause = new Int32Array(new SharedArrayBuffer(4));
   const deadline = performance.now() + timeoutMs;
+  if (handles.polled && !cancelled.has(handles) && cancelAll(handles, rings)) cancelled.add(handles);
   while (outstanding(handles, rings) !== 0) {
     if (performance.now() >= deadline) return false;
     Atomics.wait(pause, 0, 0, RETIRE_POLL_MS);
   }
   giveBack(handles);
+  return true;
+}
+
+/**
+ * Submits in a dead thread's name that all it had submitted be cancelled. The kernel does so of its own accord when the thread of a
+ * ring ends, but what was submitted through a polling thread is that thread's. Before 5.19 it says that it cannot, and does not.
+ * False if there is no room for that now.
+ */
+function cancelAll(handles: IoUringHandles, rings: Int32Array): boolean {
+  const tail = Atomics.load(rings, handles.sqTail);
+  const entries = handles.entries.length / (4 * Sqe.WORDS);
+  if (((tail - Atomics.load(rings, handles.sqHead)) | 0) === entries) return false;
+  const sqes = viewWords32(handles.entries.address, handles.entries.length);
+  const at = (tail & (entries - 1)) * Sqe.WORDS;
+  sqes.fill(0, at, at + Sqe.WORDS);
+  sqes[at + Sqe.OPCODE] = UringOp.ASYNC_CANCEL;
+  sqes[at + Sqe.FD] = -1;
+  sqes[at + Sqe.OP_FLAGS] = ASYNC_CANCEL_ALL | ASYNC_CANCEL_ANY;
+  Atomics.store(rings, handles.sqTail, (tail + 1) | 0);
   return true;
 }
 
