@@ -43,7 +43,6 @@ export const SETUP_CLAMP = 1 << 4;
 export const SETUP_SUBMIT_ALL = 1 << 7;
 export const SETUP_COOP_TASKRUN = 1 << 8;
 export const SETUP_TASKRUN_FLAG = 1 << 9;
-export const SETUP_SINGLE_ISSUER = 1 << 12;
 
 /** io_uring_setup(2), features: one mapping for both rings, no lost completion, and Linux 5.7 with all `UringOp`. */
 export const FEATURES_NEEDED = (1 << 0) | (1 << 1) | (1 << 5);

@@ -255,7 +255,7 @@ export function retireIoUring(handles: IoUringHandles, timeoutMs: number): boole
   const rings = viewSigned32(handles.rings.address, handles.rings.length);
   const pause = new Int32Array(new SharedArrayBuffer(4));
   const deadline = performance.now() + timeoutMs;
-  if (handles.polled && !cancelled.has(handles) && cancelAll(handles, rings)) cancelled.add(handles);
+  if (!cancelled.has(handles) && cancelAll(handles, rings)) cancelled.add(handles);
   while (outstanding(handles, rings) !== 0) {
     if (performance.now() >= deadline) return false;
     Atomics.wait(pause, 0, 0, RETIRE_POLL_MS);
@@ -265,22 +265,24 @@ export function retireIoUring(handles: IoUringHandles, timeoutMs: number): boole
 }
 
 /**
- * Submits in a dead thread's name that all it had submitted be cancelled. The kernel does so of its own accord when the thread of a
- * ring ends, but what was submitted through a polling thread is that thread's. Before 5.19 it says that it cannot, and does not.
- * False if there is no room for that now.
+ * Submits, in place of a dead thread, that all it had submitted be cancelled. Before 5.19 the kernel says that it cannot, and does
+ * not. False if there is no room for that now, or the kernel has no time.
  */
 function cancelAll(handles: IoUringHandles, rings: Int32Array): boolean {
-  const tail = Atomics.load(rings, handles.sqTail);
-  const entries = handles.entries.length / (4 * Sqe.WORDS);
-  if (((tail - Atomics.load(rings, handles.sqHead)) | 0) === entries) return false;
-  const sqes = viewWords32(handles.entries.address, handles.entries.length);
-  const at = (tail & (entries - 1)) * Sqe.WORDS;
+  const { fd, polled, entries, sqHead, sqTail } = handles;
+  const sqes = viewWords32(entries.address, entries.length);
+  const capacity = sqes.length / Sqe.WORDS;
+  const head = Atomics.load(rings, sqHead);
+  // A polling thread takes all that is in the ring. Nobody else does, and what the kernel had left of it is not to run.
+  const tail = polled ? Atomics.load(rings, sqTail) : head;
+  if (((tail - head) | 0) === capacity) return false;
+  const at = (tail & (capacity - 1)) * Sqe.WORDS;
   sqes.fill(0, at, at + Sqe.WORDS);
   sqes[at + Sqe.OPCODE] = UringOp.ASYNC_CANCEL;
   sqes[at + Sqe.FD] = -1;
   sqes[at + Sqe.OP_FLAGS] = ASYNC_CANCEL_ALL | ASYNC_CANCEL_ANY;
-  Atomics.store(rings, handles.sqTail, (tail + 1) | 0);
-  return true;
+  Atomics.store(rings, sqTail, (tail + 1) | 0);
+  return polled || syscall(SYS_IO_URING_ENTER, fd, 1, 0, 0) >= 0;
 }
 
 /** Operations that the kernel has taken, or will take by itself, and has not completed: each completes exactly once. */
