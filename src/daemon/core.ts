@@ -281,13 +281,11 @@ export class Core {
       this.#tellFault(attached, fault);
     }
     this.#forgetAttaching();
-    const plugging = new Set(
-      [...this.#pending.values()].map(({ request }) => (request.op === 'plug' ? request.port : undefined)),
-    );
+    const unanswered = [...this.#pending.values()].map(({ request }) => request);
+    const plugging = new Set(unanswered.map((request) => (request.op === 'plug' ? request.port : undefined)));
     for (const port of this.#ports.values()) {
       if (!plugging.has(port)) void this.#ask({ id: this.#nextId++, op: 'plug', port });
     }
-    const unanswered = [...this.#pending.values()].map(({ request }) => request);
     for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
