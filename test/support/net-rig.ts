@@ -56,25 +56,18 @@ export interface Received {
 
 /** One ring of a guest, with both ends. */
 class GuestRing<Queue extends DeviceQueue> {
-  readonly ring: RingUnderTest;
-  readonly state: QueueState;
-  queue: Queue;
+  ring!: RingUnderTest;
+  state!: QueueState;
+  queue!: Queue;
   readonly #rig: NetRig;
-  readonly #open: (resume: boolean) => Queue;
+  readonly #guest: Guest;
+  readonly #spec: QueueSpec;
 
   constructor(rig: NetRig, guest: Guest, index: number) {
     this.#rig = rig;
-    const { layout, ringSize: size } = guest;
-    const setup = { size, eventIdx: true, indirect: true, start: 65_530 };
-    this.ring = layout === 'split' ? createSplitRing(setup) : createPackedRing(setup);
-    this.state = QueueState.create(size, layout);
-    const spec = { index, device: guest.spec, callFd: -1 } as Partial<QueueSpec> as QueueSpec;
-    this.#open = (resume) => {
-      const ring = this.ring.device(guest.memory.guest, this.state.inflight, resume);
-      return createQueue(spec, { ring, memory: guest.memory.guest, state: this.state }, rig) as Queue;
-    };
-    this.queue = this.#open(false);
-    this.queue.start();
+    this.#guest = guest;
+    this.#spec = { index, device: guest.spec, callFd: -1 } as Partial<QueueSpec> as QueueSpec;
+    this.#setUp();
   }
 
   get driver() {
@@ -83,10 +76,35 @@ class GuestRing<Queue extends DeviceQueue> {
 
   /** Has another thread's queue go on where this one is. */
   takeOver(): void {
+    this.#leave();
+    this.#open(true);
+    this.queue.retakeUnfinished();
+  }
+
+  /** Sets the ring up anew, as a driver that has reset its device. */
+  renew(): void {
+    this.#leave();
+    this.ring.release();
+    this.#setUp();
+  }
+
+  #leave(): void {
     this.#rig.forget(this.queue);
     this.queue.close();
-    this.queue = this.#open(true);
-    this.queue.retakeUnfinished();
+  }
+
+  #setUp(): void {
+    const { layout, ringSize: size } = this.#guest;
+    const setup = { size, eventIdx: true, indirect: true, start: 65_530 };
+    this.ring = layout === 'split' ? createSplitRing(setup) : createPackedRing(setup);
+    this.state = QueueState.create(size, layout);
+    this.#open(false);
+  }
+
+  #open(resume: boolean): void {
+    const memory = this.#guest.memory.guest;
+    const ring = this.ring.device(memory, this.state.inflight, resume);
+    this.queue = createQueue(this.#spec, { ring, memory, state: this.state }, this.#rig) as Queue;
     this.queue.start();
   }
 }
@@ -215,6 +233,13 @@ export class Guest {
   /** The frames alone. */
   frames(): Buffer[] {
     return this.received().map(({ frame }) => frame);
+  }
+
+  /** Sets both rings up anew; receive buffers are to be offered then. */
+  renew(): void {
+    this.#buffers.clear();
+    this.rx.renew();
+    this.tx.renew();
   }
 
   /** What was written to a buffer, which is offered again. Fails if more of it was written. */
