@@ -28,6 +28,8 @@ import { TestMemory } from './guest-memory.js';
 export const SEND_AREA = { guestAddress: 0x10_0000, size: 2 ** 20 };
 export const RECEIVE_AREA = { guestAddress: 0x40_0000, size: 2 ** 22 };
 const WINDOW_BYTES = 2 ** 18;
+/** Where rings of a guest lie that are in its memory: that to receive, that to send. Behind all receive buffers. */
+export const RING_AREAS = [RECEIVE_AREA.guestAddress + 2 ** 21, RECEIVE_AREA.guestAddress + 3 * 2 ** 20] as const;
 /** What receive buffers hold before anything was written to them. */
 const STALE = 0xee;
 /** Frames taken in one turn of a queue. */
@@ -44,6 +46,8 @@ export interface GuestOptions {
   readonly buffers?: number;
   readonly bufferBytes?: number;
   readonly gapBytes?: number;
+  /** Its rings lie in its memory, where it can change them: at `RING_AREAS`. */
+  readonly ringsInMemory?: boolean;
 }
 
 /** What a guest found in its receive buffers. */
@@ -94,9 +98,10 @@ class GuestRing<Queue extends DeviceQueue> {
   }
 
   #setUp(): void {
-    const { layout, ringSize: size } = this.#guest;
+    const { layout, ringSize: size, ringsInMemory, memory } = this.#guest;
     const setup = { size, eventIdx: true, indirect: true, start: 65_530 };
-    this.ring = layout === 'split' ? createSplitRing(setup) : createPackedRing(setup);
+    const at = ringsInMemory ? memory.pieces(RING_AREAS[this.#spec.index]!, 1)![0]!.host : undefined;
+    this.ring = layout === 'split' ? createSplitRing(setup, at) : createPackedRing(setup, at);
     this.state = QueueState.create(size, layout);
     this.#open(false);
   }
@@ -116,6 +121,7 @@ export class Guest {
   readonly spec: NetDeviceSpec;
   readonly layout: RingKind;
   readonly ringSize: number;
+  readonly ringsInMemory: boolean;
   readonly tx: GuestRing<NetTxQueue>;
   readonly rx: GuestRing<NetRxQueue>;
   readonly #state: NetDeviceState;
@@ -127,6 +133,7 @@ export class Guest {
     const { layout = 'split', vlans = trunkPort(), network = 0, ringSize = 256 } = options;
     this.layout = layout;
     this.ringSize = ringSize;
+    this.ringsInMemory = options.ringsInMemory ?? false;
     this.mac = macOf(number);
     const mac = { high: macHigh(this.mac, 0), low: macLow(this.mac, 0) };
     this.device = new NetDevice({ mac, mtu: 1500, queuePairs: 1, speedMbps: 10_000, offloads: true });
