@@ -91,8 +91,16 @@ export function row(
   };
 }
 
-export function writeReport(report: Report, file: string): void {
-  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
+export function writeJson(result: object, file: string): void {
+  writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
+}
+
+/** The report as Markdown: machine, versions and placement, then all rows. */
+export function printReport({ machine, versions, probe, date, rows }: Report, peers: string): void {
+  process.stdout.write(
+    `${date.slice(0, 10)}, ${machine['cpus']} × ${machine['cpu']}, Linux ${machine['kernel']}; daemon on Node ${versions['node_daemon']}, client on Node ${versions['node_client']}; ${peers}; cache line round trip ${Math.round(probe.median)} ns (${Math.round(probe.min)} to ${Math.round(probe.max)})\n\n`,
+  );
+  process.stdout.write(`${[TABLE_HEAD, ...rows.map(tableLine)].join('\n')}\n`);
 }
 
 const figure = (value: number | null): string => {

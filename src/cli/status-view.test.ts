@@ -62,6 +62,7 @@ const STATUS: DaemonStatus = {
   cores: [CORE],
   vms: { web1: { root: DISK } },
   nics: {},
+  networks: {},
 };
 
 const WIDE = Number.POSITIVE_INFINITY;

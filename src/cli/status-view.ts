@@ -10,6 +10,7 @@ export interface StatusSample {
 type CoreStatus = DaemonStatus['cores'][number];
 type DiskStatus = DaemonStatus['vms'][string][string];
 type NicStatus = DaemonStatus['nics'][string][string];
+type PortStatus = DaemonStatus['networks'][string][string];
 type QueueStatus = DiskStatus['queues'][number];
 
 /**
@@ -44,6 +45,10 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
     Object.entries(cards).map(([name, nic]) => nicRow(`${vm}/${name}`, nic)),
   );
   if (nics.length > 0) parts.push(table(NIC_COLUMNS, nics, width));
+  const ports = Object.entries(status.networks).flatMap(([network, named]) =>
+    Object.entries(named).map(([name, port]) => portRow(network, name, port)),
+  );
+  if (ports.length > 0) parts.push(table(PORT_COLUMNS, ports, width));
   if (queueRows.length > 0)
     parts.push(table(before === undefined ? QUEUE_COLUMNS : QUEUE_RATE_COLUMNS, queueRows, width));
   return parts.join('\n');
@@ -120,17 +125,38 @@ const NIC_COLUMNS: readonly Column[] = [
 
 /** Counts since the daemon's start: what came from the card, what went to it, and what was meant for it or sent by it and dropped. */
 function nicRow(label: string, nic: NicStatus): string[] {
-  const dropped = nic.dropped_malformed + nic.dropped_link_down + nic.dropped_same_port;
   return [
     label,
     nic.network,
     nic.mac,
-    nic.connected ? 'connected' : 'none',
+    nic.connected ? (nic.link_up ? 'connected' : 'link down') : 'none',
     phases(nic.queues),
     String(nic.frames_in),
     String(nic.frames_out),
-    String(dropped + nic.dropped_no_buffer + nic.dropped_not_ready),
+    String(dropped(nic)),
   ];
+}
+
+/** All that was dropped, for whatever reason. */
+function dropped(port: PortStatus | NicStatus): number {
+  return Object.entries(port).reduce((sum, [key, count]) => sum + (key.startsWith('dropped_') ? Number(count) : 0), 0);
+}
+
+const PORT_COLUMNS: readonly Column[] = [
+  { head: 'NETWORK' },
+  { head: 'PORT' },
+  { head: 'TYPE' },
+  right('CORE'),
+  right('FRAMES IN'),
+  right('FRAMES OUT'),
+  right('DROPPED'),
+];
+
+/** Counts as of a card. */
+function portRow(network: string, name: string, port: PortStatus): string[] {
+  const { type, device, core, frames_in, frames_out } = port;
+  const what = device === null ? type : `${type} ${device}`;
+  return [network, name, what, String(core), String(frames_in), String(frames_out), String(dropped(port))];
 }
 
 /** The phase that all queues are in, or how many are in which. */

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
@@ -6,12 +5,14 @@ import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
+import { groupId, userId } from './accounts.js';
 import { Captures } from './captures.js';
 import type { Config } from './config.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet, SUPERVISE_MS } from './core-set.js';
 import { ServedDisk } from './disk.js';
+import { ServedPort } from './net-port.js';
 import { ServedNic } from './nic.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
@@ -36,6 +37,7 @@ export class Daemon {
   readonly #log: Logger;
   readonly #disks: ServedDisk[] = [];
   readonly #nics: ServedNic[] = [];
+  readonly #ports: ServedPort[] = [];
   readonly #captures: Captures;
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
@@ -55,6 +57,7 @@ export class Daemon {
       made = makeRunDirectory(config.run_dir);
       daemon.#openDevices(nameDevice);
       for (const device of daemon.#devices) about(nameDevice(...splitLabel(device.label)), () => device.start());
+      for (const port of daemon.#ports) await port.start();
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
@@ -82,9 +85,10 @@ export class Daemon {
     if (others.length > 0) pinAllThreads(others);
     else log.warn('every CPU is a sidecore’s: the control plane and other programs will take time from them');
 
+    const ports = Object.values(config.networks).reduce((sum, { ports }) => sum + Object.keys(ports).length, 0);
     const devices = Object.values(config.vms).reduce(
       (sum, { disks, nics }) => sum + Object.keys(disks).length + Object.keys(nics).length,
-      0,
+      ports,
     );
     const threads = config.mode === 'baseline' ? devices : config.cores.length;
     requireDescriptors(DEVICE_DESCRIPTORS * devices + THREAD_DESCRIPTORS * (threads + 1));
@@ -93,7 +97,7 @@ export class Daemon {
       cpus: config.cores,
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
-      networked: Object.values(config.vms).some(({ nics }) => Object.keys(nics).length > 0),
+      networked: Object.keys(config.networks).length > 0,
     };
     this.cores = new CoreSet(places, devices, {
       died: (core, reason) => this.#coreDied(core, reason),
@@ -116,15 +120,21 @@ export class Daemon {
   }
 
   #openDevices(nameDevice: DeviceName): void {
-    const networks: string[] = [];
+    const networks = Object.keys(this.#config.networks);
     for (const [vm, { disks, nics, unsealed_memory }] of Object.entries(this.#config.vms)) {
       const unsealedMemory = unsealed_memory === 'allow';
       const place = { unsealedMemory, owner: this.#owner, cores: this.cores, log: this.#log };
       for (const [name, disk] of Object.entries(disks))
         about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
       for (const [name, nic] of Object.entries(nics)) {
-        if (!networks.includes(nic.network)) networks.push(nic.network);
         this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
+      }
+    }
+    for (const [network, { ports }] of Object.entries(this.#config.networks)) {
+      for (const [name, port] of Object.entries(ports)) {
+        const number = this.#nics.length + this.#ports.length;
+        const place = { switchId: networks.indexOf(network), number, core: this.cores.place().core, log: this.#log };
+        about(`port ${name} of network ${network}`, () => this.#ports.push(new ServedPort(network, name, port, place)));
       }
     }
     this.#supervision = setInterval(() => {
@@ -139,6 +149,7 @@ export class Daemon {
     await Promise.all(this.#devices.map((device) => device.stop()));
     clearInterval(this.#supervision);
     await this.cores.stop();
+    for (const port of this.#ports) port.close();
   }
 
   /** Everything that `sidecore status` shows. */
@@ -152,6 +163,7 @@ export class Daemon {
       cores: this.cores.cores.map(coreStatus),
       vms: byVm(this.#disks),
       nics: byVm(this.#nics),
+      networks: byVm(this.#ports),
     };
   }
 
@@ -202,7 +214,7 @@ function coreStatus(core: Core) {
   };
 }
 
-/** What devices say of themselves, by VM and name. */
+/** What devices say of themselves, by VM (or network) and name. */
 function byVm<Status>(devices: readonly { label: string; status(): Status }[]): Record<string, Record<string, Status>> {
   const vms: Record<string, Record<string, Status>> = {};
   for (const device of devices) {
@@ -258,19 +270,5 @@ function removeEmptyFolders(path: string, first: string): void {
 }
 
 function resolveOwner({ owner, group, mode }: Config['socket']): SocketOwner {
-  return { uid: lookUp('passwd', owner), gid: lookUp('group', group), mode };
-}
-
-/** Numeric id of a user or group. */
-function lookUp(database: 'passwd' | 'group', name: string | number | undefined): number | undefined {
-  if (name === undefined || typeof name === 'number') return name;
-  try {
-    return Number(execFileSync('getent', [database, name], { encoding: 'utf8' }).split(':')[2]);
-  } catch {
-    const key = database === 'passwd' ? 'owner' : 'group';
-    throw new SidecoreError(
-      'CONFIG_INVALID',
-      `socket.${key}: there is no ${key === 'owner' ? 'user' : 'group'} ${name} on this machine`,
-    );
-  }
+  return { uid: userId(owner, 'socket.owner'), gid: groupId(group, 'socket.group'), mode };
 }

@@ -2,9 +2,8 @@ import { NetDevice, type NetDeviceSpec } from '../net/device.js';
 import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
-import { trunkPort } from '../net/vlan.js';
 import type { CaptureTarget } from './capture.js';
-import type { NicConfig } from './config.js';
+import { type NicConfig, portVlans } from './config.js';
 import type { Core } from './core.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
@@ -27,9 +26,9 @@ export class ServedNic implements CaptureTarget {
     this.#config = config;
     const { mtu, queue_pairs: queuePairs, speed: speedMbps } = config;
     const mac = parseMac(config.mac!)!;
-    this.#device = new NetDevice({ mac, mtu, queuePairs, speedMbps, offloads: true });
+    this.#device = new NetDevice({ mac, mtu, queuePairs, speedMbps, offloads: config.offloads });
     const { shared } = this.#device;
-    const spec: NetDeviceSpec = { kind: 'net', shared, switchId, port, queuePairs, vlans: trunkPort(), mac };
+    const spec: NetDeviceSpec = { kind: 'net', shared, switchId, port, queuePairs, vlans: portVlans(config), mac };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
 
