@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { PlannedRows } from './net-rows.js';
+import type { PlannedRows } from './net-sides.js';
 
 /** Debian's packages that rows need, and a file that each has. */
 export const PACKAGES = {
@@ -13,7 +13,8 @@ export function withPackages(rows: readonly PlannedRows[], progress: (line: stri
   const missing = (Object.keys(PACKAGES) as Package[]).filter((name) => !existsSync(PACKAGES[name]));
   for (const name of missing) {
     const without = rows.filter(({ needs }) => needs.includes(name));
-    if (without.length > 0) progress(`${name} is not installed; left out: ${without.map((one) => one.name).join('; ')}`);
+    if (without.length > 0)
+      progress(`${name} is not installed; left out: ${without.map((one) => one.name).join('; ')}`);
   }
   return rows.filter(({ needs }) => !needs.some((name) => missing.includes(name)));
 }

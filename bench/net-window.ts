@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nowNs } from '../src/host/clock.js';
 import type { BackEndProcess } from './back-ends.js';
@@ -37,14 +38,13 @@ export interface NetTiming {
 }
 
 /** Addresses of the guests' cards, on every side. */
-export const GUEST_MACS = ['52:54:00:00:00:0a', '52:54:00:00:00:0b'] as const;
+export const GUEST_MACS = ['52:54:00:00:00:0a', '52:54:00:00:00:0b', '52:54:00:00:00:0c', '52:54:00:00:00:0d'] as const;
 /** Of whom a single guest sends to. */
-export const SINK_MAC = '52:54:00:00:00:0c';
+export const SINK_MAC = '52:54:00:00:00:0e';
 
 /** Wakes a back end, connects a testpmd to it as its guests, counts for a while, and leaves. */
 export async function frontEndWindow(
   ground: BenchGround,
-  folder: string,
   side: NetSide,
   plan: FrontEndPlan,
   { warmUpMs, windowMs }: NetTiming,
@@ -52,7 +52,7 @@ export async function frontEndWindow(
   const { process, sockets, cardOptions = '' } = side;
   process.resume();
   const cards = sockets.map((socket, i) => virtioUser(i, socket, GUEST_MACS[i]!, cardOptions));
-  const guest = ground.keep(new Testpmd('guest', ground.clientCpu, cards, folder));
+  const guest = ground.keep(new Testpmd('guest', ground.clientCpu, cards, ground.folder(tmpdir())));
   try {
     await guest.prompt();
     for (const [port] of sockets.entries())
@@ -62,15 +62,13 @@ export async function frontEndWindow(
     await guest.command(plan.mode === 'io' ? 'start tx_first 4' : 'start');
     await sleep(warmUpMs);
     await guest.stats();
-    const start = nowNs();
-    const before = [guest, process].map((one) => one.threadsNs());
+    const shares = sharesOf([guest, process]);
     await sleep(windowMs);
-    const shares = [guest, process].map((one, i) => busiest(before[i]!, one.threadsNs()) / (nowNs() - start));
+    const undisturbed = shares().every((share) => share >= CPU_SHARE_MIN);
     const ports = await guest.stats();
     const features = new Set(guest.features);
     if (features.size !== 1) throw new Error(`cards with different features: ${[...features].join(', ')}`);
     await guest.command('stop');
-    const undisturbed = shares.every((share) => share >= CPU_SHARE_MIN);
     return { rate: plan.rate(ports), undisturbed, features: [...features][0]! };
   } finally {
     await guest.quit();
@@ -78,6 +76,13 @@ export async function frontEndWindow(
     await sleep(50);
     process.pause();
   }
+}
+
+/** Begins to measure the share of its CPU that each process's busiest thread has: the one that polls. Returns what ends it. */
+export function sharesOf(processes: readonly BackEndProcess[]): () => number[] {
+  const start = nowNs();
+  const before = processes.map((process) => process.threadsNs());
+  return () => processes.map((process, i) => busiest(before[i]!, process.threadsNs()) / (nowNs() - start));
 }
 
 /** CPU time of the thread that had most of it, ns. */

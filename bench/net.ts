@@ -1,9 +1,9 @@
-import { tmpdir } from 'node:os';
-import { type BenchGround, type BenchOptions, onGround } from './ground.js';
-import { againstRows, type NetContext, type PlannedRows } from './net-rows.js';
+import { type BenchOptions, onGround } from './ground.js';
+import { withPackages } from './net-packages.js';
 import { roundTripRows } from './net-round-trip.js';
+import { againstRows } from './net-rows.js';
+import type { NetContext } from './net-sides.js';
 import { stoppedReceiverRows } from './net-stopped.js';
-import { missingPackages } from './net-packages.js';
 import type { Report } from './report.js';
 
 /** How the network benchmark is run. */
@@ -21,19 +21,15 @@ export function benchNet(options: NetBenchOptions): Promise<Report> {
     const { quick, node, progress } = options;
     const context: NetContext = {
       ground,
-      folder: ground.folder(tmpdir()),
       node,
       timing: quick ? QUICK_TIMING : TIMING,
       pairs: quick ? 2 : 5,
-      progress,
     };
     const plan = [...againstRows(context), ...roundTripRows(context), ...stoppedReceiverRows(context)];
-    const wanted = plan.filter((rows) => rows.name.includes(options.only) && (rows.quick || !quick || options.only !== ''));
-    for (const rows of missingPackages(wanted, progress)) await runRows(ground, rows);
+    const wanted = plan.filter(
+      (rows) => rows.name.includes(options.only) && (rows.quick || !quick || options.only !== ''),
+    );
+    for (const rows of withPackages(wanted, progress)) ground.rows.push(...(await rows.run()));
     return ground.report('net', {});
   });
-}
-
-async function runRows(ground: BenchGround, rows: PlannedRows): Promise<void> {
-  ground.rows.push(...(await rows.run()));
 }

@@ -18,13 +18,15 @@ const run = promisify(execFile);
 /** Open vSwitch on DPDK, with one bridge that learns addresses; all its state is in one folder. Kept in its own processes. */
 export class OpenVSwitch extends BackEndProcess {
   readonly #folder: string;
+  readonly #database: BackEndProcess;
   readonly #returnHugePages: () => void;
 
-  private constructor(folder: string, returnHugePages: () => void) {
+  private constructor(folder: string, database: BackEndProcess, returnHugePages: () => void) {
     const files = ['log-file', 'pidfile', 'unixctl'].map((name) => `--${name}=${join(folder, `vswitchd.${name}`)}`);
     const args = ['-c', ALL_CPUS, DAEMON, `unix:${join(folder, 'db.sock')}`, ...files];
     super('Open vSwitch', 'taskset', args, { env: environment(folder) });
     this.#folder = folder;
+    this.#database = database;
     this.#returnHugePages = returnHugePages;
   }
 
@@ -45,7 +47,8 @@ export class OpenVSwitch extends BackEndProcess {
     await run('ovsdb-tool', ['create', database, SCHEMA]);
     const server = ['-c', ALL_CPUS, 'ovsdb-server', database, `--remote=punix:${socket}`];
     server.push(`--pidfile=${join(folder, 'ovsdb.pid')}`, `--log-file=${join(folder, 'ovsdb.log')}`);
-    await keep(new BackEndProcess('ovsdb-server', 'taskset', server, { env: environment(folder) })).ready([socket]);
+    const databaseServer = keep(new BackEndProcess('ovsdb-server', 'taskset', server, { env: environment(folder) }));
+    await databaseServer.ready([socket]);
     const control = (...args: string[]) =>
       run('ovs-vsctl', [`--db=unix:${socket}`, '--timeout=20', ...args], { env: environment(folder) });
     const other = (key: string, value: string) => `other_config:${key}=${value}`;
@@ -56,7 +59,7 @@ export class OpenVSwitch extends BackEndProcess {
       ...[other('pmd-cpu-mask', mask(cpu)), other('dpdk-lcore-mask', mask(otherCpu))],
       other('dpdk-extra', '"--no-pci --in-memory --single-file-segments"'),
     );
-    const self = keep(new OpenVSwitch(folder, returnHugePages));
+    const self = keep(new OpenVSwitch(folder, databaseServer, returnHugePages));
     try {
       await control('add-br', 'br0', '--', 'set', 'bridge', 'br0', 'datapath_type=netdev');
       for (let i = 0; i < ports; i++) {
@@ -95,6 +98,7 @@ export class OpenVSwitch extends BackEndProcess {
 
   override async stop(): Promise<void> {
     await super.stop();
+    await this.#database.stop();
     this.#returnHugePages();
   }
 }

@@ -27,9 +27,9 @@ export class Testpmd extends BackEndProcess {
     this.child.stdin?.on('error', () => {});
   }
 
-  /** Waits until it takes the next command. Returns what it has said since the last one. */
+  /** Waits until it takes the next command; lines of its log may come after the prompt. Returns what it has said since the last one. */
   async prompt(): Promise<string> {
-    for (const deadline = Date.now() + ANSWER_MS_MAX; !this.output.slice(this.#seen).endsWith(PROMPT); ) {
+    for (const deadline = Date.now() + ANSWER_MS_MAX; !this.output.includes(PROMPT, this.#seen); ) {
       if (this.child.exitCode !== null || this.child.signalCode !== null || Date.now() > deadline) {
         throw new SidecoreError('DAEMON_UNREACHABLE', `${this.name} does not answer:\n${this.output.slice(-2000)}`);
       }
