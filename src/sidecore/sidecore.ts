@@ -18,6 +18,7 @@ import { createQueue, type DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
 import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
+import { PollList } from './poll-list.js';
 import { ServedQueue } from './served-queue.js';
 import { UringDesk } from './uring-desk.js';
 import { WorkMeter } from './work-meter.js';
@@ -46,12 +47,10 @@ export class Sidecore implements DeviceHost {
   readonly #meter: WorkMeter;
   readonly #queues = new Map<number, ServedQueue>();
   readonly #memories = new Map<number, GuestMemory>();
-  readonly #polled: ServedQueue[] = [];
+  readonly #list: PollList;
   readonly #closing: ServedQueue[] = [];
   readonly #dirty: DeviceQueue[] = [];
   #dirtyCount = 0;
-  /** Queues that wait for a kick. */
-  #watchedCount = 0;
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
   #nowNs = 0.5;
@@ -68,6 +67,7 @@ export class Sidecore implements DeviceHost {
     this.networks = joinNetworks(setup);
     this.#doorway = new Doorway(setup);
     this.#meter = new WorkMeter(this.#state, readNowNs);
+    this.#list = new PollList(this.#queues, this.#state, () => this.#meter.forget());
   }
 
   /** Serves until it is told to stop. */
@@ -91,7 +91,7 @@ export class Sidecore implements DeviceHost {
 
   /** No queue wants anything of this thread. */
   get #mayRest(): boolean {
-    return this.#polled.length === 0 && this.#closing.length === 0 && this.#stopId === 0;
+    return this.#list.polled.length === 0 && this.#closing.length === 0 && this.#stopId === 0;
   }
 
   markDirty(queue: DeviceQueue): void {
@@ -108,7 +108,7 @@ export class Sidecore implements DeviceHost {
 
   /** One look at everything that is polled. Returns how many requests it took or completed. */
   #turn(): number {
-    const polled = this.#polled;
+    const { polled } = this.#list;
     let work = 0;
     for (let i = 0; i < polled.length; i++) {
       const served = polled[i]!;
@@ -173,38 +173,13 @@ export class Sidecore implements DeviceHost {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     this.networks.keepHouse();
     if (this.#idleAfterNs !== Number.POSITIVE_INFINITY) this.#watchIdle();
-    if (this.#watchedCount > 0 && (!this.#mayRest || this.networks.busy)) this.#doorway.lend();
+    if (this.#list.watchedCount > 0 && (!this.#mayRest || this.networks.busy)) this.#doorway.lend();
   }
 
-  /** Takes queues without work off the poll list; their kicks are watched from then on. */
+  /** Queues without work leave the poll list. */
   #watchIdle(): void {
-    const polled = this.#polled;
     if (this.#idleAfterNs > 0) this.#nowNs = nowNs();
-    for (let i = polled.length - 1; i >= 0; i--) {
-      const served = polled[i]!;
-      const idle = this.#idleAfterNs === 0 || this.#nowNs - served.lastWorkNs >= this.#idleAfterNs;
-      if (idle && served.kickFd >= 0 && served.watch()) this.#unpoll(served);
-    }
-  }
-
-  #startPolling(served: ServedQueue): void {
-    served.poll(this.#nowNs);
-    if (!served.queue.passive) this.#polled.push(served);
-    this.#countQueues();
-  }
-
-  #unpoll(served: ServedQueue): void {
-    served.polled = false;
-    const at = this.#polled.indexOf(served);
-    if (at >= 0) this.#polled.splice(at, 1);
-    this.#countQueues();
-  }
-
-  #countQueues(): void {
-    this.#watchedCount = 0;
-    for (const { polled, queue } of this.#queues.values()) if (!polled && !queue.closed) this.#watchedCount++;
-    this.#state.countQueues(this.#polled.length, this.#watchedCount);
-    this.#meter.forget();
+    this.#list.watchIdle(this.#nowNs, this.#idleAfterNs);
   }
 
   /** Sleeps until a kick, the bell, or an answer of the kernel. */
@@ -227,7 +202,7 @@ export class Sidecore implements DeviceHost {
   #takeKicks(): void {
     for (let i = 0; i < this.#doorway.kickedCount; i++) {
       const served = this.#queues.get(this.#doorway.kicked[i]!);
-      if (served !== undefined && !served.polled && !served.queue.closed) this.#startPolling(served);
+      if (served !== undefined && !served.polled && !served.queue.closed) this.#list.start(served, this.#nowNs);
     }
   }
 
@@ -290,9 +265,9 @@ export class Sidecore implements DeviceHost {
       this.#publishDirty();
     }
     // A queue that was found broken is polled once more, to be dropped.
-    if (served.started || served.kickFd < 0 || queue.closed || !served.watch()) this.#startPolling(served);
+    if (served.started || served.kickFd < 0 || queue.closed || !served.watch()) this.#list.start(served, this.#nowNs);
     this.#state.serving = 0;
-    this.#countQueues();
+    this.#list.count();
     this.#tell({ event: 'answer', id });
   }
 
@@ -326,7 +301,7 @@ export class Sidecore implements DeviceHost {
   #close(served: ServedQueue, detachId: number): void {
     served.queue.closed = true;
     served.detachId = detachId;
-    this.#unpoll(served);
+    this.#list.stop(served);
     if (served.kickFd >= 0) this.#doorway.shut(served.kickFd);
     this.#closing.push(served);
   }
@@ -352,7 +327,7 @@ export class Sidecore implements DeviceHost {
       this.#memories.delete(served.memoryId);
     }
     if (queue.state.fault === 0) queue.state.phase = QueuePhase.STOPPED;
-    this.#countQueues();
+    this.#list.count();
     if (served.detachId === 0) return;
     const position = { base: queue.ring.base, started: served.started };
     this.#tell({ event: 'answer', id: served.detachId, position });
@@ -360,7 +335,7 @@ export class Sidecore implements DeviceHost {
 
   /** A queue that its guest has broken is not looked at again, until its front end sets it up anew. */
   #dropFaulted(served: ServedQueue): void {
-    this.#unpoll(served);
+    this.#list.stop(served);
     served.queue.state.phase = QueuePhase.FAULTED;
     this.#tell({ event: 'fault', key: served.key, fault: served.queue.state.fault });
   }
