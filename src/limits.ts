@@ -118,6 +118,10 @@ export const NETWORKS_MAX = 1024;
 export const TAP_MTU_MAX = 65521;
 /** Queues of one TAP device. There are no more pairs that a frame could come by. */
 export const TAP_QUEUES_MAX = QUEUE_PAIRS_MAX;
+/** Frames read from one queue of a TAP device in one turn, as many as are switched together. */
+export const TAP_READS_MAX = 32;
+/** Frames on their way to one TAP device: what sixteen guests send in one turn. More are dropped. */
+export const TAP_WRITES_MAX = 1024;
 /** Frames of a generator, bytes, without the checksum that is sent after them: Ethernet's least, and that of an MTU of 9000. */
 export const GENERATOR_FRAME_BYTES_MIN = 60;
 export const GENERATOR_FRAME_BYTES_MAX = 9014;

@@ -154,8 +154,9 @@ const PORT_COLUMNS: readonly Column[] = [
 
 /** Counts as of a card. */
 function portRow(network: string, name: string, port: PortStatus): string[] {
-  const { type, core, frames_in, frames_out } = port;
-  return [network, name, type, String(core), String(frames_in), String(frames_out), String(dropped(port))];
+  const { type, device, core, frames_in, frames_out } = port;
+  const what = device === null ? type : `${type} ${device}`;
+  return [network, name, what, String(core), String(frames_in), String(frames_out), String(dropped(port))];
 }
 
 /** The phase that all queues are in, or how many are in which. */

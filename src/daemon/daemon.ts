@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
@@ -6,6 +5,7 @@ import { SidecoreError } from '../errors.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
+import { groupId, userId } from './accounts.js';
 import { Captures } from './captures.js';
 import type { Config } from './config.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
@@ -149,6 +149,7 @@ export class Daemon {
     await Promise.all(this.#devices.map((device) => device.stop()));
     clearInterval(this.#supervision);
     await this.cores.stop();
+    for (const port of this.#ports) port.close();
   }
 
   /** Everything that `sidecore status` shows. */
@@ -269,19 +270,5 @@ function removeEmptyFolders(path: string, first: string): void {
 }
 
 function resolveOwner({ owner, group, mode }: Config['socket']): SocketOwner {
-  return { uid: lookUp('passwd', owner), gid: lookUp('group', group), mode };
-}
-
-/** Numeric id of a user or group. */
-function lookUp(database: 'passwd' | 'group', name: string | number | undefined): number | undefined {
-  if (name === undefined || typeof name === 'number') return name;
-  try {
-    return Number(execFileSync('getent', [database, name], { encoding: 'utf8' }).split(':')[2]);
-  } catch {
-    const key = database === 'passwd' ? 'owner' : 'group';
-    throw new SidecoreError(
-      'CONFIG_INVALID',
-      `socket.${key}: there is no ${key === 'owner' ? 'user' : 'group'} ${name} on this machine`,
-    );
-  }
+  return { uid: userId(owner, 'socket.owner'), gid: groupId(group, 'socket.group'), mode };
 }

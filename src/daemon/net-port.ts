@@ -1,8 +1,13 @@
 import type { Logger } from 'pino';
-import { parseMac } from '../net/ethernet.js';
+import { close } from '../host/libc.js';
+import { openTap } from '../host/tap.js';
+import { macHigh, macLow, parseMac, writeMac } from '../net/ethernet.js';
+import { NET_HEADER_BYTES } from '../net/features.js';
 import { PORT_COUNTER_BYTES, PortCounter, type PortCounterName } from '../net/port.js';
 import type { CommonPortSpec, PortSpec } from '../net/ports/port-spec.js';
-import { type PortConfig, portVlans } from './config.js';
+import { tapOffloads } from '../net/ports/tap/offloads.js';
+import { groupId, userId } from './accounts.js';
+import { type PortConfig, portVlans, type TapConfig } from './config.js';
 import type { Core } from './core.js';
 
 /** One configured port of a network that is no guest's card, while the daemon runs. */
@@ -34,12 +39,20 @@ export class ServedPort {
     this.#core = place.core;
     this.#log = place.log;
     const shared = new SharedArrayBuffer(PORT_COUNTER_BYTES);
-    this.#spec = specOf(config, { number: place.number, switchId: place.switchId, vlans: portVlans(config), shared });
+    const { number, switchId } = place;
+    this.#spec = specOf(config, { number, switchId, vlans: portVlans(config), shared });
   }
 
   async start(): Promise<void> {
     await this.#core.plug(this.#spec);
-    this.#log.info(`${this.label}: ${this.#config.type} port`);
+    const config = this.#config;
+    const what = config.type === 'tap' ? `TAP device ${config.device}` : config.type;
+    this.#log.info(`${this.label}: ${what}`);
+  }
+
+  /** Lets go of what the port leads to, when no core serves it any more. */
+  close(): void {
+    if (this.#spec.kind === 'tap') for (const fd of this.#spec.fds) close(fd);
   }
 
   /** Counters, for `status`. */
@@ -48,6 +61,7 @@ export class ServedPort {
     const named = Object.entries(PortCounter).map(([name, slot]) => [name.toLowerCase(), counters[slot]!]);
     return {
       type: this.#config.type,
+      device: this.#config.type === 'tap' ? this.#config.device : null,
       core: this.#core.options.index,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
     };
@@ -68,6 +82,30 @@ function specOf(config: PortConfig, common: CommonPortSpec): PortSpec {
       };
     }
     case 'tap':
-      throw new Error('no tap yet');
+      return tapSpec(config, common);
   }
+}
+
+/** Opens the device. */
+function tapSpec(config: TapConfig, common: CommonPortSpec): PortSpec {
+  const { device, queues, mac, mtu, owner, group, bridge } = config;
+  const tap = openTap({
+    device,
+    queues,
+    headerBytes: NET_HEADER_BYTES,
+    address: mac === undefined ? undefined : bytesOf(mac),
+    mtu,
+    uid: userId(owner, 'owner'),
+    gid: groupId(group, 'group'),
+    bridge,
+  });
+  const own = { high: macHigh(tap.address, 0), low: macLow(tap.address, 0) };
+  return { ...common, kind: 'tap', fds: tap.fds, offloads: tapOffloads(tap.offloads), mac: own };
+}
+
+function bytesOf(mac: string): Uint8Array {
+  const bytes = Buffer.alloc(6);
+  const { high, low } = parseMac(mac)!;
+  writeMac(bytes, 0, high, low);
+  return bytes;
 }

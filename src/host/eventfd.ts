@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
-import { check, declare } from './libc.js';
+import { check, declare, RWF_NOWAIT } from './libc.js';
 
 const eventfd = declare('int eventfd(unsigned int value, int flags)');
 const eventfdWrite = declare('int eventfd_write(int fd, uint64_t value)');
@@ -8,8 +8,6 @@ const preadv2 = declare('intptr_t preadv2(int fd, void *iov, int count, int64_t 
 
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
-/** Fail with EAGAIN instead of waiting, whatever the descriptor's own flag says. preadv2(2) */
-const RWF_NOWAIT = 8;
 
 /** A new non-blocking event counter. */
 export function createEventFd(): number {

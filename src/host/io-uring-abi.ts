@@ -6,7 +6,16 @@ export const SYS_IO_URING_ENTER = 426;
 export const SYS_IO_URING_REGISTER = 427;
 
 /** Operations. enum io_uring_op, linux/io_uring.h */
-export const UringOp = { NOP: 0, READV: 1, WRITEV: 2, FSYNC: 3, FALLOCATE: 17, READ: 22, WRITE: 23 } as const;
+export const UringOp = {
+  NOP: 0,
+  READV: 1,
+  WRITEV: 2,
+  FSYNC: 3,
+  ASYNC_CANCEL: 14,
+  FALLOCATE: 17,
+  READ: 22,
+  WRITE: 23,
+} as const;
 
 /** struct io_uring_params in 32-bit words, its two groups of offsets included. io_uring_setup(2) */
 export const Params = {
@@ -34,7 +43,6 @@ export const SETUP_CLAMP = 1 << 4;
 export const SETUP_SUBMIT_ALL = 1 << 7;
 export const SETUP_COOP_TASKRUN = 1 << 8;
 export const SETUP_TASKRUN_FLAG = 1 << 9;
-export const SETUP_SINGLE_ISSUER = 1 << 12;
 
 /** io_uring_setup(2), features: one mapping for both rings, no lost completion, and Linux 5.7 with all `UringOp`. */
 export const FEATURES_NEEDED = (1 << 0) | (1 << 1) | (1 << 5);
@@ -48,6 +56,10 @@ export const SQ_TASKRUN = 1 << 2;
 export const ENTER_GETEVENTS = 1 << 0;
 export const ENTER_SQ_WAKEUP = 1 << 1;
 export const ENTER_SQ_WAIT = 1 << 2;
+
+/** Flags of ASYNC_CANCEL: not one operation but all, whatever their user data. io_uring_enter(2) */
+export const ASYNC_CANCEL_ALL = 1 << 0;
+export const ASYNC_CANCEL_ANY = 1 << 2;
 
 /** io_uring_register(2): the CPUs of the kernel's worker threads. */
 export const REGISTER_IOWQ_AFF = 17;
@@ -77,7 +89,7 @@ export const Cqe = { USER_DATA: 0, RESULT: 2, WORDS: 4 } as const;
 export class Operation {
   /** One of `UringOp`. */
   opcode = 0;
-  /** Of the data or of the iovecs; for FALLOCATE the length, bytes. The kernel's `addr`. */
+  /** Of the data or of the iovecs; for FALLOCATE the length, bytes; for ASYNC_CANCEL the other's user data. The kernel's `addr`. */
   address = 0.5;
   /** Bytes or iovecs; for FALLOCATE its mode. The kernel's `len`. */
   length = 0;

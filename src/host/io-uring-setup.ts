@@ -5,7 +5,6 @@ import {
   SETUP_CLAMP,
   SETUP_COOP_TASKRUN,
   SETUP_CQSIZE,
-  SETUP_SINGLE_ISSUER,
   SETUP_SQ_AFF,
   SETUP_SQPOLL,
   SETUP_SUBMIT_ALL,
@@ -42,9 +41,9 @@ export interface IoUringOptions {
 export function setup(entries: number, options: IoUringOptions, params: Uint32Array): number {
   const { sqpollCpu, inFlightMax = REQUESTS_IN_FLIGHT_MAX } = options;
   const base = SETUP_CLAMP | SETUP_CQSIZE | (sqpollCpu === undefined ? 0 : SETUP_SQPOLL | SETUP_SQ_AFF);
-  // Without them (before 5.18, 5.19 and 6.0) everything works too, a little slower.
+  // Without them (before 5.18 and 5.19) everything works too, a little slower. SINGLE_ISSUER would forbid to clear up after a dead thread.
   const cooperative = sqpollCpu === undefined ? SETUP_COOP_TASKRUN | SETUP_TASKRUN_FLAG : 0;
-  for (const better of [SETUP_SUBMIT_ALL | SETUP_SINGLE_ISSUER | cooperative, SETUP_SUBMIT_ALL, 0]) {
+  for (const better of [SETUP_SUBMIT_ALL | cooperative, SETUP_SUBMIT_ALL, 0]) {
     params.fill(0);
     params[Params.FLAGS] = base | better;
     params[Params.CQ_ENTRIES] = Math.max(inFlightMax, entries);

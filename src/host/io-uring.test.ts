@@ -244,6 +244,20 @@ describe('retireIoUring', { skip }, () => {
     }
   }
 
+  for (const options of [{}, { sqpollCpu: 0 }]) {
+    it(`gives up what may wait for ever (${'sqpollCpu' in options ? 'polled' : 'not polled'})`, async () => {
+      const fd = createEventFd();
+      const memory = mapAnonymous(PAGE_BYTES);
+      const handles = await handlesOfDead(DYING, { fd, address: memory.address, options, hang: true }, 0);
+      assert.ok(retireIoUring(handles, 5000));
+      signal(fd);
+      await setTimeout(20);
+      assert.equal(viewWords32(memory.address, 8)[0], 0, 'the read has run');
+      close(fd);
+      unmap(memory);
+    });
+  }
+
   it('leaves nothing behind that writes to memory, whenever the thread dies', async () => {
     const pieces = 32;
     const pieceBytes = 64 * 1024;

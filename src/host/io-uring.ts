@@ -1,5 +1,7 @@
 import { assert, SidecoreError } from '../errors.js';
 import {
+  ASYNC_CANCEL_ALL,
+  ASYNC_CANCEL_ANY,
   Cqe,
   ENTER_GETEVENTS,
   ENTER_SQ_WAIT,
@@ -15,6 +17,7 @@ import {
   SQ_TASKRUN,
   Sqe,
   SYS_IO_URING_ENTER,
+  UringOp,
 } from './io-uring-abi.js';
 import { type IoUringOptions, keepWorkersOn, setup } from './io-uring-setup.js';
 import { close, Errno, errno, errorText, syscall } from './libc.js';
@@ -240,21 +243,46 @@ export class IoUring {
   }
 }
 
+/** Rings of dead threads whose operations the kernel has been told to give up. */
+const cancelled = new WeakSet<IoUringHandles>();
+
 /**
  * Waits until all that a dead thread had submitted has completed, then unmaps and closes its ring. What it had prepared and
- * not submitted never runs. False if that took longer than `timeoutMs`: the kernel may still use the memory that the
- * operations name; call again.
+ * not submitted never runs, and what waits for something that may never come is given up. False if that took longer than
+ * `timeoutMs`: the kernel may still use the memory that the operations name; call again.
  */
 export function retireIoUring(handles: IoUringHandles, timeoutMs: number): boolean {
   const rings = viewSigned32(handles.rings.address, handles.rings.length);
   const pause = new Int32Array(new SharedArrayBuffer(4));
   const deadline = performance.now() + timeoutMs;
+  if (!cancelled.has(handles) && cancelAll(handles, rings)) cancelled.add(handles);
   while (outstanding(handles, rings) !== 0) {
     if (performance.now() >= deadline) return false;
     Atomics.wait(pause, 0, 0, RETIRE_POLL_MS);
   }
   giveBack(handles);
   return true;
+}
+
+/**
+ * Submits, in place of a dead thread, that all it had submitted be cancelled. Before 5.19 the kernel says that it cannot, and does
+ * not. False if there is no room for that now, or the kernel has no time.
+ */
+function cancelAll(handles: IoUringHandles, rings: Int32Array): boolean {
+  const { fd, polled, entries, sqHead, sqTail } = handles;
+  const sqes = viewWords32(entries.address, entries.length);
+  const capacity = sqes.length / Sqe.WORDS;
+  const head = Atomics.load(rings, sqHead);
+  // A polling thread takes all that is in the ring. Nobody else does, and what the kernel had left of it is not to run.
+  const tail = polled ? Atomics.load(rings, sqTail) : head;
+  if (((tail - head) | 0) === capacity) return false;
+  const at = (tail & (capacity - 1)) * Sqe.WORDS;
+  sqes.fill(0, at, at + Sqe.WORDS);
+  sqes[at + Sqe.OPCODE] = UringOp.ASYNC_CANCEL;
+  sqes[at + Sqe.FD] = -1;
+  sqes[at + Sqe.OP_FLAGS] = ASYNC_CANCEL_ALL | ASYNC_CANCEL_ANY;
+  Atomics.store(rings, sqTail, (tail + 1) | 0);
+  return polled || syscall(SYS_IO_URING_ENTER, fd, 1, 0, 0) >= 0;
 }
 
 /** Operations that the kernel has taken, or will take by itself, and has not completed: each completes exactly once. */

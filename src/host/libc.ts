@@ -41,10 +41,15 @@ export const Errno = {
   EMFILE: 24,
   ENOSPC: 28,
   ENOSYS: 38,
+  EBADFD: 77,
   EOPNOTSUPP: 95,
   EADDRINUSE: 98,
   ECONNREFUSED: 111,
+  ECANCELED: 125,
 } as const;
+
+/** Flag of a read: fail with EAGAIN instead of waiting, whatever the descriptor's own flag says. preadv2(2) */
+export const RWF_NOWAIT = 8;
 
 /** The calling thread's errno, valid right after a failed call. */
 export function errno(): number {

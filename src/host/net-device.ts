@@ -99,6 +99,13 @@ export function setMtu(device: string, mtu: number): number {
   return ask(Request.SET_MTU, request);
 }
 
+/** Ethernet address of a device that is there, six bytes. */
+export function deviceAddress(device: string): Buffer {
+  const request = ifreq(device);
+  check(ask(Request.GET_ADDRESS, request), `${device}: SIOCGIFHWADDR`);
+  return request.subarray(HARDWARE_ADDRESS, HARDWARE_ADDRESS + ADDRESS_BYTES);
+}
+
 /** Sets the Ethernet address, six bytes, if it is another. */
 export function setAddress(device: string, address: Uint8Array): number {
   const request = ifreq(device);

@@ -4,6 +4,7 @@ import { close, Errno, errorText } from './libc.js';
 import {
   addToBridge,
   bridgeOf,
+  deviceAddress,
   hasCarrier,
   ifreq,
   ioctl,
@@ -68,6 +69,8 @@ export interface Tap {
   readonly made: boolean;
   /** What the host may leave to us in frames that we read, and takes from us in those that we write: bits of `TapOffload`. */
   readonly offloads: number;
+  /** Its Ethernet address, six bytes. */
+  readonly address: Buffer;
 }
 
 /** Opens a TAP device, makes it if there is none of that name, and switches it on. Throws with a `TAP_` code, or `BRIDGE_MISSING`. */
@@ -82,7 +85,7 @@ export function openTap(options: TapOptions): Tap {
     }
     const offloads = setForm(fds[0]!, options);
     setDevice(fds[0]!, options);
-    return { fds, made, offloads };
+    return { fds, made, offloads, address: deviceAddress(options.device) };
   } catch (error) {
     for (const fd of fds) close(fd);
     throw error;

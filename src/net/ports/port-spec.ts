@@ -1,5 +1,6 @@
 import type { PortVlans } from '../vlan.js';
 import type { GeneratorPortSpec } from './generator/spec.js';
+import type { TapPortSpec } from './tap/spec.js';
 
 /** What every port has that is no guest's card. Plain data. */
 export interface CommonPortSpec {
@@ -12,4 +13,4 @@ export interface CommonPortSpec {
 }
 
 /** Everything a sidecore needs to serve a port. */
-export type PortSpec = GeneratorPortSpec;
+export type PortSpec = GeneratorPortSpec | TapPortSpec;

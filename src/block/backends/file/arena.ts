@@ -1,13 +1,9 @@
 import { assert } from '../../../errors.js';
+import { Iovecs } from '../../../host/iovecs.js';
 import { type MemoryMap, mapAnonymous, unmap } from '../../../host/memory-map.js';
-import { viewBytes, viewWords32 } from '../../../host/memory-view.js';
+import { viewBytes } from '../../../host/memory-view.js';
 import { CHAIN_SEGMENTS_MAX, REQUESTS_IN_FLIGHT_MAX } from '../../../limits.js';
 import type { RequestPool } from '../../request.js';
-
-/** struct iovec, 16 bytes: address and length, 8 bytes each. readv(2) */
-const IOVEC_BYTES = 16;
-const IOVEC_WORDS = IOVEC_BYTES / 4;
-const HIGH = 2 ** -32;
 
 /** One bounce buffer, bytes. A longer request goes through it piece by piece. */
 export const BOUNCE_BYTES = 64 * 1024;
@@ -32,8 +28,7 @@ export class Arena {
   readonly retries = new Uint8Array(REQUESTS_IN_FLIGHT_MAX);
   /** Bounce buffer of each request slot. */
   readonly bounce = new Int8Array(REQUESTS_IN_FLIGHT_MAX).fill(NO_BOUNCE);
-  readonly #iovecs: MemoryMap;
-  readonly #words: Uint32Array;
+  readonly #iovecs = new Iovecs(REQUESTS_IN_FLIGHT_MAX, CHAIN_SEGMENTS_MAX);
   readonly #bounces: MemoryMap;
   readonly #bounceBytes: Buffer;
   readonly #zeros: MemoryMap;
@@ -55,8 +50,6 @@ export class Arena {
   }
 
   private constructor() {
-    this.#iovecs = mapAnonymous(REQUESTS_IN_FLIGHT_MAX * CHAIN_SEGMENTS_MAX * IOVEC_BYTES);
-    this.#words = viewWords32(this.#iovecs.address, this.#iovecs.length);
     this.#bounces = mapAnonymous(BOUNCE_COUNT * BOUNCE_BYTES);
     this.#bounceBytes = viewBytes(this.#bounces.address, this.#bounces.length);
     this.#zeros = mapAnonymous(ZEROS_BYTES);
@@ -69,23 +62,18 @@ export class Arena {
     if (this.#users > 0) return;
     assert(this.#freeCount === BOUNCE_COUNT - 1, 'a bounce buffer is still taken');
     Arena.#arenas.delete(pool);
-    unmap(this.#iovecs);
+    this.#iovecs.close();
     unmap(this.#bounces);
     unmap(this.#zeros);
   }
 
   /** Address of a request slot's iovecs. */
   iovecs(slot: number): number {
-    return this.#iovecs.address + slot * (CHAIN_SEGMENTS_MAX * IOVEC_BYTES);
+    return this.#iovecs.address(slot);
   }
 
   setIovec(slot: number, index: number, address: number, length: number): void {
-    const at = (slot * CHAIN_SEGMENTS_MAX + index) * IOVEC_WORDS;
-    const words = this.#words;
-    // Storing a number in 32 bits takes its lower half; the length's upper half stays zero.
-    words[at] = address;
-    words[at + 1] = address * HIGH;
-    words[at + 2] = length;
+    this.#iovecs.set(slot, index, address, length);
   }
 
   /** Takes a bounce buffer for a request slot, or the one for waiting if no other is free. */
