@@ -72,6 +72,8 @@ export interface InTurn<W> {
   readonly b: W[];
   /** Round trips of a cache line before, between and after, ns. */
   readonly probes: number[];
+  /** No pair was as it has to be: there is one all the same, the last. */
+  disturbed: boolean;
 }
 export type Duel = InTurn<WindowResult>;
 
@@ -82,7 +84,7 @@ export async function inTurn<W extends Measured>(
   pairs: number,
   probe: PlacementProbe,
 ): Promise<InTurn<W>> {
-  const kept: InTurn<W> = { a: [], b: [], probes: [] };
+  const kept: InTurn<W> = { a: [], b: [], probes: [], disturbed: false };
   for (let attempt = 0; kept.a.length < pairs && attempt < pairs * PAIR_ATTEMPTS_MAX; attempt++) {
     const readings = [probe.read()];
     const left = await a();
@@ -93,6 +95,7 @@ export async function inTurn<W extends Measured>(
       left.undisturbed && right.undisturbed && Math.max(...readings) <= Math.min(...readings) * LIKE_PLACEMENT;
     const lastChance = attempt === pairs * PAIR_ATTEMPTS_MAX - 1 && kept.a.length === 0;
     if (!like && !lastChance) continue;
+    kept.disturbed = !like;
     kept.a.push(left);
     kept.b.push(right);
     kept.probes.push(...readings);

@@ -63,6 +63,8 @@ export class BenchGround {
     this.#options.progress(name);
     const result = await inTurn(a, b, pairs, this.#probe);
     this.#probes.push(...result.probes);
+    const undisturbed = result.disturbed ? 0 : result.a.length;
+    if (undisturbed < pairs) this.#options.progress(`  ${undisturbed} of ${pairs} pairs of windows were undisturbed`);
     return result;
   }
 

@@ -12,8 +12,8 @@ export interface NetBenchOptions extends BenchOptions {
   readonly only: string;
 }
 
-const TIMING = { warmUpMs: 400, windowMs: 1200 };
-const QUICK_TIMING = { warmUpMs: 250, windowMs: 600 };
+const TIMING = { warmUpMs: 300, windowMs: 1000 };
+const QUICK_TIMING = { warmUpMs: 200, windowMs: 500 };
 
 /** The network benchmark: us against DPDK's vhost and Open vSwitch, each pinned to one CPU, the guests on another, in turn. */
 export function benchNet(options: NetBenchOptions): Promise<Report> {

@@ -110,17 +110,18 @@ function environment(folder: string): NodeJS.ProcessEnv {
 
 const mask = (cpu: number): string => `0x${(1n << BigInt(cpu)).toString(16)}`;
 
-/** Has the kernel keep huge pages. Returns what gives them back; the end of this process does it too. */
+/** Has the kernel keep more huge pages. Returns what gives them back; the end of this process does it too. */
 function takeHugePages(): () => void {
-  const before = Number(readFileSync(HUGE_PAGES, 'utf8'));
+  const pages = () => Number(readFileSync(HUGE_PAGES, 'utf8'));
+  const wanted = pages() + HUGE_PAGES_NEEDED;
   let taken = true;
   const give = () => {
-    if (taken) writeFileSync(HUGE_PAGES, String(before));
+    if (taken) writeFileSync(HUGE_PAGES, String(Math.max(0, pages() - HUGE_PAGES_NEEDED)));
     taken = false;
   };
   process.once('exit', give);
-  writeFileSync(HUGE_PAGES, String(before + HUGE_PAGES_NEEDED));
-  if (Number(readFileSync(HUGE_PAGES, 'utf8')) < before + HUGE_PAGES_NEEDED) {
+  writeFileSync(HUGE_PAGES, String(wanted));
+  if (pages() < wanted) {
     give();
     throw new SidecoreError('MEMORY_EXHAUSTED', `no ${HUGE_PAGES_NEEDED} huge pages of 2 MiB for Open vSwitch`);
   }
