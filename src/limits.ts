@@ -109,7 +109,7 @@ export const QUEUE_PAIRS_MAX = 8;
  * the shortest. What does not fit is dropped.
  */
 export const CROSSING_BYTES = 2 ** 20;
-/** Networks of a daemon: what a byte of a crossing's record can name is more, but each sidecore has an address table for each. */
+/** Networks of a daemon: what ten bits of a crossing's record can name, and each sidecore has an address table for each. */
 export const NETWORKS_MAX = 1024;
 
 // --- ports of a network that are no guests' -------------------------------------------------------------------

@@ -10,7 +10,7 @@ const WRITTEN = 16;
 /** Bytes before the records. */
 const HEAD_SIZE = 128;
 
-/** A record, in 32-bit words: its units, or `WRAP`; the frame's bytes; network and queue pair. Then the network header, then the frame. */
+/** A record, in 32-bit words: its units, or `WRAP`; the frame's bytes; whose it is. Then the network header, then the frame. */
 const RECORD_UNITS = 0;
 const RECORD_BYTES = 1;
 const RECORD_FROM = 2;
@@ -92,7 +92,7 @@ export class CrossingRing {
   }
 
   /**
-   * Takes the next records, up to `limit`, that come from the same network and queue pair: puts where their frames are, with the network
+   * Takes the next records, up to `limit`, that say the same of whose they are: puts where their frames are, with the network
    * headers before them, into a burst. Returns how many; `from` says whose they are. They stay until `release`.
    */
   take(burst: FrameBurst, limit: number): number {

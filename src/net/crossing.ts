@@ -40,23 +40,26 @@ export class Presence {
 /** Frames from all networks of one sidecore to the same networks of another, and back. */
 export class Crossing {
   readonly core: number;
-  /** Frames that found no room. */
-  dropped = 0;
-  crossed = 0;
   readonly #arrivals: CrossingRing;
   readonly #departures: CrossingRing;
   readonly #presence: Presence;
   readonly #wake: () => void;
+  /** Frames that crossed, and frames that found no room. */
+  readonly #counts: Float64Array;
   readonly #burst: FrameBurst;
   readonly #frame = new Frame();
   readonly #segments = new Segments(1);
-  /** By network. */
-  readonly #ends: { readonly network: Switch; readonly port: Port }[] = [];
+  /** By network: its switch, and by their numbers the ports of the other sidecore that were heard from. */
+  readonly #ends: { readonly network: Switch; readonly origins: (Port | undefined)[] }[] = [];
   #dirty = false;
 
-  /** @param wake - wakes the other sidecore if it sleeps */
-  constructor(setup: CrossingSetup, presence: Presence, wake: () => void) {
+  /**
+   * @param wake - wakes the other sidecore if it sleeps
+   * @param counts - of frames that crossed and of those that found no room; several crossings may share them
+   */
+  constructor(setup: CrossingSetup, presence: Presence, wake: () => void, counts: Float64Array = new Float64Array(2)) {
     this.core = setup.core;
+    this.#counts = counts;
     this.#arrivals = new CrossingRing(setup.arrivals, 'reader');
     this.#departures = new CrossingRing(setup.departures, 'writer');
     this.#presence = presence;
@@ -64,21 +67,30 @@ export class Crossing {
     this.#burst = new FrameBurst(this.#arrivals, 0);
   }
 
+  /** Frames that went to the other sidecore. */
+  get crossed(): number {
+    return this.#counts[0]!;
+  }
+
+  /** Frames that found no room. */
+  get dropped(): number {
+    return this.#counts[1]!;
+  }
+
   /** Plugs a network's switch into its like on the other sidecore. */
   join(id: number, network: Switch): void {
-    const port = new CrossingPort(MAC_PORTS_MAX - 1 - this.core, id, this);
-    this.#ends[id] = { network, port };
-    network.plug(port);
+    this.#ends[id] = { network, origins: [] };
+    network.plug(new CrossingPort(MAC_PORTS_MAX - 1 - this.core, id, this));
   }
 
   put(frame: Frame, network: number): void {
     if (!this.#presence.has(this.core, network)) return;
-    this.#count(this.#departures.put(frame, recordFrom(network, frame.pair)));
+    this.#count(this.#departures.put(frame, recordFrom(network, frame.port, frame.pair)));
   }
 
   putBurst(burst: FrameBurst, from: number, to: number, network: number): void {
     if (!this.#presence.has(this.core, network)) return;
-    const record = recordFrom(network, burst.pair);
+    const record = recordFrom(network, burst.port, burst.pair);
     for (let i = from; i < to; i++) this.#count(this.#departures.putOf(burst, i, record));
   }
 
@@ -100,14 +112,25 @@ export class Crossing {
     const count = this.#arrivals.take(burst, BURST_FRAMES);
     if (count === 0) return 0;
     const { from } = this.#arrivals;
-    const end = this.#ends[from >>> PAIR_BITS];
+    const id = from >>> (PORT_BITS + PAIR_BITS);
+    const end = this.#ends[id];
     if (end !== undefined) {
       burst.pair = from & PAIR_MASK;
       burst.read(count);
-      this.#forward(count, end.network, end.port);
+      const number = (from >>> PAIR_BITS) & PORT_MASK;
+      this.#forward(count, end.network, end.origins[number] ?? this.#meet(id, number));
     }
     this.#arrivals.release();
     return count;
+  }
+
+  /** A port of the other sidecore is heard from for the first time. */
+  #meet(id: number, number: number): Port {
+    const { network, origins } = this.#ends[id]!;
+    const port = new CrossingPort(number, id, this);
+    origins[number] = port;
+    network.know(port);
+    return port;
   }
 
   #forward(count: number, network: Switch, port: Port): void {
@@ -139,13 +162,12 @@ export class Crossing {
   }
 
   #count(fits: boolean): void {
-    if (fits) this.crossed++;
-    else this.dropped++;
+    this.#counts[fits ? 0 : 1]!++;
     this.#dirty = true;
   }
 }
 
-/** A network's switch on another sidecore, as a port of the one here: a trunk that carries all its VLANs. */
+/** A network's switch on another sidecore, or a port of that, as a port of the one here: a trunk that carries all VLANs. */
 class CrossingPort implements Port {
   readonly number: number;
   readonly counters = new Float64Array(PORT_COUNTER_BYTES / 8);
@@ -172,7 +194,10 @@ class CrossingPort implements Port {
   }
 }
 
-/** A record's word for network and queue pair. */
+/** A record's word: network, number of the port, queue pair. */
 const PAIR_BITS = 8;
 const PAIR_MASK = 2 ** PAIR_BITS - 1;
-const recordFrom = (network: number, pair: number): number => (network << PAIR_BITS) | (pair & PAIR_MASK);
+const PORT_BITS = 12;
+const PORT_MASK = MAC_PORTS_MAX - 1;
+const recordFrom = (network: number, port: number, pair: number): number =>
+  (network << (PORT_BITS + PAIR_BITS)) | (port << PAIR_BITS) | (pair & PAIR_MASK);

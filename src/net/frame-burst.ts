@@ -30,7 +30,8 @@ const TAIL_BYTES_MAX = FRAME_BYTES_MAX - HEAD_BYTES;
 export class FrameBurst {
   memory: FrameMemory;
   owner: FrameOwner | undefined;
-  /** Queue pair by which they came. */
+  /** Number of the port by which they came, as the switch knows it, and the queue pair. */
+  port = 0;
   pair: number;
   /** Where the frames are, without what stands before them in their chains. */
   readonly chains = new Burst(BURST_FRAMES);

@@ -54,7 +54,8 @@ export class Frame {
   priority = 0;
   /** VLAN that it is in. */
   vlan = 0;
-  /** Queue pair by which it came. */
+  /** Number of the port by which it came, and the queue pair. */
+  port = 0;
   pair = 0;
   /** Undefined if its memory is used again as soon as it was delivered. */
   owner: FrameOwner | undefined = undefined;

@@ -63,7 +63,8 @@ export class GuestPort implements Port {
     const ring = this.#ringFor(burst.pair, to - from);
     if (ring === undefined) return;
     for (let at = from; at < to; ) {
-      const count = ring.putBurst(burst, at, to);
+      // One that was found to be broken is not touched again.
+      const count = ring.closed ? 0 : ring.putBurst(burst, at, to);
       if (count > 0) {
         this.#count(burst, at, at + count);
         at += count;

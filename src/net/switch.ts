@@ -12,14 +12,11 @@ import { Egress, egressOf, ingressVlan, VLAN_DROP } from './vlan.js';
 /** Slots of the address table that are looked through in one tick. */
 const SWEEP_SLOTS = 256;
 
-/** Addresses that are learned behind a mesh port: another sidecore's guests. */
-const MESH_ENTRIES_MAX = 16_384;
-
 /**
  * A learning switch, as one sidecore sees it: ports, and behind which of them an address was seen last. A frame to an address
  * that is known goes to one port, all others to every port of its VLAN but its own. IEEE 802.1Q, 8
  *
- * Switches of the same network on several sidecores are a mesh: each has a port to every other one. What came from one of these
+ * Switches of the same network on several sidecores are a mesh: each has a port to every other one, and knows the ports there. What came from one of these
  * is not sent to another, since that one has got it from where it came.
  */
 export class Switch {
@@ -48,8 +45,15 @@ export class Switch {
   plug(port: Port): void {
     this.#ports[port.number] = port;
     this.#plugged.push(port);
-    if (port.mesh) this.#table.setQuota(port.number, MESH_ENTRIES_MAX);
     this.#flows.clear();
+  }
+
+  /**
+   * Makes a port known that is plugged in on another sidecore, and how it is reached. Addresses are learned behind it, not behind the
+   * mesh port that leads there: so it has as many as it may, here as there, and cannot push out those of its neighbours.
+   */
+  know(port: Port): void {
+    this.#ports[port.number] ??= port;
   }
 
   unplug(port: Port): void {
@@ -76,6 +80,7 @@ export class Switch {
       return;
     }
     frame.vlan = vlan;
+    frame.port = from.number;
     const { sourceHigh, sourceLow, destinationHigh, destinationLow } = frame;
     this.#learn(vlan, sourceHigh, sourceLow, from);
     const known = isGroup(destinationHigh) ? -1 : this.#table.lookup(vlan, destinationHigh, destinationLow, this.#nowS);
@@ -88,6 +93,7 @@ export class Switch {
   /** Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. */
   forwardBurst(burst: FrameBurst, from: number, to: number, port: Port): void {
     if (port.capture !== undefined) port.capture.addBurst(burst, from, to, Direction.OUTBOUND);
+    burst.port = port.number;
     const { way, head } = burst;
     for (let i = from; i < to; i++) {
       const at = 4 * i;

@@ -2,20 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { DaemonStatus } from '../../src/daemon/daemon.js';
-import { NetDriver } from '../../src/guest/net-driver.js';
+import { BROADCAST, makeFrame } from '../support/frames.js';
 import { until } from '../vhost-user/raw-front-end.js';
 import { SuiteCleanup, TestDaemon } from '../vhost-user/test-daemon.js';
-
-const BROADCAST = Buffer.from('ffffffffffff', 'hex');
-
-function frame(to: Uint8Array, from: Uint8Array, byteLength: number, seed: number): Buffer {
-  const bytes = Buffer.alloc(byteLength);
-  for (let i = 14; i < byteLength; i++) bytes[i] = (i * 31 + seed * 7) & 0xff;
-  bytes.set(to, 0);
-  bytes.set(from, 6);
-  bytes.writeUInt16BE(0x88b5, 12);
-  return bytes;
-}
+import { connectGuest, next } from './guests.js';
 
 for (const mode of ['sidecore', 'adaptive'] as const) {
   describe(`a switch, mode ${mode}`, { timeout: 60_000 }, () => {
@@ -34,33 +24,23 @@ for (const mode of ['sidecore', 'adaptive'] as const) {
       await cleanup.run();
     });
 
-    const guest = async (test: TestContext, vm: string, options: { buffers?: number; bufferBytes?: number } = {}) => {
-      const driver = await NetDriver.connect({ socket: served.socket(vm, 'n'), ...options });
-      test.after(() => driver.close());
-      return driver;
-    };
-
-    const next = async (driver: NetDriver, what: string): Promise<Buffer> => {
-      let found: Buffer | undefined;
-      await until(() => (found = driver.receive()) !== undefined, what);
-      return found!;
-    };
-
+    const guest = (test: TestContext, vm: string, options: { buffers?: number; bufferBytes?: number } = {}) =>
+      connectGuest(test, { socket: served.socket(vm, 'n'), ...options });
     const port = async (vm: string) => ((await served.status()) as DaemonStatus).nics[vm]!.n!;
 
     it('floods what it does not know, and learns', async (test) => {
       const [a, b, c, other] = await Promise.all(['a', 'b', 'c', 'other'].map((vm) => guest(test, vm)));
-      const hello = frame(BROADCAST, a!.mac, 60, 1);
+      const hello = makeFrame(BROADCAST, a!.mac, 60, 1);
       a!.send(hello);
       a!.tx.publish();
       assert.deepEqual(await next(b!, 'b hears a broadcast'), hello);
       assert.deepEqual(await next(c!, 'c hears it too'), hello);
-      const answer = frame(a!.mac, b!.mac, 1514, 2);
+      const answer = makeFrame(a!.mac, b!.mac, 1514, 2);
       b!.send(answer);
       b!.tx.publish();
       assert.deepEqual(await next(a!, 'a is answered'), answer);
       // What c hears next is what was sent to it, and not that answer.
-      const direct = frame(c!.mac, a!.mac, 64, 3);
+      const direct = makeFrame(c!.mac, a!.mac, 64, 3);
       a!.send(direct);
       a!.tx.publish();
       assert.deepEqual(await next(c!, 'c is spoken to'), direct);
@@ -71,11 +51,11 @@ for (const mode of ['sidecore', 'adaptive'] as const) {
 
     it('carries frames of every length, in order', async (test) => {
       const [a, b] = await Promise.all(['a', 'b'].map((vm) => guest(test, vm, { bufferBytes: 256 })));
-      b!.send(frame(BROADCAST, b!.mac, 60, 0));
+      b!.send(makeFrame(BROADCAST, b!.mac, 60, 0));
       b!.tx.publish();
       await next(a!, 'b is known');
       for (let length = 14; length <= 240; length += 1) {
-        const sent = frame(b!.mac, a!.mac, length, length);
+        const sent = makeFrame(b!.mac, a!.mac, length, length);
         assert.ok(a!.send(sent));
         a!.tx.publish();
         assert.deepEqual(await next(b!, `${length} bytes`), sent);
@@ -87,12 +67,12 @@ for (const mode of ['sidecore', 'adaptive'] as const) {
       const small = await guest(test, 'b', { buffers: 4, bufferBytes: 512 });
       const c = await guest(test, 'c', { bufferBytes: 4096 });
       const before = await port('b');
-      const long = frame(BROADCAST, a.mac, 1600, 9);
+      const long = makeFrame(BROADCAST, a.mac, 1600, 9);
       a.send(long);
       a.tx.publish();
       assert.deepEqual(await next(small, 'four buffers hold it'), long);
       assert.deepEqual(await next(c, 'one does'), long);
-      const longer = frame(BROADCAST, a.mac, 3000, 10);
+      const longer = makeFrame(BROADCAST, a.mac, 3000, 10);
       a.send(longer);
       a.tx.publish();
       assert.deepEqual(await next(c, 'c has room'), longer);
@@ -112,7 +92,7 @@ for (const mode of ['sidecore', 'adaptive'] as const) {
         'three are counted',
       );
       const b = await guest(test, 'b');
-      const good = frame(BROADCAST, a.mac, 60, 4);
+      const good = makeFrame(BROADCAST, a.mac, 60, 4);
       a.send(good);
       a.tx.publish();
       assert.deepEqual(await next(b, 'the next one passes'), good);

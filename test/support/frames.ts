@@ -7,10 +7,11 @@ const EXPERIMENTAL_TYPE = 0x88b5;
 const HEADER_BYTES = 14;
 const TAG_BYTES = 4;
 
-/** A frame whose bytes tell it from others with another seed. As many of its bytes as it has, if it is shorter than a header. */
+/** A frame whose bytes tell it from others with another seed, if it has that many. Shorter than a header, it is that much of one. */
 export function makeFrame(to: Uint8Array, from: Uint8Array, byteLength: number, seed: number): Buffer {
   const bytes = Buffer.alloc(Math.max(byteLength, HEADER_BYTES));
-  for (let i = HEADER_BYTES; i < byteLength; i++) bytes[i] = (i * 31 + seed * 7 + (seed >>> 5)) & 0xff;
+  for (let i = HEADER_BYTES; i < byteLength; i++) bytes[i] = (i * 31 + seed * 7) & 0xff;
+  if (byteLength >= HEADER_BYTES + 4) bytes.writeUInt32BE(seed >>> 0, HEADER_BYTES);
   bytes.set(to, 0);
   bytes.set(from, 6);
   bytes.writeUInt16BE(EXPERIMENTAL_TYPE, 12);

@@ -28,6 +28,8 @@ import { TestMemory } from './guest-memory.js';
 export const SEND_AREA = { guestAddress: 0x10_0000, size: 2 ** 20 };
 export const RECEIVE_AREA = { guestAddress: 0x40_0000, size: 2 ** 22 };
 const WINDOW_BYTES = 2 ** 18;
+/** Where rings of a guest lie that are in its memory: that to receive, that to send. Behind all receive buffers. */
+export const RING_AREAS = [RECEIVE_AREA.guestAddress + 2 ** 21, RECEIVE_AREA.guestAddress + 3 * 2 ** 20] as const;
 /** What receive buffers hold before anything was written to them. */
 const STALE = 0xee;
 /** Frames taken in one turn of a queue. */
@@ -44,6 +46,8 @@ export interface GuestOptions {
   readonly buffers?: number;
   readonly bufferBytes?: number;
   readonly gapBytes?: number;
+  /** Its rings lie in its memory, where it can change them: at `RING_AREAS`. */
+  readonly ringsInMemory?: boolean;
 }
 
 /** What a guest found in its receive buffers. */
@@ -56,25 +60,18 @@ export interface Received {
 
 /** One ring of a guest, with both ends. */
 class GuestRing<Queue extends DeviceQueue> {
-  readonly ring: RingUnderTest;
-  readonly state: QueueState;
-  queue: Queue;
+  ring!: RingUnderTest;
+  state!: QueueState;
+  queue!: Queue;
   readonly #rig: NetRig;
-  readonly #open: (resume: boolean) => Queue;
+  readonly #guest: Guest;
+  readonly #spec: QueueSpec;
 
   constructor(rig: NetRig, guest: Guest, index: number) {
     this.#rig = rig;
-    const { layout, ringSize: size } = guest;
-    const setup = { size, eventIdx: true, indirect: true, start: 65_530 };
-    this.ring = layout === 'split' ? createSplitRing(setup) : createPackedRing(setup);
-    this.state = QueueState.create(size, layout);
-    const spec = { index, device: guest.spec, callFd: -1 } as Partial<QueueSpec> as QueueSpec;
-    this.#open = (resume) => {
-      const ring = this.ring.device(guest.memory.guest, this.state.inflight, resume);
-      return createQueue(spec, { ring, memory: guest.memory.guest, state: this.state }, rig) as Queue;
-    };
-    this.queue = this.#open(false);
-    this.queue.start();
+    this.#guest = guest;
+    this.#spec = { index, device: guest.spec, callFd: -1 } as Partial<QueueSpec> as QueueSpec;
+    this.#setUp();
   }
 
   get driver() {
@@ -83,10 +80,36 @@ class GuestRing<Queue extends DeviceQueue> {
 
   /** Has another thread's queue go on where this one is. */
   takeOver(): void {
+    this.#leave();
+    this.#open(true);
+    this.queue.retakeUnfinished();
+  }
+
+  /** Sets the ring up anew, as a driver that has reset its device. */
+  renew(): void {
+    this.#leave();
+    this.ring.release();
+    this.#setUp();
+  }
+
+  #leave(): void {
     this.#rig.forget(this.queue);
     this.queue.close();
-    this.queue = this.#open(true);
-    this.queue.retakeUnfinished();
+  }
+
+  #setUp(): void {
+    const { layout, ringSize: size, ringsInMemory, memory } = this.#guest;
+    const setup = { size, eventIdx: true, indirect: true, start: 65_530 };
+    const at = ringsInMemory ? memory.pieces(RING_AREAS[this.#spec.index]!, 1)![0]!.host : undefined;
+    this.ring = layout === 'split' ? createSplitRing(setup, at) : createPackedRing(setup, at);
+    this.state = QueueState.create(size, layout);
+    this.#open(false);
+  }
+
+  #open(resume: boolean): void {
+    const memory = this.#guest.memory.guest;
+    const ring = this.ring.device(memory, this.state.inflight, resume);
+    this.queue = createQueue(this.#spec, { ring, memory, state: this.state }, this.#rig) as Queue;
     this.queue.start();
   }
 }
@@ -98,6 +121,7 @@ export class Guest {
   readonly spec: NetDeviceSpec;
   readonly layout: RingKind;
   readonly ringSize: number;
+  readonly ringsInMemory: boolean;
   readonly tx: GuestRing<NetTxQueue>;
   readonly rx: GuestRing<NetRxQueue>;
   readonly #state: NetDeviceState;
@@ -109,6 +133,7 @@ export class Guest {
     const { layout = 'split', vlans = trunkPort(), network = 0, ringSize = 256 } = options;
     this.layout = layout;
     this.ringSize = ringSize;
+    this.ringsInMemory = options.ringsInMemory ?? false;
     this.mac = macOf(number);
     const mac = { high: macHigh(this.mac, 0), low: macLow(this.mac, 0) };
     this.device = new NetDevice({ mac, mtu: 1500, queuePairs: 1, speedMbps: 10_000, offloads: true });
@@ -215,6 +240,13 @@ export class Guest {
   /** The frames alone. */
   frames(): Buffer[] {
     return this.received().map(({ frame }) => frame);
+  }
+
+  /** Sets both rings up anew; receive buffers are to be offered then. */
+  renew(): void {
+    this.#buffers.clear();
+    this.rx.renew();
+    this.tx.renew();
   }
 
   /** What was written to a buffer, which is offered again. Fails if more of it was written. */

@@ -23,6 +23,10 @@ const DISK = { backend: { type: 'memory', size: '16MiB' } };
 /** The CPU of the tests' only sidecore. */
 export const SIDECORE_CPU = allowedCpus().at(-1) ?? 0;
 
+/** CPUs of two sidecores, or why there are none. */
+export const TWO_CPUS = allowedCpus().slice(0, 2);
+export const NEEDS_TWO_CPUS = TWO_CPUS.length < 2 ? 'two sidecores need two CPUs' : false;
+
 export interface TestVm {
   readonly unsealed_memory?: 'refuse' | 'allow';
   readonly disks?: Record<string, DiskOptions>;
@@ -49,13 +53,18 @@ export class TestDaemon {
     this.daemon = daemon;
   }
 
-  /** One sidecore. A disk is 16 MiB of memory unless its options say otherwise. */
-  static async start(test: Cleanup, vms: Record<string, TestVm>, mode: Mode = 'adaptive'): Promise<TestDaemon> {
+  /** One sidecore, if not several. A disk is 16 MiB of memory unless its options say otherwise. */
+  static async start(
+    test: Cleanup,
+    vms: Record<string, TestVm>,
+    mode: Mode = 'adaptive',
+    cores: readonly number[] = [SIDECORE_CPU],
+  ): Promise<TestDaemon> {
     const complete = Object.entries(vms).map(([name, vm]) => {
       const disks = Object.entries(vm.disks ?? {}).map(([disk, options]) => [disk, { ...DISK, ...options }]);
       return [name, { ...vm, disks: Object.fromEntries(disks) }];
     });
-    return new TestDaemon(await Daemon.start(test, { cores: [SIDECORE_CPU], mode, vms: Object.fromEntries(complete) }));
+    return new TestDaemon(await Daemon.start(test, { cores, mode, vms: Object.fromEntries(complete) }));
   }
 
   socket(vm: string, disk = 'd'): string {
