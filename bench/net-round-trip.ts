@@ -6,6 +6,7 @@ import { nowNs, threadCpuNs } from '../src/host/clock.js';
 import { NET_FEATURES, NET_HEADER_BYTES } from '../src/net/features.js';
 import { CPU_SHARE_MIN, type Measured } from './duel.js';
 import { writeFrames } from './net-load.js';
+import { featuresOf } from './net-rows.js';
 import { type NetContext, ourSide, type PlannedRows, testpmdSide } from './net-sides.js';
 import { GUEST_MACS, type NetSide, sharesOf } from './net-window.js';
 import { row } from './report.js';
@@ -42,7 +43,7 @@ async function measure(context: NetContext, frameBytes: number) {
   const { a, b } = await ground.inTurn(`${name}: against DPDK vhost`, window(ours), window(peer), pairs);
   for (const { process } of [ours, peer]) await process.stop();
   const of = (windows: readonly TripWindow[], key: 'p50Ns' | 'p99Ns') => windows.map((one) => one[key]);
-  const note = `features 0x${a[0]!.features.toString(16)}; peer 0x${b[0]!.features.toString(16)}`;
+  const note = featuresOf(a, b);
   return [
     row(`${name}: p50`, 'ns', of(a, 'p50Ns'), of(b, 'p50Ns'), { sense: 'at most', value: 1.5 }, note),
     row(`${name}: p99`, 'ns', of(a, 'p99Ns'), of(b, 'p99Ns'), null),

@@ -87,12 +87,18 @@ async function run({ ground, timing, pairs }: NetContext, comparison: Comparison
   const peer = await comparison.peer();
   const measure = (side: NetSide) => () => frontEndWindow(ground, side, plan, timing);
   const { a, b } = await ground.inTurn(name, measure(ours), measure(peer), pairs);
-  const notes = [`features ${masks(a)}, peer ${masks(b)}`];
+  const notes = [featuresOf(a, b)];
   if (note !== undefined) notes.push(await note(ours));
   for (const { process } of [ours, peer]) await process.stop();
   return [row(name, 'frames/s', rates(a), rates(b), goal, notes.join('; '))];
 }
 
 const rates = (windows: readonly NetWindow[]): number[] => windows.map(({ rate }) => rate);
-const masks = (windows: readonly NetWindow[]): string =>
-  [...new Set(windows.map(({ features }) => `0x${features.toString(16)}`))].join(' and ');
+
+/** What was negotiated: a comparison of unlike features is to be seen as one. */
+export function featuresOf(ours: readonly { features: bigint }[], peers: readonly { features: bigint }[]): string {
+  const [our, peer] = [ours, peers].map((windows) =>
+    [...new Set(windows.map(({ features }) => `0x${features.toString(16)}`))].join(' and '),
+  );
+  return our === peer ? `features ${our} on both` : `**unlike features** ${our}, peer ${peer}`;
+}

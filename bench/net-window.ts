@@ -64,12 +64,12 @@ export async function frontEndWindow(
     await guest.stats();
     const shares = sharesOf([guest, process]);
     await sleep(windowMs);
-    const undisturbed = shares().every((share) => share >= CPU_SHARE_MIN);
-    const ports = await guest.stats();
+    const hadTheirCpus = shares().every((share) => share >= CPU_SHARE_MIN);
+    const rate = plan.rate(await guest.stats());
     const features = new Set(guest.features);
     if (features.size !== 1) throw new Error(`cards with different features: ${[...features].join(', ')}`);
     await guest.command('stop');
-    return { rate: plan.rate(ports), undisturbed, features: [...features][0]! };
+    return { rate, undisturbed: hadTheirCpus && rate > 0, features: [...features][0]! };
   } finally {
     await guest.quit();
     // The connection that ends is to be noticed before the back end stands still.

@@ -38,17 +38,17 @@ virtio_ethdev_negotiate_features(): features after negotiate = 110018020
 testpmd> `;
 
 describe('what testpmd says', () => {
-  it('of its ports: frames, and frames a second', () => {
+  it('of its ports: frames a second', () => {
     assert.deepEqual(parsePortStats(STATS), [
-      { port: 0, rxPackets: 30752, txPackets: 30976, rxPps: 16956, txPps: 17018 },
-      { port: 1, rxPackets: 2 ** 32, txPackets: 30880, rxPps: 0, txPps: 18_800_000 },
+      { port: 0, rxPps: 16956, txPps: 17018 },
+      { port: 1, rxPps: 0, txPps: 18_800_000 },
     ]);
   });
 
   it('is no answer where a figure is missing', () => {
     assert.deepEqual(parsePortStats('Set rxonly packet forwarding mode\ntestpmd> '), []);
     assert.throws(() => parsePortStats(STATS.replace('Tx-pps:     18800000', '')), /no Tx-pps/);
-    assert.throws(() => parsePortStats(STATS.slice(0, 200)), /no TX-packets/);
+    assert.throws(() => parsePortStats(STATS.slice(0, 200)), /no Rx-pps/);
   });
 
   it('of the features of each card', () => {

@@ -1,8 +1,6 @@
-/** What `show port stats` says of one port: frames, and frames a second since it was asked last. */
+/** What `show port stats` says of one port: frames a second since it was asked last. */
 export interface PortStats {
   readonly port: number;
-  readonly rxPackets: number;
-  readonly txPackets: number;
   readonly rxPps: number;
   readonly txPps: number;
 }
@@ -14,8 +12,6 @@ export function parsePortStats(text: string): PortStats[] {
     .slice(1)
     .map((section) => ({
       port: Number.parseInt(section, 10),
-      rxPackets: field(section, 'RX-packets'),
-      txPackets: field(section, 'TX-packets'),
       rxPps: field(section, 'Rx-pps'),
       txPps: field(section, 'Tx-pps'),
     }));
