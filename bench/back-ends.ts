@@ -12,9 +12,15 @@ import { connectUnix } from '../src/host/unix-socket.js';
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 /** The CPUs of this process before the client was pinned: the daemon pins its threads itself. */
-const ALL_CPUS = allowedCpus().join(',');
+export const ALL_CPUS = allowedCpus().join(',');
 const READY_MS_MAX = 10_000;
 const STOP_MS_MAX = 5000;
+
+/** Whatever ends this process ends these too. */
+const running = new Set<BackEndProcess>();
+process.once('exit', () => {
+  for (const { child } of running) child.kill('SIGKILL');
+});
 
 /** A back end in a process of its own. */
 export class BackEndProcess {
@@ -23,16 +29,22 @@ export class BackEndProcess {
   /** What it has written to standard output and standard error. */
   output = '';
 
-  constructor(name: string, command: string, args: readonly string[]) {
+  constructor(
+    name: string,
+    command: string,
+    args: readonly string[],
+    options: { input?: boolean; env?: NodeJS.ProcessEnv } = {},
+  ) {
     this.name = name;
-    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const { input = false, env = process.env } = options;
+    this.child = spawn(command, args, { stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'], env });
     const keep = (chunk: Buffer) => {
       this.output += chunk.toString();
     };
     this.child.stdout?.on('data', keep);
     this.child.stderr?.on('data', keep);
-    // Whatever ends this process ends the back end too.
-    process.once('exit', () => this.child.kill('SIGKILL'));
+    running.add(this);
+    this.child.once('exit', () => running.delete(this));
     this.child.once('error', (error) => keep(Buffer.from(`${error.message}\n`)));
   }
 
@@ -55,19 +67,36 @@ export class BackEndProcess {
     await sleep(200);
   }
 
+  /** CPU time of each of its threads so far, ns. */
+  threadsNs(): Map<string, number> {
+    const folder = `/proc/${this.child.pid}/task`;
+    return new Map(
+      readdirSync(folder).map((task) => [
+        task,
+        Number(readFileSync(`${folder}/${task}/schedstat`, 'utf8').split(' ')[0]),
+      ]),
+    );
+  }
+
   /** CPU time of all its threads so far, ns. */
   cpuNs(): number {
-    let total = 0;
-    for (const task of readdirSync(`/proc/${this.child.pid}/task`)) {
-      total += Number(readFileSync(`/proc/${this.child.pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
-    }
-    return total;
+    return [...this.threadsNs().values()].reduce((sum, ns) => sum + ns, 0);
+  }
+
+  /** Has it stand still, wherever it polls, until `resume`: others need the CPU. */
+  pause(): void {
+    this.child.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.child.kill('SIGCONT');
   }
 
   async stop(): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const ended = new Promise((resolve) => this.child.once('exit', resolve));
     this.child.kill('SIGTERM');
+    this.resume();
     const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_MS_MAX);
     await ended;
     clearTimeout(timer);
@@ -85,8 +114,9 @@ export class OurDaemon extends BackEndProcess {
     this.runDir = runDir;
   }
 
-  socket(disk: string): string {
-    return join(this.runDir, `bench.${disk}.sock`);
+  /** Of a disk or network card. */
+  socket(device: string): string {
+    return join(this.runDir, `bench.${device}.sock`);
   }
 
   status(): Promise<DaemonStatus> {

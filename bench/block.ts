@@ -1,24 +1,19 @@
-import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SidecoreError } from '../src/errors.js';
 import type { LoadPattern } from '../src/guest/load.js';
-import { allowedCpus, pinAllThreads } from '../src/host/affinity.js';
 import { type BackEndProcess, OurDaemon, storageDaemon } from './back-ends.js';
 import { idleRows } from './block-idle.js';
 import { countScavenges, countSystemCalls } from './block-proofs.js';
-import { type Duel, duel, type Side, type WindowOptions, type WindowResult, window } from './duel.js';
-import { PlacementProbe } from './placement.js';
-import { type Goal, machine, median, type Report, type Row, row, versions } from './report.js';
+import { type Duel, type Side, type WindowOptions, type WindowResult, window } from './duel.js';
+import { type BenchGround, type BenchOptions, onGround } from './ground.js';
+import { type Goal, type Report, type Row, row } from './report.js';
 
 /** How the block benchmark is run. */
-export interface BlockBenchOptions {
-  readonly quick: boolean;
-  /** Node that runs the daemon. */
-  readonly node: string;
+export interface BlockBenchOptions extends BenchOptions {
   /** Sockets of another back end, to be measured instead of qemu-storage-daemon: each serves one disk. */
   readonly peerSockets: readonly string[];
-  readonly progress: (line: string) => void;
 }
 
 const GUESTS_MAX = 16;
@@ -32,42 +27,33 @@ const STREAM_BYTES = 128 * 1024;
 const at = (sense: Goal['sense'], value: number): Goal => ({ sense, value });
 
 /** The block benchmark: us against a peer, both pinned to one CPU, one client on another, window by window in turn. */
-export async function benchBlock(options: BlockBenchOptions): Promise<Report> {
-  const cpus = allowedCpus();
-  const [clientCpu, serverCpu] = [cpus[0]!, cpus.at(-1)!];
-  if (clientCpu === serverCpu)
-    throw new SidecoreError('CPU_UNUSABLE', 'the benchmark needs two CPUs, this process may run on one');
-  pinAllThreads([clientCpu]);
-  const bench = new BlockBench(options, serverCpu);
-  // A window is a loop that no signal handler gets into; an interrupt is heard between two windows.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(bench.abandon()));
-  try {
+export function benchBlock(options: BlockBenchOptions): Promise<Report> {
+  return onGround(options, async (ground) => {
+    const bench = new BlockBench(options, ground);
     await bench.start();
-    return await bench.run();
-  } finally {
-    await bench.stop();
-  }
+    await bench.run();
+    return ground.report('block', { working_set_mib: DISK_BYTES / 2 ** 20 });
+  });
 }
 
 class BlockBench {
   readonly #options: BlockBenchOptions;
+  readonly #ground: BenchGround;
   readonly #cpu: number;
-  readonly #probe: PlacementProbe;
-  readonly #scratch = mkdtempSync(join(tmpdir(), 'sidecore-bench-'));
-  readonly #memoryScratch = mkdtempSync('/dev/shm/sidecore-bench-');
+  readonly #scratch: string;
+  readonly #memoryScratch: string;
   #windows: WindowOptions;
   #pairs: number;
-  readonly #rows: Row[] = [];
-  readonly #probes: number[] = [];
-  readonly #processes: BackEndProcess[] = [];
   #sidecore!: OurDaemon;
   #baseline!: OurDaemon;
   #peer: BackEndProcess | undefined;
 
-  constructor(options: BlockBenchOptions, cpu: number) {
+  constructor(options: BlockBenchOptions, ground: BenchGround) {
     this.#options = options;
-    this.#cpu = cpu;
-    this.#probe = new PlacementProbe(cpu);
+    this.#ground = ground;
+    this.#cpu = ground.serverCpu;
+    this.#scratch = ground.folder(tmpdir());
+    this.#memoryScratch = ground.folder('/dev/shm');
     this.#windows = options.quick
       ? { warmUpMs: 200, windowMs: 300, timed: false }
       : { warmUpMs: 200, windowMs: 1000, timed: false };
@@ -87,12 +73,10 @@ class BlockBench {
     const config = (mode: string) => ({ mode, cores: [this.#cpu], log: 'warn', vms: { bench: { disks } } });
     // One image cannot be open twice: the other mode gets what it is measured with.
     const baselineDisks = Object.fromEntries([0, 1, 2, 3].map((i) => [`memory${i}`, disks[`memory${i}`]]));
-    this.#sidecore = new OurDaemon(this.#options.node, join(this.#scratch, 'sidecore'), config('sidecore'));
-    this.#baseline = new OurDaemon(this.#options.node, join(this.#scratch, 'baseline'), {
-      ...config('baseline'),
-      vms: { bench: { disks: baselineDisks } },
-    });
-    this.#processes.push(this.#sidecore, this.#baseline);
+    const start = (name: string, config: Record<string, unknown>) =>
+      this.#ground.keep(new OurDaemon(this.#options.node, join(this.#scratch, name), config));
+    this.#sidecore = start('sidecore', config('sidecore'));
+    this.#baseline = start('baseline', { ...config('baseline'), vms: { bench: { disks: baselineDisks } } });
     await this.#sidecore.ready(Object.keys(disks).map((name) => this.#sidecore.socket(name)));
     await this.#baseline.ready(Object.keys(baselineDisks).map((name) => this.#baseline.socket(name)));
     if (this.#options.peerSockets.length === 0) {
@@ -101,8 +85,7 @@ class BlockBench {
         { name: 'tmpfs', socket: this.#peerSocket('tmpfs'), file: shm },
         { name: 'disk', socket: this.#peerSocket('disk'), file: disk },
       ];
-      this.#peer = storageDaemon(this.#cpu, exports);
-      this.#processes.push(this.#peer);
+      this.#peer = this.#ground.keep(storageDaemon(this.#cpu, exports));
       await this.#peer.ready(exports.map((one) => one.socket));
     }
     // Memory disks are written once, so that reads read pages of their own and not the kernel's one page of zeros.
@@ -112,32 +95,9 @@ class BlockBench {
     }
   }
 
-  /** Ends at once: back ends end with this process. Returns its exit code. */
-  abandon(): number {
-    rmSync(this.#scratch, { recursive: true, force: true });
-    rmSync(this.#memoryScratch, { recursive: true, force: true });
-    return 130;
-  }
-
-  async stop(): Promise<void> {
-    for (const process of this.#processes.reverse()) await process.stop();
-    await this.#probe.close();
-    rmSync(this.#scratch, { recursive: true, force: true });
-    rmSync(this.#memoryScratch, { recursive: true, force: true });
-  }
-
-  async run(): Promise<Report> {
+  async run(): Promise<void> {
     await this.#goals();
     if (!this.#options.quick) await this.#matrix();
-    const probes = this.#probes.sort((a, b) => a - b);
-    return {
-      experiment: 'block',
-      date: new Date().toISOString(),
-      machine: { ...machine(), working_set_mib: DISK_BYTES / 2 ** 20 },
-      versions: versions(this.#options.node),
-      probe: { median: median(probes), min: probes[0] ?? 0, max: probes.at(-1) ?? 0 },
-      rows: this.#rows,
-    };
   }
 
   /** One row, or a few, for each goal. */
@@ -303,20 +263,18 @@ class BlockBench {
     }
   }
 
-  async #duel(name: string, a: Side, b: Side, windows = this.#windows): Promise<Duel> {
-    this.#options.progress(name);
-    const result = await duel(a, b, this.#pairs, windows, this.#probe);
-    for (const one of [...result.a, ...result.b]) this.#probes.push(...one.probe);
-    return result;
+  #duel(name: string, a: Side, b: Side, windows = this.#windows): Promise<Duel> {
+    const measure = (side: Side) => () => window(side, windows);
+    return this.#ground.inTurn(name, measure(a), measure(b), this.#pairs);
   }
 
   #add(...rows: Row[]): void {
-    this.#rows.push(...rows);
+    this.#ground.rows.push(...rows);
   }
 
   async #fill(socket: string): Promise<void> {
     const pattern: LoadPattern = { ...patterns.stream(0, 8), workingSetBytes: DISK_BYTES };
-    await window({ sockets: [socket], pattern }, { warmUpMs: 0, windowMs: 60, timed: false }, this.#probe);
+    await window({ sockets: [socket], pattern }, { warmUpMs: 0, windowMs: 60, timed: false });
   }
 
   #peerSocket(name: string): string {

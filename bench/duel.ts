@@ -14,14 +14,10 @@ export interface Side {
 }
 
 /** What one window gave. */
-export interface WindowResult extends LoadResult {
+export interface WindowResult extends LoadResult, Measured {
   readonly p50Ns: number;
   readonly p99Ns: number;
   readonly cpuNsPerRequest: number;
-  /** Share of its CPU that the client's thread had; a polling one that had less than all was disturbed. */
-  readonly clientShare: number;
-  /** Round trip of a cache line before and after, ns. */
-  readonly probe: readonly [number, number];
 }
 
 export interface WindowOptions {
@@ -33,14 +29,13 @@ export interface WindowOptions {
 
 /** Windows whose round trips differ by more than this factor were not measured on like placements of the two CPUs. */
 const LIKE_PLACEMENT = 1.3;
-/** A polling client that had less of its CPU than this was disturbed by something else on the machine. */
-const CLIENT_SHARE_MIN = 0.95;
+/** A polling thread that had less of its CPU than this was disturbed by something else on the machine. */
+export const CPU_SHARE_MIN = 0.95;
 /** Attempts at a pair of windows of like placement before the next best is dropped. */
 const PAIR_ATTEMPTS_MAX = 2;
 
 /** Connects the guests of one side, loads them, and leaves. */
-export async function window(side: Side, options: WindowOptions, probe: PlacementProbe): Promise<WindowResult> {
-  const before = probe.read();
+export async function window(side: Side, options: WindowOptions): Promise<WindowResult> {
   const { depth, requestBytes } = side.pattern;
   const guests: BlockDriver[] = [];
   try {
@@ -54,43 +49,56 @@ export async function window(side: Side, options: WindowOptions, probe: Placemen
     const clientBefore = threadCpuNs();
     const result = load.run(options.windowMs);
     const clientShare = (threadCpuNs() - clientBefore) / (result.seconds * 1e9);
+    const undisturbed = side.sleeping === true || clientShare >= CPU_SHARE_MIN;
     const cpuNs = ((await side.cpuNs?.()) ?? 0) - cpuBefore;
     if (!load.finish()) throw new Error(`${side.sockets[0]}: requests are still in flight after 10 s`);
     if (result.errors > 0) throw new Error(`${side.sockets[0]}: ${result.errors} requests failed`);
     const timed = { p50Ns: load.latency(0.5), p99Ns: load.latency(0.99) };
-    return { ...result, ...timed, cpuNsPerRequest: cpuNs / result.requests, clientShare, probe: [before, before] };
+    return { ...result, ...timed, cpuNsPerRequest: cpuNs / result.requests, undisturbed };
   } finally {
     for (const guest of guests) guest.close();
   }
 }
 
-/** The windows of two sides, taken in turn: A B A B. */
-export interface Duel {
-  readonly a: WindowResult[];
-  readonly b: WindowResult[];
+/** What is known of any window. */
+export interface Measured {
+  /** Every thread that polls had its CPU. */
+  readonly undisturbed: boolean;
 }
 
-/** Measures two sides in turn, and keeps the pairs whose windows had like placements of the two CPUs. */
-export async function duel(
-  a: Side,
-  b: Side,
+/** The windows of two sides, taken in turn: A B A B. */
+export interface InTurn<W> {
+  readonly a: W[];
+  readonly b: W[];
+  /** Round trips of a cache line before, between and after, ns. */
+  readonly probes: number[];
+  /** No pair was as it has to be: there is one all the same, the last. */
+  disturbed: boolean;
+}
+export type Duel = InTurn<WindowResult>;
+
+/** Measures two sides in turn, and keeps the pairs that were undisturbed and had like placements of the two CPUs. */
+export async function inTurn<W extends Measured>(
+  a: () => Promise<W>,
+  b: () => Promise<W>,
   pairs: number,
-  options: WindowOptions,
   probe: PlacementProbe,
-): Promise<Duel> {
-  const kept: Duel = { a: [], b: [] };
+): Promise<InTurn<W>> {
+  const kept: InTurn<W> = { a: [], b: [], probes: [], disturbed: false };
   for (let attempt = 0; kept.a.length < pairs && attempt < pairs * PAIR_ATTEMPTS_MAX; attempt++) {
-    const left = await window(a, options, probe);
-    const right = await window(b, options, probe);
-    const after = probe.read();
-    const readings = [...left.probe, ...right.probe, after];
-    const undisturbed = (side: Side, { clientShare }: WindowResult) => side.sleeping || clientShare >= CLIENT_SHARE_MIN;
+    const readings = [probe.read()];
+    const left = await a();
+    readings.push(probe.read());
+    const right = await b();
+    readings.push(probe.read());
     const like =
-      undisturbed(a, left) && undisturbed(b, right) && Math.max(...readings) <= Math.min(...readings) * LIKE_PLACEMENT;
+      left.undisturbed && right.undisturbed && Math.max(...readings) <= Math.min(...readings) * LIKE_PLACEMENT;
     const lastChance = attempt === pairs * PAIR_ATTEMPTS_MAX - 1 && kept.a.length === 0;
     if (!like && !lastChance) continue;
-    kept.a.push({ ...left, probe: [left.probe[0], right.probe[0]] });
-    kept.b.push({ ...right, probe: [right.probe[0], after] });
+    kept.disturbed = !like;
+    kept.a.push(left);
+    kept.b.push(right);
+    kept.probes.push(...readings);
   }
   return kept;
 }

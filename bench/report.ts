@@ -53,6 +53,8 @@ export function versions(daemonNode: string): Report['versions'] {
     node_daemon: ask(daemonNode, '--version'),
     node_client: process.version,
     qemu_storage_daemon: ask('qemu-storage-daemon', '--version'),
+    dpdk: ask('dpkg-query', '--show', 'dpdk-dev').replace('\t', ' '),
+    open_vswitch: ask('ovs-vsctl', '--version'),
   };
 }
 

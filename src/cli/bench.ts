@@ -9,17 +9,17 @@ interface Options {
   readonly peerSocket?: string[];
 }
 
-const EXPERIMENTS: Record<string, (options: Options) => Promise<void>> = { block, copy };
+const EXPERIMENTS: Record<string, (options: Options) => Promise<void>> = { block, net, copy };
 
 const progress = (line: string): boolean => process.stderr.write(`${line}\n`);
 
 export const benchCommand = new Command('bench')
   .description('Measure this system beside another back end, in turn, on this machine.')
   .argument('<experiment>', Object.keys(EXPERIMENTS).join(', '))
-  .option('--quick', 'one row for each goal, in less than a minute')
+  .option('--quick', 'one row for each goal: block in less than a minute, net in three')
   .addOption(new Option('--json <file>', 'write the results as JSON'))
   .option('--node <path>', 'Node that runs the daemon', process.execPath)
-  .option('--only <text>', 'copy: ways whose name holds it', '')
+  .option('--only <text>', 'net: rows whose name holds it; copy: ways', '')
   .option('--peer-socket <path...>', 'block: measure against another vhost-user-blk back end that listens here')
   .action(async (experiment: string, options: Options) => {
     const run = EXPERIMENTS[experiment];
@@ -35,6 +35,14 @@ async function block({ quick, node, peerSocket, json }: Options): Promise<void> 
   const { printReport, writeJson } = await import('../../bench/report.js');
   const report = await benchBlock({ quick: quick === true, node, peerSockets: peerSocket ?? [], progress });
   printReport(report, report.versions['qemu_storage_daemon']!);
+  if (json !== undefined) writeJson(report, json);
+}
+
+async function net({ quick, node, only, json }: Options): Promise<void> {
+  const { benchNet } = await import('../../bench/net.js');
+  const { printReport, writeJson } = await import('../../bench/report.js');
+  const report = await benchNet({ quick: quick === true, node, only, progress });
+  printReport(report, `${report.versions['dpdk']}; ${report.versions['open_vswitch']}`);
   if (json !== undefined) writeJson(report, json);
 }
 

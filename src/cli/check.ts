@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import { formatFault } from '../block/backends/file/format.js';
 import { bytesOf } from '../block/backends/file/probe.js';
 import { SECTOR_BYTES } from '../block/features.js';
-import { type Config, type DiskConfig, readConfig } from '../daemon/config.js';
+import { type Config, type DiskConfig, type NicConfig, readConfig, type TapConfig } from '../daemon/config.js';
 import {
   type ConfigProblem,
   type ConfigText,
@@ -16,6 +16,7 @@ import {
 } from '../daemon/config-text.js';
 import { type ErrorCode, SidecoreError } from '../errors.js';
 import { allowedCpus } from '../host/affinity.js';
+import { tapFaults } from './check-tap.js';
 import { sizeText, table, terminalWidth } from './table.js';
 
 export const checkCommand = new Command('check')
@@ -56,15 +57,19 @@ export function inspect(config: Config, text: ConfigText): ConfigProblem[] {
   const inspector = new Inspector(text);
   config.cores.forEach((cpu, index) => inspector.cpu(cpu, ['cores', index]));
   if (config.sqpoll_cpu !== undefined) inspector.cpu(config.sqpoll_cpu, ['sqpoll_cpu']);
-  inspector.account(config.socket.owner, 'passwd', 'owner');
-  inspector.account(config.socket.group, 'group', 'group');
+  inspector.accounts(config.socket, ['socket']);
   inspector.runDirectory(config.run_dir);
-  for (const [vm, { disks }] of Object.entries(config.vms)) {
+  for (const [vm, { disks, nics }] of Object.entries(config.vms)) {
     for (const [name, disk] of Object.entries(disks)) {
       const keys = ['vms', vm, 'disks', name];
       inspector.socket(disk, keys, config.run_dir);
       inspector.backend(disk, keys, `${vm}/${name}`);
     }
+    for (const [name, nic] of Object.entries(nics)) inspector.socket(nic, ['vms', vm, 'nics', name], config.run_dir);
+  }
+  for (const [network, { ports }] of Object.entries(config.networks)) {
+    for (const [name, port] of Object.entries(ports))
+      if (port.type === 'tap') inspector.tap(port, ['networks', network, 'ports', name]);
   }
   return inspector.problems.sort((one, other) => one.line - other.line);
 }
@@ -90,19 +95,24 @@ class Inspector {
     this.#complain('CPU_UNUSABLE', keys, `CPU ${cpu} cannot be used, only CPU ${allowed.join(', ')}`, remedy);
   }
 
-  account(name: string | number | undefined, database: 'passwd' | 'group', key: 'owner' | 'group'): void {
+  accounts({ owner, group }: Pick<TapConfig, 'owner' | 'group'>, keys: KeyPath): void {
+    this.#account(owner, 'passwd', 'user', [...keys, 'owner']);
+    this.#account(group, 'group', 'group', [...keys, 'group']);
+  }
+
+  #account(name: string | number | undefined, database: string, what: string, keys: KeyPath): void {
     if (name === undefined || typeof name === 'number') return;
     try {
       execFileSync('getent', [database, name], { stdio: 'ignore' });
     } catch {
-      const what = key === 'owner' ? 'user' : 'group';
-      this.#complain(
-        'CONFIG_INVALID',
-        ['socket', key],
-        `there is no ${what} ${name} on this machine`,
-        `Make the ${what}, or name another.`,
-      );
+      const remedy = `Make the ${what}, or name another.`;
+      this.#complain('CONFIG_INVALID', keys, `there is no ${what} ${name} on this machine`, remedy);
     }
+  }
+
+  tap(tap: TapConfig, keys: KeyPath): void {
+    this.accounts(tap, keys);
+    for (const { code, key, text, remedy } of tapFaults(tap)) this.#complain(code, [...keys, key], text, remedy);
   }
 
   /** The daemon makes it, and everything above it. */
@@ -119,7 +129,7 @@ class Inspector {
     );
   }
 
-  socket({ socket = '', role }: DiskConfig, keys: KeyPath, runDirectory: string): void {
+  socket({ socket = '', role }: DiskConfig | NicConfig, keys: KeyPath, runDirectory: string): void {
     const key = [...keys, 'socket'];
     const folder = dirname(socket);
     if (folder !== runDirectory) {

@@ -165,11 +165,11 @@ it('vm-args refuses what cannot be', (test) => {
   assert.equal(refused('web2', 'qemu'), 'sidecore: there is no VM web2 [CONFIG_INVALID]\n  VMs are: empty, web1.\n');
   assert.equal(
     refused('empty', 'qemu'),
-    'sidecore: VM empty has no disk [CONFIG_INVALID]\n  Give it one under vms.empty.disks.\n',
+    'sidecore: VM empty has neither disk nor network card [CONFIG_INVALID]\n  Give it one under vms.empty.disks or vms.empty.nics.\n',
   );
   assert.equal(
     refused('web1', 'firecracker'),
-    'sidecore: web1/root has `role: client`, and Firecracker only connects itself [CONFIG_INVALID]\n  Leave `role` out of the disk.\n',
+    'sidecore: web1/root has `role: client`, and Firecracker only connects itself [CONFIG_INVALID]\n  Leave `role` out of it.\n',
   );
 });
 

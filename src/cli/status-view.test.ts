@@ -51,6 +51,8 @@ const CORE: DaemonStatus['cores'][number] = {
   empty_ns: 10e9,
   asleep_ns: 0,
   sleeps: 0,
+  frames_crossed: 0,
+  crossings_dropped: 0,
 };
 
 const STATUS: DaemonStatus = {

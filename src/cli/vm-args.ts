@@ -12,7 +12,7 @@ interface VmArgsOptions {
 }
 
 export const vmArgsCommand = new Command('vm-args')
-  .description('Print what to pass to a VMM so that it uses all disks of a VM.')
+  .description('Print what to pass to a VMM so that it uses all disks and network cards of a VM.')
   .argument('<vm>', 'which VM')
   .requiredOption('-c, --config <file>', 'configuration, YAML')
   .addOption(new Option('--vmm <name>', 'which VMM').choices(Object.keys(VMMS)).makeOptionMandatory())
@@ -48,8 +48,13 @@ function findVm({ vms, socket }: Config, name: string, memoryMib: number): VmmVm
     );
   }
   const disks = Object.entries(vm.disks);
-  if (disks.length === 0)
-    throw new SidecoreError('CONFIG_INVALID', `VM ${name} has no disk`, `Give it one under vms.${name}.disks.`);
+  const nics = Object.entries(vm.nics);
+  if (disks.length + nics.length === 0)
+    throw new SidecoreError(
+      'CONFIG_INVALID',
+      `VM ${name} has neither disk nor network card`,
+      `Give it one under vms.${name}.disks or vms.${name}.nics.`,
+    );
   return {
     name,
     memoryMib,
@@ -62,16 +67,25 @@ function findVm({ vms, socket }: Config, name: string, memoryMib: number): VmmVm
       queues,
       cache,
     })),
+    nics: nics.map(([nic, { socket: path, role, queue_pairs: queuePairs, mac, mtu }]) => ({
+      name: nic,
+      socket: path!,
+      role,
+      queuePairs,
+      mac: mac!,
+      mtu,
+    })),
   };
 }
 
 /** Only some VMMs can be the end that waits. */
-function requireServers({ name, disks }: VmmVm, { title, canListen }: Vmm): void {
-  const client = disks.find(({ role }) => role === 'client');
-  if (canListen || client === undefined) return;
+function requireServers({ name, disks, nics }: VmmVm, { title, canListen }: Vmm): void {
+  const connecting = [...(canListen.disks ? [] : disks), ...(canListen.nics ? [] : nics)];
+  const client = connecting.find(({ role }) => role === 'client');
+  if (client === undefined) return;
   throw new SidecoreError(
     'CONFIG_INVALID',
     `${name}/${client.name} has \`role: client\`, and ${title} only connects itself`,
-    'Leave `role` out of the disk.',
+    'Leave `role` out of it.',
   );
 }

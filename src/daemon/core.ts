@@ -99,10 +99,6 @@ export class Core {
   /** Starts the thread. */
   start(neighbours: Neighbourhood): void {
     this.#neighbours = neighbours;
-    this.#start(neighbours);
-  }
-
-  #start(neighbours: Neighbourhood): void {
     const { port1, port2 } = new MessageChannel();
     const { index, cpus, helperCpus, sqpollCpu, idleAfterNs, watcherFd } = this.options;
     const workerCpus = [...helperCpus, ...cpus];
@@ -272,7 +268,7 @@ export class Core {
     this.state.serving = 0;
     // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
     if (!(await this.#retired())) return this.#listener.lost(this);
-    this.#start(this.#neighbours!);
+    this.start(this.#neighbours!);
     for (const attached of this.#attached.values()) {
       // One that its guest had broken stays stopped, until its front end sets it up anew.
       const { fault } = new QueueState(attached.spec.state);
@@ -281,13 +277,11 @@ export class Core {
       this.#tellFault(attached, fault);
     }
     this.#forgetAttaching();
-    const plugging = new Set(
-      [...this.#pending.values()].map(({ request }) => (request.op === 'plug' ? request.port : undefined)),
-    );
-    for (const port of this.#ports.values()) {
-      if (!plugging.has(port)) void this.#ask({ id: this.#nextId++, op: 'plug', port });
-    }
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
+    for (const port of this.#ports.values()) {
+      if (unanswered.some((request) => request.op === 'plug' && request.port === port)) continue;
+      void this.#ask({ id: this.#nextId++, op: 'plug', port });
+    }
     for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {

@@ -197,7 +197,8 @@ export class Daemon {
 export type DaemonStatus = ReturnType<Daemon['status']>;
 
 function coreStatus(core: Core) {
-  const { turns, busyNs, emptyNs, asleepNs, sleeps, queuesPolled, queuesWatched } = core.state.read();
+  const { turns, busyNs, emptyNs, asleepNs, sleeps, queuesPolled, queuesWatched, crossed, crossingsDropped } =
+    core.state.read();
   return {
     index: core.options.index,
     cpus: core.options.cpus,
@@ -211,6 +212,8 @@ function coreStatus(core: Core) {
     empty_ns: Math.round(emptyNs),
     asleep_ns: Math.round(asleepNs),
     sleeps,
+    frames_crossed: crossed,
+    crossings_dropped: crossingsDropped,
   };
 }
 

@@ -3,6 +3,7 @@ import { close } from '../host/libc.js';
 
 import { NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
 import { NetConfigOffset } from '../net/net-config.js';
+import { PROTOCOL_FEATURES } from '../vhost-user/messages.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import { DESCRIPTOR_BYTES, DescriptorFlag } from '../virtio/ring-layout.js';
 import { FrontEnd } from './front-end.js';
@@ -110,7 +111,9 @@ export class NetDriver {
       [{ guestAddress: 0n, size: BigInt(ram.byteLength), userAddress: BigInt(user), mmapOffset: 0n }],
       [ram.fd],
     );
-    const mac = await frontEnd.readConfig(NetConfigOffset.MAC, 6).catch(() => Buffer.alloc(6));
+    // A back end that has no configuration to read may end the connection if it is asked.
+    const hasConfig = (frontEnd.protocolFeatures & PROTOCOL_FEATURES.CONFIG) !== 0n;
+    const mac = hasConfig ? await frontEnd.readConfig(NetConfigOffset.MAC, 6) : Buffer.alloc(6);
     const driver = new NetDriver(ram, frontEnd, rx, tx, mac);
     for (let slot = 0; slot < buffers; slot++) rx.offer(slot, bufferBytes);
     rx.ring.publish();

@@ -3,7 +3,7 @@
  *
  * Functions that set something return 0 or an error number (negative).
  */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { check, close, declare, errno } from './libc.js';
 
@@ -137,10 +137,23 @@ export function bridgeOf(device: string): string | undefined {
 }
 
 /** Whether a device says that something is plugged into it; false if it is switched off, or that cannot be seen. */
-export function hasCarrier(device: string): boolean {
+export const hasCarrier = (device: string): boolean => attribute(device, 'carrier') === '1';
+
+/** Whether there is a device of that name, as far as can be seen without asking for rights. */
+export const deviceExists = (device: string): boolean => existsSync(`/sys/class/net/${device}`);
+
+export const isBridge = (device: string): boolean => existsSync(`/sys/class/net/${device}/bridge`);
+
+/** Flags of a TUN or TAP device, as they were given when it was made; undefined of any other. */
+export function tunFlags(device: string): number | undefined {
+  const text = attribute(device, 'tun_flags');
+  return text === undefined ? undefined : Number(text);
+}
+
+function attribute(device: string, name: string): string | undefined {
   try {
-    return readFileSync(`/sys/class/net/${device}/carrier`, 'latin1').trim() === '1';
+    return readFileSync(`/sys/class/net/${device}/${name}`, 'latin1').trim();
   } catch {
-    return false;
+    return undefined;
   }
 }

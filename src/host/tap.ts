@@ -15,7 +15,7 @@ import {
   setUp,
 } from './net-device.js';
 
-const TUN_PATH = '/dev/net/tun';
+export const TUN_PATH = '/dev/net/tun';
 
 /** linux/if_tun.h */
 const Tun = {
@@ -28,8 +28,8 @@ const Tun = {
 } as const;
 
 /** Flags of SET_IFF. linux/if_tun.h */
-const IFF_TAP = 0x0002;
-const IFF_MULTI_QUEUE = 0x0100;
+export const IFF_TAP = 0x0002;
+export const IFF_MULTI_QUEUE = 0x0100;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 /** Fail if the device is there already. */

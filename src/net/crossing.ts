@@ -40,13 +40,12 @@ export class Presence {
 /** Frames from all networks of one sidecore to the same networks of another, and back. */
 export class Crossing {
   readonly core: number;
-  /** Frames that found no room. */
-  dropped = 0;
-  crossed = 0;
   readonly #arrivals: CrossingRing;
   readonly #departures: CrossingRing;
   readonly #presence: Presence;
   readonly #wake: () => void;
+  /** Frames that crossed, and frames that found no room. */
+  readonly #counts: Float64Array;
   readonly #burst: FrameBurst;
   readonly #frame = new Frame();
   readonly #segments = new Segments(1);
@@ -54,14 +53,28 @@ export class Crossing {
   readonly #ends: { readonly network: Switch; readonly origins: (Port | undefined)[] }[] = [];
   #dirty = false;
 
-  /** @param wake - wakes the other sidecore if it sleeps */
-  constructor(setup: CrossingSetup, presence: Presence, wake: () => void) {
+  /**
+   * @param wake - wakes the other sidecore if it sleeps
+   * @param counts - of frames that crossed and of those that found no room; several crossings may share them
+   */
+  constructor(setup: CrossingSetup, presence: Presence, wake: () => void, counts: Float64Array = new Float64Array(2)) {
     this.core = setup.core;
+    this.#counts = counts;
     this.#arrivals = new CrossingRing(setup.arrivals, 'reader');
     this.#departures = new CrossingRing(setup.departures, 'writer');
     this.#presence = presence;
     this.#wake = wake;
     this.#burst = new FrameBurst(this.#arrivals, 0);
+  }
+
+  /** Frames that went to the other sidecore. */
+  get crossed(): number {
+    return this.#counts[0]!;
+  }
+
+  /** Frames that found no room. */
+  get dropped(): number {
+    return this.#counts[1]!;
   }
 
   /** Plugs a network's switch into its like on the other sidecore. */
@@ -149,8 +162,7 @@ export class Crossing {
   }
 
   #count(fits: boolean): void {
-    if (fits) this.crossed++;
-    else this.dropped++;
+    this.#counts[fits ? 0 : 1]!++;
     this.#dirty = true;
   }
 }

@@ -13,13 +13,25 @@ const Word = {
 } as const;
 
 /** Counters of a sidecore, by slot. Written by the core only. */
-const Counter = { TURNS: 0, BUSY_NS: 1, EMPTY_NS: 2, ASLEEP_NS: 3, SLEEPS: 4, POLLED: 5, WATCHED: 6 } as const;
+const Counter = {
+  TURNS: 0,
+  BUSY_NS: 1,
+  EMPTY_NS: 2,
+  ASLEEP_NS: 3,
+  SLEEPS: 4,
+  POLLED: 5,
+  WATCHED: 6,
+  CROSSED: 7,
+  CROSSINGS_DROPPED: 8,
+} as const;
 
 const WORD_BYTES = 4 * 16;
 
 /** What a sidecore and the daemon share: the bell, and what the core says of itself. Outlives the core's thread. */
 export class CoreState {
   readonly buffer: SharedArrayBuffer;
+  /** Frames that went to other sidecores, and those that found no room; for `Crossing`. */
+  readonly crossings: Float64Array;
   readonly #words: Int32Array;
   readonly #counters: Float64Array;
 
@@ -27,6 +39,7 @@ export class CoreState {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer, 0, WORD_BYTES / 4);
     this.#counters = new Float64Array(buffer, WORD_BYTES);
+    this.crossings = new Float64Array(buffer, WORD_BYTES + 8 * Counter.CROSSED, 2);
   }
 
   /** Rings the bell. True if the core sleeps, so that its bell descriptor has to be written. */
@@ -101,6 +114,8 @@ export class CoreState {
       sleeps: at(Counter.SLEEPS),
       queuesPolled: at(Counter.POLLED),
       queuesWatched: at(Counter.WATCHED),
+      crossed: at(Counter.CROSSED),
+      crossingsDropped: at(Counter.CROSSINGS_DROPPED),
     };
   }
 }

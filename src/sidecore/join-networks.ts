@@ -5,13 +5,16 @@ import { CoreState } from './core-state.js';
 import type { CoreSetup } from './messages.js';
 
 /** Makes a sidecore's networks, with the ways to those of the others. */
-export function joinNetworks({ index, neighbours }: Pick<CoreSetup, 'index' | 'neighbours'>): Networks {
+export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'state'>): Networks {
+  const { index, neighbours, state: ownState } = setup;
   const presence = new Presence(neighbours.presence, neighbours.networks);
-  const crossings = neighbours.others.map((other) => {
+  const { crossings } = new CoreState(ownState);
+  const ways = neighbours.others.map((other) => {
     const state = new CoreState(other.state);
-    return new Crossing(other, presence, () => {
+    const wake = () => {
       if (state.asleep) signal(other.bellFd);
-    });
+    };
+    return new Crossing(other, presence, wake, crossings);
   });
-  return new Networks(index, presence, crossings);
+  return new Networks(index, presence, ways);
 }

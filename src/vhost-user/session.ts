@@ -5,16 +5,9 @@ import type { VirtioDevice } from '../virtio/device.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DeviceSpec, QueueServer } from '../virtio/queue-spec.js';
 import { checkMessage } from './check-message.js';
-import {
-  type ConfigMessage,
-  decode,
-  encode,
-  type RegionMessage,
-  type VringAddress,
-  type VringFd,
-  type VringState,
-} from './codec.js';
+import { encode, type RegionMessage, type VringAddress, type VringFd, type VringState } from './codec.js';
 import { Connection, type Message } from './connection.js';
+import { DeviceMessages } from './device-messages.js';
 import { HANDLERS } from './handlers.js';
 import { MemoryTable } from './memory-table.js';
 import {
@@ -51,6 +44,7 @@ const FAILED = 1n;
 export class Session {
   readonly vrings: Vring[];
   readonly memory: MemoryTable;
+  readonly device: DeviceMessages;
   readonly #setup: SessionSetup;
   readonly #connection: Connection;
   readonly #pace: Pace;
@@ -68,6 +62,7 @@ export class Session {
     this.#pace = pace;
     this.#connection = new Connection(socketFd);
     this.memory = new MemoryTable(setup.allowUnsealedMemory);
+    this.device = new DeviceMessages(setup, (error) => this.#report(error));
     this.vrings = Array.from({ length: setup.device.queueCount }, (_, index) => new Vring(index));
   }
 
@@ -312,38 +307,6 @@ export class Session {
       vring[`set${kind}`](noFd ? -1 : fds[0]!);
       if (!noFd) fds.shift();
     });
-  }
-
-  /** Reads configuration space; an empty reply says that there is no such part of it. */
-  getConfig(payload: Buffer): Buffer {
-    try {
-      const { offset, flags, bytes } = decode.config(payload);
-      return encode.config({ offset, flags, bytes: this.#setup.device.readConfig(offset, bytes.length) });
-    } catch (error) {
-      this.#report(error);
-      return Buffer.alloc(0);
-    }
-  }
-
-  /** Flags are 0 for a write by the driver, which Cloud Hypervisor says with 1. vhost-user, SET_CONFIG */
-  setConfig({ offset, flags, bytes }: ConfigMessage): void {
-    if (flags > 1 || !this.#setup.device.writeConfig(offset, bytes)) {
-      throw new SidecoreError('CONFIG_SPACE_INVALID', `configuration space cannot be written at ${offset}`);
-    }
-  }
-
-  /** Has the switch learn where the guest is now, as a VMM asks for after a migration. vhost-user, SEND_RARP */
-  async sendRarp(mac: Uint8Array): Promise<void> {
-    const { device, server, spec } = this.#setup;
-    const frame = device.network?.announcement(mac);
-    if (frame === undefined) throw new SidecoreError('MESSAGE_INVALID', 'SEND_RARP names no address of a station');
-    await server.inject(spec, frame);
-  }
-
-  /** Takes over the largest payload that the VMM tells the guest of. vhost-user, NET_SET_MTU */
-  setMtu(mtu: bigint): void {
-    if (this.#setup.device.network?.setMtu(Number(mtu)) !== true)
-      throw new SidecoreError('CONFIG_SPACE_INVALID', `an MTU of ${mtu} is not possible`);
   }
 
   setBackendChannel(fd: number | undefined): void {

@@ -8,7 +8,7 @@ import { repositoryRoot } from '../support/daemon.js';
 export const cached = (...names: string[]): string => join(repositoryRoot, '.cache', ...names);
 
 /** Needs in `missing.json` that guests do without. */
-const NOT_FOR_GUESTS: readonly string[] = ['node26', 'strace', 'tshark'];
+const NOT_FOR_GUESTS: readonly string[] = ['node26', 'strace', 'tshark', 'iproute2'];
 
 /** Why no real guest can run here, or undefined if it can. */
 export function whyNoGuest(): string | undefined {

@@ -1,4 +1,4 @@
-import { shellComment, shellText, type Vmm, type VmmVm } from './vmm.js';
+import { shellComment, shellText, USUAL_MTU, type Vmm, type VmmNic, type VmmVm } from './vmm.js';
 
 /**
  * Cloud Hypervisor v53: `DiskConfig::parse` and `MemoryConfig::parse` in vmm/src/config.rs, quoting in option_parser/src/lib.rs.
@@ -6,7 +6,7 @@ import { shellComment, shellText, type Vmm, type VmmVm } from './vmm.js';
  */
 export const cloudHypervisor: Vmm = {
   title: 'Cloud Hypervisor',
-  canListen: false,
+  canListen: { disks: false, nics: true },
   comment: shellComment,
   arguments(vm) {
     const options = [
@@ -15,21 +15,34 @@ export const cloudHypervisor: Vmm = {
         '--disk',
         `vhost_user=on,socket=${quoted(socket)},num_queues=${queues},id=sidecore-${name}`,
       ]),
+      ...vm.nics.map(net),
     ];
     return { text: shellText(options), json: { args: options.flat() }, notes: notes(vm) };
   },
 };
 
-function notes({ name, unsealedMemory, disks }: VmmVm): string[] {
+/** `NetConfig::parse`. `vhost_mode` is Cloud Hypervisor's own end; it counts rings, not pairs. */
+function net({ name, socket, role, queuePairs, mac, mtu }: VmmNic): string[] {
+  const mode = role === 'client' ? ',vhost_mode=server' : '';
+  const large = mtu === USUAL_MTU ? '' : `,mtu=${mtu}`;
+  return [
+    '--net',
+    `vhost_user=on,socket=${quoted(socket)},num_queues=${2 * queuePairs},mac=${mac}${large}${mode},id=sidecore-net-${name}`,
+  ];
+}
+
+function notes({ name, unsealedMemory, disks, nics }: VmmVm): string[] {
   const list: string[] = [];
   if (unsealedMemory === 'refuse') {
     list.push(
       `needs \`unsealed_memory: allow\` under vms.${name}: Cloud Hypervisor's guest memory cannot be sealed, and sidecore refuses it otherwise`,
     );
   }
-  const queues = Math.max(...disks.map((disk) => disk.queues));
+  const queues = Math.max(0, ...disks.map((disk) => disk.queues), ...nics.map((nic) => nic.queuePairs));
   if (queues > 1)
-    list.push(`needs --cpus boot=${queues} or more: Cloud Hypervisor gives a disk no more queues than CPUs`);
+    list.push(
+      `needs --cpus boot=${queues} or more: Cloud Hypervisor gives a device no more queues, or pairs of them, than CPUs`,
+    );
   return list;
 }
 

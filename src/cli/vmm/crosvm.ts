@@ -6,17 +6,21 @@ import { shellComment, shellText, type Vmm } from './vmm.js';
  */
 export const crosvm: Vmm = {
   title: 'crosvm',
-  canListen: false,
+  canListen: { disks: false, nics: false },
   comment: shellComment,
   arguments(vm) {
-    const options = vm.disks.map(({ socket }) => [
-      '--vhost-user',
-      `type=block,socket=${quoted(socket)},max-queue-size=${QUEUE_ENTRIES}`,
-    ]);
+    const options = [
+      ...vm.disks.map(({ socket }) => [
+        '--vhost-user',
+        `type=block,socket=${quoted(socket)},max-queue-size=${QUEUE_ENTRIES}`,
+      ]),
+      ...vm.nics.map(({ socket }) => ['--vhost-user', `type=net,socket=${quoted(socket)}`]),
+    ];
     const notes = [
       'guest memory is shared by itself; queues are as many as `queues:` says',
       'crosvm ends when its disk goes: after a restart of sidecore the VM has to be restarted too',
     ];
+    if (vm.nics.length > 0) notes.push('queue pairs and addresses of network cards are those of the configuration');
     return { text: shellText(options), json: { args: options.flat() }, notes };
   },
 };

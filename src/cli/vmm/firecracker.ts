@@ -6,7 +6,7 @@ import { shellComment, shellWord, type Vmm, type VmmDisk, type VmmVm } from './v
  */
 export const firecracker: Vmm = {
   title: 'Firecracker',
-  canListen: false,
+  canListen: { disks: false, nics: false },
   comment: shellComment,
   arguments(vm) {
     const drives = vm.disks.map((disk) => drive(disk, vm.disks));
@@ -31,10 +31,16 @@ function driveId({ name }: VmmDisk, disks: readonly VmmDisk[]): string {
   return same.length === 1 ? plain(name) : `${plain(name)}_${disks.findIndex((other) => other.name === name)}`;
 }
 
-function notes({ disks }: VmmVm): string[] {
+function notes({ disks, nics }: VmmVm): string[] {
   const list = [
     'guest memory is shared by itself; set "is_root_device" to true for the disk from which the guest boots',
   ];
+  if (nics.length > 0) {
+    const names = nics.map(({ name }) => name).join(', ');
+    list.push(
+      `Firecracker has no vhost-user network cards: ${names} cannot be used with it, give it a TAP device of its own`,
+    );
+  }
   const many = disks.filter(({ queues }) => queues > 1).map(({ name }) => name);
   if (many.length > 0)
     list.push(`Firecracker uses one queue of a disk, whatever \`queues:\` says (${many.join(', ')})`);

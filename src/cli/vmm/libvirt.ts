@@ -1,5 +1,5 @@
 import { NO_RECONNECTION } from './qemu.js';
-import type { Vmm, VmmDisk, VmmVm } from './vmm.js';
+import { USUAL_MTU, type Vmm, type VmmDisk, type VmmNic, type VmmVm } from './vmm.js';
 
 /**
  * libvirt 7.1 and later, with QEMU. Its disks of type vhostuser take bus virtio, snapshot='no', and neither serial nor readonly
@@ -7,7 +7,7 @@ import type { Vmm, VmmDisk, VmmVm } from './vmm.js';
  */
 export const libvirt: Vmm = {
   title: 'libvirt',
-  canListen: false,
+  canListen: { disks: false, nics: true },
   // Two hyphens would end the comment.
   comment: (note) => `<!-- ${note.replaceAll('--', '- -')} -->`,
   arguments(vm) {
@@ -18,7 +18,7 @@ export const libvirt: Vmm = {
     <access mode='shared'/>
   </memoryBacking>
   <devices>
-${vm.disks.map(disk).join('')}  </devices>
+${vm.disks.map(disk).join('')}${vm.nics.map(nic).join('')}  </devices>
 </domain>
 `;
     return { text, json: { xml: text }, notes: notes(vm) };
@@ -34,15 +34,33 @@ function disk({ socket, queues }: VmmDisk, index: number): string {
 `;
 }
 
-function notes({ socketsShared }: VmmVm): string[] {
+/** `mode` is QEMU's own end. docs/formatdomain.rst, "vhost-user connection with QEMU backend" */
+function nic({ socket, role, queuePairs, mac, mtu }: VmmNic): string {
+  const driver = queuePairs > 1 ? `      <driver queues='${queuePairs}'/>\n` : '';
+  const large = mtu === USUAL_MTU ? '' : `      <mtu size='${mtu}'/>\n`;
+  return `    <interface type='vhostuser'>
+      <mac address='${mac}'/>
+      <source type='unix' path='${escaped(socket)}' mode='${role === 'client' ? 'server' : 'client'}'/>
+      <model type='virtio'/>
+${driver}${large}    </interface>
+`;
+}
+
+function notes({ socketsShared, disks, nics }: VmmVm): string[] {
   const list = ['parts of a domain, for `virsh edit`; choose other targets (vda, ...) where these are taken'];
   if (!socketsShared) {
     list.push(
       'QEMU runs as a user of its own under libvirt: give it the sockets, as in `socket: {group: kvm, mode: "0660"}`',
     );
   }
-  list.push(NO_RECONNECTION);
-  list.push('snapshots and block jobs of libvirt do not work on such disks');
+  if (disks.length > 0) {
+    list.push(NO_RECONNECTION);
+    list.push('snapshots and block jobs of libvirt do not work on such disks');
+  }
+  if (nics.length > 0)
+    list.push(
+      "while the daemon is stopped a network card has no link; with <reconnect enabled='yes' timeout='1'/> in its <source>, or `role: client`, it is back with the daemon",
+    );
   return list;
 }
 

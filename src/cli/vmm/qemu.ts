@@ -1,8 +1,12 @@
-import { shellComment, shellText, type Vmm, type VmmDisk } from './vmm.js';
+import { shellComment, shellText, USUAL_MTU, type Vmm, type VmmDisk, type VmmNic, type VmmVm } from './vmm.js';
 
 /** QEMU could connect again, and would lose the requests that were in flight. */
 export const NO_RECONNECTION =
   'QEMU does not connect again: stop the VM before you stop or restart the daemon, or its disks hang until the VM is restarted';
+
+/** A network card loses its link, and no more. */
+const NO_RECONNECTION_OF_NICS =
+  'while the daemon is stopped a network card has no link; add reconnect=1 (reconnect-ms=1000 from QEMU 9.2 on) to its -chardev, or give it `role: client`, and it is back with the daemon';
 
 /**
  * QEMU 7.2 to 11. `-chardev socket` and `-object` are in qemu-options.hx, the device in hw/block/vhost-user-blk.c. Options of
@@ -10,7 +14,7 @@ export const NO_RECONNECTION =
  */
 export const qemu: Vmm = {
   title: 'QEMU',
-  canListen: true,
+  canListen: { disks: true, nics: true },
   comment: shellComment,
   arguments(vm) {
     const size = `${vm.memoryMib}M`;
@@ -19,17 +23,23 @@ export const qemu: Vmm = {
       ['-object', `memory-backend-memfd,id=sidecore-memory,size=${size},share=on`],
       ['-machine', 'memory-backend=sidecore-memory'],
       ...vm.disks.flatMap(attach),
+      ...vm.nics.flatMap(attachNic),
     ];
     const notes = [
       'these replace a -m of your own; the rest (-machine q35, -accel kvm, ...) stays as it is',
-      NO_RECONNECTION,
+      ...reconnection(vm),
     ];
-    if (vm.disks.some(({ role }) => role === 'client')) {
+    if ([...vm.disks, ...vm.nics].some(({ role }) => role === 'client')) {
       notes.push('QEMU waits at the sockets with server=on until sidecore has connected');
     }
     return { text: shellText(options), json: { args: options.flat() }, notes };
   },
 };
+
+/** What is to be said of a daemon that ends before the VM. */
+export function reconnection({ disks, nics }: VmmVm): string[] {
+  return [...(disks.length > 0 ? [NO_RECONNECTION] : []), ...(nics.length > 0 ? [NO_RECONNECTION_OF_NICS] : [])];
+}
 
 function attach({ name, socket, role, queues }: VmmDisk): string[][] {
   const id = `sidecore-${name}`;
@@ -38,5 +48,18 @@ function attach({ name, socket, role, queues }: VmmDisk): string[][] {
     // A comma in a value is written twice.
     ['-chardev', `socket,id=${id}-socket,path=${socket.replaceAll(',', ',,')}${listen}`],
     ['-device', `vhost-user-blk-pci,id=${id},chardev=${id}-socket,num-queues=${queues}`],
+  ];
+}
+
+/** Multiqueue takes a vector for each queue, one for configuration and one for control. hw/net/virtio-net.c */
+function attachNic({ name, socket, role, queuePairs, mac, mtu }: VmmNic): string[][] {
+  const id = `sidecore-net-${name}`;
+  const listen = role === 'client' ? ',server=on,wait=off' : '';
+  const multi = queuePairs > 1 ? `,mq=on,vectors=${2 * queuePairs + 2}` : '';
+  const large = mtu === USUAL_MTU ? '' : `,host_mtu=${mtu}`;
+  return [
+    ['-chardev', `socket,id=${id}-socket,path=${socket.replaceAll(',', ',,')}${listen}`],
+    ['-netdev', `vhost-user,id=${id}-back,chardev=${id}-socket,queues=${queuePairs}`],
+    ['-device', `virtio-net-pci,id=${id},netdev=${id}-back,mac=${mac}${multi}${large}`],
   ];
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { VMMS } from './index.js';
-import { shellWord, type VmmDisk, type VmmVm } from './vmm.js';
+import { shellWord, type VmmDisk, type VmmNic, type VmmVm } from './vmm.js';
 
 const disk = (name: string, more: Partial<VmmDisk> = {}): VmmDisk => ({
   name,
@@ -19,6 +19,7 @@ const vm = (disks: readonly VmmDisk[], more: Partial<VmmVm> = {}): VmmVm => ({
   unsealedMemory: 'refuse',
   socketsShared: false,
   disks,
+  nics: [],
   ...more,
 });
 
@@ -90,7 +91,7 @@ describe('cloud-hypervisor', () => {
   it('is said to need trust, unless it has it, and CPUs for its queues', () => {
     assert.deepEqual(cloudHypervisor.arguments(TWO_DISKS).notes, [
       "needs `unsealed_memory: allow` under vms.web1: Cloud Hypervisor's guest memory cannot be sealed, and sidecore refuses it otherwise",
-      'needs --cpus boot=4 or more: Cloud Hypervisor gives a disk no more queues than CPUs',
+      'needs --cpus boot=4 or more: Cloud Hypervisor gives a device no more queues, or pairs of them, than CPUs',
     ]);
     assert.deepEqual(cloudHypervisor.arguments(vm([disk('root')], { unsealedMemory: 'allow' })).notes, []);
   });
@@ -210,13 +211,10 @@ describe('libvirt', () => {
   });
 });
 
-it('only QEMU waits for a disk that is a client, and none is told to connect again', () => {
-  assert.deepEqual(
-    Object.entries(VMMS)
-      .filter(([, { canListen }]) => canListen)
-      .map(([name]) => name),
-    ['qemu'],
-  );
+it('some wait for a device that is a client, and none is told to connect again', () => {
+  const waiting = (kind: 'disks' | 'nics') => Object.keys(VMMS).filter((name) => VMMS[name]!.canListen[kind]);
+  assert.deepEqual(waiting('disks'), ['qemu']);
+  assert.deepEqual(waiting('nics').sort(), ['cloud-hypervisor', 'libvirt', 'qemu']);
   for (const vmm of Object.values(VMMS)) assert.doesNotMatch(vmm.arguments(TWO_DISKS).text, /reconnect/);
 });
 
@@ -224,4 +222,71 @@ it('words for a shell are quoted where they have to be', () => {
   assert.equal(shellWord('a=b,c=/d.e@f:g%h+i-j_k'), 'a=b,c=/d.e@f:g%h+i-j_k');
   assert.equal(shellWord(''), "''");
   assert.equal(shellWord("it's $x"), `'it'\\''s $x'`);
+});
+
+describe('network cards', () => {
+  const nic = (name: string, more: Partial<VmmNic> = {}): VmmNic => ({
+    name,
+    socket: `/run/sidecore/web1.${name}.sock`,
+    role: 'server',
+    queuePairs: 1,
+    mac: '52:54:00:00:00:01',
+    mtu: 1500,
+    ...more,
+  });
+  const only = (more: Partial<VmmNic> = {}) => vm([], { nics: [nic('net0', more)] });
+  const LARGE = only({ queuePairs: 2, mtu: 9000, role: 'client' });
+  const last = (name: string, guest: VmmVm, count: number) =>
+    (VMMS[name]!.arguments(guest).json['args'] as string[]).slice(-count);
+
+  it('of QEMU are a chardev, a netdev and a device each', () => {
+    assert.deepEqual(last('qemu', only(), 6), [
+      '-chardev',
+      'socket,id=sidecore-net-net0-socket,path=/run/sidecore/web1.net0.sock',
+      '-netdev',
+      'vhost-user,id=sidecore-net-net0-back,chardev=sidecore-net-net0-socket,queues=1',
+      '-device',
+      'virtio-net-pci,id=sidecore-net-net0,netdev=sidecore-net-net0-back,mac=52:54:00:00:00:01',
+    ]);
+    assert.deepEqual(last('qemu', LARGE, 6), [
+      '-chardev',
+      'socket,id=sidecore-net-net0-socket,path=/run/sidecore/web1.net0.sock,server=on,wait=off',
+      '-netdev',
+      'vhost-user,id=sidecore-net-net0-back,chardev=sidecore-net-net0-socket,queues=2',
+      '-device',
+      'virtio-net-pci,id=sidecore-net-net0,netdev=sidecore-net-net0-back,mac=52:54:00:00:00:01,mq=on,vectors=6,host_mtu=9000',
+    ]);
+    const notes = VMMS['qemu']!.arguments(only()).notes.join('\n');
+    assert.match(notes, /has no link; add reconnect=1/);
+    assert.doesNotMatch(notes, /disks hang/);
+  });
+
+  it('of Cloud Hypervisor say rings, not pairs, and its own end', () => {
+    assert.deepEqual(last('cloud-hypervisor', only(), 2), [
+      '--net',
+      'vhost_user=on,socket=/run/sidecore/web1.net0.sock,num_queues=2,mac=52:54:00:00:00:01,id=sidecore-net-net0',
+    ]);
+    assert.deepEqual(last('cloud-hypervisor', LARGE, 2), [
+      '--net',
+      'vhost_user=on,socket=/run/sidecore/web1.net0.sock,num_queues=4,mac=52:54:00:00:00:01,mtu=9000,vhost_mode=server,id=sidecore-net-net0',
+    ]);
+  });
+
+  it('of crosvm are sockets', () => {
+    assert.deepEqual(last('crosvm', only(), 2), ['--vhost-user', 'type=net,socket=/run/sidecore/web1.net0.sock']);
+  });
+
+  it('of libvirt are interfaces', () => {
+    const { text } = VMMS['libvirt']!.arguments(LARGE);
+    assert.match(
+      text,
+      /<devices>\n {4}<interface type='vhostuser'>\n {6}<mac address='52:54:00:00:00:01'\/>\n {6}<source type='unix' path='\/run\/sidecore\/web1.net0.sock' mode='server'\/>\n {6}<model type='virtio'\/>\n {6}<driver queues='2'\/>\n {6}<mtu size='9000'\/>\n {4}<\/interface>\n/,
+    );
+  });
+
+  it('are none of Firecracker’s', () => {
+    const { json, notes } = VMMS['firecracker']!.arguments(only());
+    assert.deepEqual(json, { drives: [] });
+    assert.match(notes.join('\n'), /no vhost-user network cards: net0/);
+  });
 });

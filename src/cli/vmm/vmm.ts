@@ -1,4 +1,4 @@
-import type { DiskConfig, VmConfig } from '../../daemon/config.js';
+import type { DiskConfig, NicConfig, VmConfig } from '../../daemon/config.js';
 
 /** A disk as a VMM is told of it. */
 export interface VmmDisk {
@@ -10,6 +10,20 @@ export interface VmmDisk {
   readonly cache: DiskConfig['cache'];
 }
 
+/** A network card as a VMM is told of it. */
+export interface VmmNic {
+  readonly name: string;
+  /** Absolute path. */
+  readonly socket: string;
+  readonly role: NicConfig['role'];
+  readonly queuePairs: number;
+  readonly mac: string;
+  readonly mtu: number;
+}
+
+/** The MTU of which nothing need be said. */
+export const USUAL_MTU = 1500;
+
 /** A VM as a VMM is told of it. */
 export interface VmmVm {
   readonly name: string;
@@ -18,6 +32,7 @@ export interface VmmVm {
   /** Whether the configuration gives the sockets an owner, group or mode. */
   readonly socketsShared: boolean;
   readonly disks: readonly VmmDisk[];
+  readonly nics: readonly VmmNic[];
 }
 
 /** What to pass to a VMM. */
@@ -33,8 +48,8 @@ export interface VmmArguments {
 /** How one VMM attaches our sockets. */
 export interface Vmm {
   readonly title: string;
-  /** Whether it can wait for us at a socket of its own (`role: client`). */
-  readonly canListen: boolean;
+  /** What of a VM can wait for us at a socket of its own (`role: client`). */
+  readonly canListen: { readonly disks: boolean; readonly nics: boolean };
   /** A note in the language of `text`. */
   comment(note: string): string;
   arguments(vm: VmmVm): VmmArguments;

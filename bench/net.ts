@@ -1,0 +1,35 @@
+import { type BenchOptions, onGround } from './ground.js';
+import { withPackages } from './net-packages.js';
+import { roundTripRows } from './net-round-trip.js';
+import { againstRows } from './net-rows.js';
+import type { NetContext } from './net-sides.js';
+import { stoppedReceiverRows } from './net-stopped.js';
+import type { Report } from './report.js';
+
+/** How the network benchmark is run. */
+export interface NetBenchOptions extends BenchOptions {
+  /** Rows whose name holds this. */
+  readonly only: string;
+}
+
+const TIMING = { warmUpMs: 300, windowMs: 1000 };
+const QUICK_TIMING = { warmUpMs: 200, windowMs: 500 };
+
+/** The network benchmark: us against DPDK's vhost and Open vSwitch, each pinned to one CPU, the guests on another, in turn. */
+export function benchNet(options: NetBenchOptions): Promise<Report> {
+  return onGround(options, async (ground) => {
+    const { quick, node, progress } = options;
+    const context: NetContext = {
+      ground,
+      node,
+      timing: quick ? QUICK_TIMING : TIMING,
+      pairs: quick ? 2 : 5,
+    };
+    const plan = [...againstRows(context), ...roundTripRows(context), ...stoppedReceiverRows(context)];
+    const wanted = plan.filter(
+      (rows) => rows.name.includes(options.only) && (rows.quick || !quick || options.only !== ''),
+    );
+    for (const rows of withPackages(wanted, progress)) ground.rows.push(...(await rows.run()));
+    return ground.report('net', {});
+  });
+}
