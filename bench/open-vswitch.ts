@@ -11,6 +11,7 @@ const SCHEMA = '/usr/share/openvswitch/vswitch.ovsschema';
 /** How many huge pages the kernel keeps, 2 MiB each. */
 const HUGE_PAGES = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages';
 const HUGE_PAGES_NEEDED = 640;
+const HUGE_PAGE_ATTEMPTS = 10;
 const READY_MS_MAX = 20_000;
 
 const run = promisify(execFile);
@@ -42,7 +43,7 @@ export class OpenVSwitch extends BackEndProcess {
     ports: number,
     keep: <P extends BackEndProcess>(process: P) => P,
   ): Promise<OpenVSwitch> {
-    const returnHugePages = takeHugePages();
+    const returnHugePages = await takeHugePages();
     const [database, socket] = [join(folder, 'conf.db'), join(folder, 'db.sock')];
     await run('ovsdb-tool', ['create', database, SCHEMA]);
     const server = ['-c', ALL_CPUS, 'ovsdb-server', database, `--remote=punix:${socket}`];
@@ -111,7 +112,7 @@ function environment(folder: string): NodeJS.ProcessEnv {
 const mask = (cpu: number): string => `0x${(1n << BigInt(cpu)).toString(16)}`;
 
 /** Has the kernel keep more huge pages. Returns what gives them back; the end of this process does it too. */
-function takeHugePages(): () => void {
+async function takeHugePages(): Promise<() => void> {
   const pages = () => Number(readFileSync(HUGE_PAGES, 'utf8'));
   const wanted = pages() + HUGE_PAGES_NEEDED;
   let taken = true;
@@ -120,10 +121,16 @@ function takeHugePages(): () => void {
     taken = false;
   };
   process.once('exit', give);
-  writeFileSync(HUGE_PAGES, String(wanted));
+  // The kernel may have to move memory about, and gives up soon.
+  for (let attempt = 0; pages() < wanted && attempt < HUGE_PAGE_ATTEMPTS; attempt++) {
+    if (attempt > 0) await sleep(500);
+    writeFileSync(HUGE_PAGES, String(wanted));
+  }
   if (pages() < wanted) {
+    const found = pages() - (wanted - HUGE_PAGES_NEEDED);
     give();
-    throw new SidecoreError('MEMORY_EXHAUSTED', `no ${HUGE_PAGES_NEEDED} huge pages of 2 MiB for Open vSwitch`);
+    const lacking = `${found} of ${HUGE_PAGES_NEEDED} huge pages of 2 MiB for Open vSwitch`;
+    throw new SidecoreError('MEMORY_EXHAUSTED', lacking, 'Free memory, or leave its rows out (--only).');
   }
   return give;
 }
