@@ -8,6 +8,7 @@ export const ALIGNMENTS = [
   [2, 2],
   [0, 4],
   [0, 2],
+  [0, 1],
 ] as const;
 export const SIZES = [16, 32, 64, 128, 256, 512, 1024, 1504, 2048, 4096, 16_384, 65_536] as const;
 

@@ -77,7 +77,7 @@ class Demo {
   #introduce(): void {
     const { guests, depth, coreCpu, loadCpu, seconds } = this.#setting;
     const load = `${LOAD.requestBytes / 1024} KiB requests, ${percent(LOAD.readShare)} reads, ${depth} in flight each`;
-    const text = `${guests} guests with a disk each, served over vhost-user by a daemon that has CPU ${coreCpu}; the guests' load runs on CPU ${loadCpu}: ${load}, every read verified. The same three times, ${seconds} s each: with a sidecore, with a sidecore and guests that sleep, and with a thread per disk.`;
+    const text = `${guests} guests with a disk each, served over vhost-user by a daemon that has CPU ${coreCpu}; the guests' load runs on CPU ${loadCpu}: ${load}, every read verified. Two more guests talk through the switch meanwhile. The same three times, ${seconds} s each: with a sidecore, with a sidecore and guests that sleep, and with a thread per disk.`;
     this.#show.say(...paragraph(this.#show, text), '');
     if (this.#placement.shared)
       this.#show.say(...caveats(this.#setting, []).flatMap((one) => paragraph(this.#show, one)), '');
@@ -156,9 +156,9 @@ class Demo {
 
   #printJson(report: string, problems: readonly string[]): void {
     const baseline = this.#results.at(-1)!;
-    const runs = this.#results.map(({ plan, seconds, guests, all, work_share, others, history }) => {
+    const runs = this.#results.map(({ plan, seconds, guests, all, talk, work_share, others, history }) => {
       const { key, mode, sleeping } = plan;
-      return { run: key, mode, guests_sleep: sleeping, seconds, guests, all, work_share, others, history };
+      return { run: key, mode, guests_sleep: sleeping, seconds, guests, all, talk, work_share, others, history };
     });
     const document = {
       ok: problems.length === 0,

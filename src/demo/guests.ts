@@ -9,18 +9,26 @@ type Message<E extends LoadMessage['event']> = Extract<LoadMessage, { event: E }
 /** The built-in guests under load, all driven by one thread; this side watches. */
 export class Guests {
   readonly #counters: readonly LoadCounters[];
+  readonly #talk: LoadCounters;
   readonly #step = new Int32Array(new SharedArrayBuffer(4));
   readonly #worker: Worker;
   readonly #ended: Promise<never>;
   readonly #heard = new Map<LoadMessage['event'], LoadMessage>();
   #onMessage = (): void => {};
 
-  constructor(setup: Omit<LoadSetup, 'counters' | 'step'>) {
+  constructor(setup: Omit<LoadSetup, 'counters' | 'talkCounters' | 'step'>) {
+    const talkCounters = new SharedArrayBuffer(LoadCounters.BYTES);
+    this.#talk = new LoadCounters(talkCounters);
     const counters = setup.sockets.map(() => new SharedArrayBuffer(LoadCounters.BYTES));
     this.#counters = counters.map((memory) => new LoadCounters(memory));
     this.#worker = new Worker(new URL('./load-thread.js', import.meta.url), {
       name: 'guests',
-      workerData: { ...setup, counters, step: this.#step.buffer as SharedArrayBuffer } satisfies LoadSetup,
+      workerData: {
+        ...setup,
+        counters,
+        talkCounters,
+        step: this.#step.buffer as SharedArrayBuffer,
+      } satisfies LoadSetup,
     });
     this.#worker.on('message', (message: LoadMessage) => {
       this.#heard.set(message.event, message);
@@ -65,6 +73,11 @@ export class Guests {
   /** What each guest has counted so far. */
   counts(): Counts[] {
     return this.#counters.map(countsOf);
+  }
+
+  /** What the two that talk have counted so far. */
+  talkCounts(): Counts {
+    return countsOf(this.#talk);
   }
 
   async stop(): Promise<void> {

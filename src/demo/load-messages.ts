@@ -12,6 +12,9 @@ export interface LoadSetup {
   readonly measureMs: number;
   /** One for each guest: its counters, which others read while the load runs. */
   readonly counters: readonly SharedArrayBuffer[];
+  /** Of the two guests that talk through the switch, and their counters. */
+  readonly talkers: readonly [string, string];
+  readonly talkCounters: SharedArrayBuffer;
   /** One 32-bit word, a `Step`: what may be done next. */
   readonly step: SharedArrayBuffer;
 }

@@ -50,6 +50,10 @@ export const LOAD = {
   warmUpMs: 1000,
 } as const;
 
+/** Names of the two guests that talk through the switch, and bytes of each frame. */
+export const TALKERS = ['talker1', 'talker2'] as const;
+export const TALK_BYTES = 200;
+
 export const GUESTS_MAX = 32;
 export const DEPTH_MAX = 128;
 export const SECONDS_MAX = 3600;

@@ -66,7 +66,10 @@ describe('the report', () => {
     assert.equal(page.match(/<td>guest[12]<\/td>/g)?.length, 6);
     assert.equal(page.match(/<svg /g)?.length, 4);
     assert.match(page, /prefers-color-scheme: dark/);
-    assert.match(page, /1,680,000 reads were compared with what had been written: all were right/);
+    assert.match(
+      page,
+      /1,680,000 reads were compared with what had been written, and 900,000 frames with what had been sent: all were right/,
+    );
   });
 
   it('says what went wrong instead, if anything did', () => {

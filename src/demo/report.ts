@@ -75,7 +75,8 @@ function checked(runs: readonly RunResult[]): string {
   const problems = runs.flatMap((run) => run.problems);
   const reads = runs.reduce((sum, run) => sum + run.all.checked, 0);
   if (problems.length > 0) return paragraphs(problems, ' class="result bad"');
-  return `<p class="result good">${whole(reads)} reads were compared with what had been written: all were right.</p>`;
+  const frames = runs.reduce((sum, run) => sum + run.talk.checked, 0);
+  return `<p class="result good">${whole(reads)} reads were compared with what had been written, and ${whole(frames)} frames with what had been sent: all were right.</p>`;
 }
 
 /** Like against like, in three numbers: the last run, and the one before with guests of the same kind. */
@@ -167,7 +168,12 @@ const RUN_HEADS = [
   'reads checked',
 ];
 
-function runTable({ plan, guests, all, seconds, work_share }: RunResult): string {
+/** What the two guests that talk through the switch saw. */
+function talkText({ iops, p50_us, p99_us, checked }: Figures): string {
+  return `Two more guests talked through the switch: ${whole(iops)} questions with their answers a second, p50 ${micros(p50_us)} µs, p99 ${micros(p99_us)} µs; all ${whole(checked)} frames came as they were sent.`;
+}
+
+function runTable({ plan, guests, all, talk, seconds, work_share }: RunResult): string {
   const row = (figures: Figures): string => {
     const cells = [
       figures.name,
@@ -186,7 +192,8 @@ function runTable({ plan, guests, all, seconds, work_share }: RunResult): string
   const caption = `${plan.host}, ${plan.guest} (mode: ${plan.mode}), ${seconds.toFixed(1)} s${work}`;
   return `<div class="card"><table><caption>${html(caption)}</caption>
 <thead><tr>${RUN_HEADS.map((head) => `<th>${html(head)}</th>`).join('')}</tr></thead>
-<tbody>${guests.map(row).join('\n')}</tbody><tfoot>${row(all)}</tfoot></table></div>`;
+<tbody>${guests.map(row).join('\n')}</tbody><tfoot>${row(all)}</tfoot></table>
+<p class="quiet">${html(talkText(talk))}</p></div>`;
 }
 
 function facts({ date, machine, setting }: ReportContent): [string, string][] {

@@ -15,7 +15,7 @@ import {
 import { Guests } from './guests.js';
 import { orAborted } from './interruption.js';
 import type { Placement } from './placement.js';
-import { LOAD, type RunPlan } from './plan.js';
+import { LOAD, type RunPlan, TALK_BYTES, TALKERS } from './plan.js';
 import type { Scratch } from './scratch.js';
 
 /** Pause between two looks at the guests' counters, ms. */
@@ -27,6 +27,8 @@ const LOOKS_PER_STATUS = 4;
 export interface RunFigures {
   readonly guests: readonly Figures[];
   readonly all: Figures;
+  /** Of the two guests that talk through the switch: a request is a question with its answer. */
+  readonly talk: Figures;
   /** Share of the sidecore's CPU spent in turns with work; null while it is not known. */
   readonly work_share: number | null;
 }
@@ -69,6 +71,7 @@ export async function runLoad(plan: RunPlan, options: RunOptions): Promise<RunRe
     const guests = new Guests({
       cpu: placement.loadCpu,
       sockets: vms.map((vm) => scratch.socket(vm)),
+      talkers: [scratch.socket(TALKERS[0], 'net0'), scratch.socket(TALKERS[1], 'net0')],
       pattern: {
         depth: options.depth,
         requestBytes: LOAD.requestBytes,
@@ -95,6 +98,7 @@ export async function runLoad(plan: RunPlan, options: RunOptions): Promise<RunRe
 interface Look {
   readonly at: number;
   readonly counts: readonly Counts[];
+  readonly talk: Counts;
 }
 
 /** Watches one run. */
@@ -139,18 +143,20 @@ class Run {
     const { seconds } = await measured;
     const { complete } = await this.#orEnd(this.#guests.said('finished'));
     const counts = this.#guests.counts();
+    const talk = this.#guests.talkCounts();
     const last = await this.#orEnd(this.#daemon.status());
     this.#guests.leave();
     // Calls over exactly the requests that were measured; the CPU's share only over the time in which they were.
     const figures = {
-      ...this.#figures(counts, seconds, this.#statuses[0]!, last),
+      ...this.#figures(counts, talk, seconds, this.#statuses[0]!, last),
       work_share: workShare(this.#statuses[0]!, this.#statuses.length > 1 ? this.#statuses.at(-1)! : last),
     };
-    const problems = problemsOf(figures.guests, last);
+    const problems = problemsOf([...figures.guests, figures.talk], last);
     if (errors + mismatches > 0)
       problems.push(`while warming up, ${errors} requests failed and ${mismatches} reads were wrong`);
     if (!complete) problems.push('requests are in flight that never complete');
     if (figures.all.requests === 0) problems.push('not one request was completed');
+    if (figures.talk.requests === 0) problems.push('not one question was answered through the switch');
     return {
       plan: this.#plan,
       seconds,
@@ -165,23 +171,31 @@ class Run {
     const seconds = (now.at - before.at) / 1000;
     const counts = now.counts.map((later, index) => countsBetween(before.counts[index]!, later));
     const [earlier, later] = this.#statuses.slice(-2);
-    const figures = this.#figures(counts, seconds, earlier!, later ?? earlier!);
+    const talk = countsBetween(before.talk, now.talk);
+    const figures = this.#figures(counts, talk, seconds, earlier!, later ?? earlier!);
     this.#history.push(figures.all.iops);
     this.#options.onProgress({ plan: this.#plan, elapsedSeconds, ...figures, history: this.#history });
   }
 
-  #figures(counts: readonly Counts[], seconds: number, earlier: DaemonStatus, later: DaemonStatus): RunFigures {
+  #figures(
+    counts: readonly Counts[],
+    talk: Counts,
+    seconds: number,
+    earlier: DaemonStatus,
+    later: DaemonStatus,
+  ): RunFigures {
     const figures = (name: string, one: Counts, vm?: string) =>
       figuresOf(name, one, seconds, LOAD.requestBytes, callsPerRequest(earlier, later, vm));
     return {
       guests: this.#options.vms.map((vm, index) => figures(vm, counts[index]!, vm)),
       all: figures('all', countsOfAll(counts)),
+      talk: figuresOf('switch', talk, seconds, 2 * TALK_BYTES, null),
       work_share: workShare(earlier, later),
     };
   }
 
   #look(): Look {
-    return { at: performance.now(), counts: this.#guests.counts() };
+    return { at: performance.now(), counts: this.#guests.counts(), talk: this.#guests.talkCounts() };
   }
 
   async #status(): Promise<DaemonStatus> {

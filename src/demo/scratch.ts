@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { controlSocketPath } from '../daemon/daemon.js';
 import { SidecoreError } from '../errors.js';
 import { OnExit } from './interruption.js';
+import { TALKERS } from './plan.js';
 
 /** Space that has to be left over, bytes: for the log, the configuration, and others. */
 const SPARE_BYTES = 16 * 2 ** 20;
@@ -66,8 +67,8 @@ export class Scratch {
   }
 
   /** The vhost-user socket of a VM's disk. */
-  socket(vm: string): string {
-    return join(this.#runDir, `${vm}.disk0.sock`);
+  socket(vm: string, device = 'disk0'): string {
+    return join(this.#runDir, `${vm}.${device}.sock`);
   }
 
   image(vm: string): string {
@@ -78,7 +79,8 @@ export class Scratch {
   configure(vms: readonly string[], { mode, cpu, engine }: { mode: string; cpu: number; engine: string }): void {
     const disk = (vm: string) => `        backend: { type: file, path: ${vm}.img, engine: ${engine} }`;
     const disks = (vm: string) => [`  ${vm}:`, '    disks:', '      disk0:', disk(vm)];
-    const lines = ['run_dir: run', `mode: ${mode}`, `cores: [${cpu}]`, 'vms:', ...vms.flatMap(disks)];
+    const nics = TALKERS.map((vm) => `  ${vm}: { nics: { net0: {} } }`);
+    const lines = ['run_dir: run', `mode: ${mode}`, `cores: [${cpu}]`, 'vms:', ...vms.flatMap(disks), ...nics];
     writeFileSync(this.configuration, `${lines.join('\n')}\n`);
   }
 

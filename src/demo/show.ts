@@ -1,5 +1,5 @@
 import type { Figures } from './figures.js';
-import { checkLine, guestTable, historyLine, runTitle, type View, workLine } from './live-table.js';
+import { checkLine, guestTable, historyLine, runTitle, talkLine, type View, workLine } from './live-table.js';
 import { bar, micros, percent, perRequest, whole } from './numbers.js';
 import { RUNS, type RunPlan } from './plan.js';
 import type { RunFigures, RunProgress, RunResult } from './run.js';
@@ -38,7 +38,7 @@ const TEXT_WIDTH = 80;
 const TEXT_WIDTH_MAX = 100;
 const PROGRESS_CHARS = 10;
 /** Lines around the guests' own. */
-const FRAME_LINES = 8;
+const FRAME_LINES = 9;
 
 /** On a terminal: a table that is drawn again in place. */
 class TerminalShow implements Show {
@@ -79,7 +79,12 @@ class TerminalShow implements Show {
     const { seconds } = this.#options;
     const share = elapsedSeconds / seconds;
     const clock = `${bar(share, PROGRESS_CHARS)} ${Math.min(seconds, Math.floor(elapsedSeconds))}/${seconds} s`;
-    this.#draw(plan, clock, [...this.#body(progress, plan), checkLine(all, this), historyLine(history, this.#view)]);
+    this.#draw(plan, clock, [
+      ...this.#body(progress, plan),
+      checkLine(all, this),
+      talkLine(progress.talk, this),
+      historyLine(history, this.#view),
+    ]);
   }
 
   runEnds(result: RunResult): void {
@@ -87,6 +92,7 @@ class TerminalShow implements Show {
     this.#draw(plan, `${seconds.toFixed(1)} s in all`, [
       ...this.#body(result, plan),
       checkLine(all, this),
+      talkLine(result.talk, this),
       historyLine(history, this.#view),
       '',
     ]);
@@ -149,7 +155,7 @@ class LineShow implements Show {
   runEnds(result: RunResult): void {
     const view = { width: this.width, height: Number.POSITIVE_INFINITY, style: this.style };
     const work = workLine(result.work_share, this.#options.coreCpu, result.plan.mode === 'baseline', this);
-    this.say(...guestTable(result, view), work, checkLine(result.all, this), '');
+    this.say(...guestTable(result, view), work, checkLine(result.all, this), talkLine(result.talk, this), '');
   }
 
   end(): void {}

@@ -170,6 +170,18 @@ export interface LoadResult {
   readonly iops: number;
 }
 
+/** Something else that the thread of a load drives in turn with it. */
+export interface LoadCompanion {
+  /** Counts from zero. */
+  clear(): void;
+  /** Returns how much there was to do. */
+  turn(): number;
+  /** Descriptors by which it is called when there is something to do. */
+  readonly callFds: readonly number[];
+  /** Asks to be called; true if there is something to do already. */
+  requestCalls(): boolean;
+}
+
 /**
  * The load of many guests, driven by one thread: several polling threads on one CPU would measure the kernel's time slices.
  * Guests poll for completions, or sleep until they are called.
@@ -179,6 +191,7 @@ export class Load {
   readonly #sleeping: boolean;
   readonly #timed: boolean;
   readonly #epoll: Epoll | undefined;
+  readonly #companions: readonly LoadCompanion[];
 
   /**
    * @param options.sleeping - guests sleep on their call descriptors instead of polling
@@ -188,8 +201,14 @@ export class Load {
   constructor(
     guests: readonly BlockDriver[],
     pattern: LoadPattern,
-    options: { sleeping?: boolean; timed?: boolean; counters?: readonly ArrayBufferLike[] } = {},
+    options: {
+      sleeping?: boolean;
+      timed?: boolean;
+      counters?: readonly ArrayBufferLike[];
+      companions?: readonly LoadCompanion[];
+    } = {},
   ) {
+    this.#companions = options.companions ?? [];
     this.#sleeping = options.sleeping ?? false;
     this.#timed = options.timed ?? false;
     let seed = pattern.seed ?? 1;
@@ -200,8 +219,12 @@ export class Load {
         return new LoadedQueue(guest, queue, { ...pattern, seed: seed++ }, counters);
       });
     if (this.#sleeping) {
-      this.#epoll = new Epoll(this.queues.length);
-      for (const [index, { queue }] of this.queues.entries()) this.#epoll.add(queue.callFd, EPOLLIN | EPOLLET, index);
+      const fds = [
+        ...this.queues.map(({ queue }) => queue.callFd),
+        ...this.#companions.flatMap(({ callFds }) => callFds),
+      ];
+      this.#epoll = new Epoll(fds.length);
+      for (const [index, fd] of fds.entries()) this.#epoll.add(fd, EPOLLIN | EPOLLET, index);
     }
   }
 
@@ -214,6 +237,7 @@ export class Load {
   /** Drives the load for a time; counts from zero. */
   run(ms: number): LoadResult {
     for (const queue of this.queues) queue.counters.clear();
+    for (const companion of this.#companions) companion.clear();
     const start = nowNs();
     const end = start + ms * 1e6;
     let now = start;
@@ -239,6 +263,7 @@ export class Load {
   #look(goOn: boolean): number {
     let count = 0;
     for (let i = 0; i < this.queues.length; i++) count += this.queues[i]!.turn(this.#timed, goOn);
+    if (goOn) for (let i = 0; i < this.#companions.length; i++) count += this.#companions[i]!.turn();
     return count;
   }
 
@@ -246,6 +271,7 @@ export class Load {
   #sleep(): void {
     let ready = false;
     for (const { queue } of this.queues) ready = queue.ring.requestCalls() || ready;
+    for (const companion of this.#companions) ready = companion.requestCalls() || ready;
     if (!ready) this.#epoll!.wait(100);
   }
 

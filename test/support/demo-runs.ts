@@ -31,6 +31,7 @@ export function exampleRun(
     seconds: 8,
     guests: [exampleFigures('guest1', change), exampleFigures('guest2', change)],
     all: exampleFigures('all', change),
+    talk: exampleFigures('switch', { iops: 150_000, checked: 300_000 }),
     work_share: 0.4,
     history: [90_000, 100_000],
     others: { load: 0, core: 0.01 },
