@@ -1,19 +1,11 @@
 /** Stock Debian guests under QEMU talk through the switch. */
 import assert from 'node:assert/strict';
 import { guestTest } from './needs.js';
-import { ADDRESS, bringUp, Pair, type PairOptions } from './network.js';
+import { ADDRESS, bringUp, type IperfReport, Pair, type PairOptions } from './network.js';
 
 const TEST_TIMEOUT_MS = 180_000;
 /** Longest frame of a card with an MTU of 1500. */
 const ETHERNET_BYTES_MAX = 1514;
-
-/** What iperf3 says in JSON, as far as it is looked at here. */
-interface IperfReport {
-  readonly end: {
-    readonly sum_received?: { readonly bytes: number };
-    readonly sum?: { readonly bytes: number; readonly lost_percent: number };
-  };
-}
 
 const VARIANTS: [string, PairOptions][] = [
   ['split rings', {}],

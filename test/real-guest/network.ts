@@ -10,6 +10,14 @@ const FILE_MIB = 10;
 const FILE_TIMES = 10;
 const SLOW_MS = 90_000;
 
+/** What iperf3 says in JSON, as far as it is looked at here. */
+export interface IperfReport {
+  readonly end: {
+    readonly sum_received?: { readonly bytes: number };
+    readonly sum?: { readonly bytes: number; readonly lost_percent: number };
+  };
+}
+
 export type NicStatus = DaemonStatus['nics'][string][string];
 
 /** Addresses of the guests. */

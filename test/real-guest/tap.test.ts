@@ -4,11 +4,12 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
-import { Daemon } from '../support/daemon.js';
+import { Daemon, spawnTied } from '../support/daemon.js';
 import { enterNetworkNamespace, ip } from '../support/network-namespace.js';
 import { within } from '../vhost-user/raw-front-end.js';
 import { RealGuest } from './guest.js';
 import { guestTest } from './needs.js';
+import type { IperfReport } from './network.js';
 
 const why = enterNetworkNamespace();
 const TEST_TIMEOUT_MS = 120_000;
@@ -56,8 +57,10 @@ for (const [name, queues, vlan] of [
     assert.match(await guest.must(`ping -c 3 -i 0.2 -W 5 ${HOST}`), / 0% packet loss/);
 
     const receiver = await serveOnce(test, hashOf);
+    // The same file ten times, each time with a number before it: more than that the guest's memory does not hold.
+    const stream = 'for i in $(seq 10); do echo $i; cat /tmp/file; done';
     const sent = await guest.must(
-      `dd if=/dev/urandom of=/tmp/file bs=1M count=${FILE_BYTES >> 20} 2>/dev/null; nc ${HOST} ${receiver.port} < /tmp/file; sha256sum < /tmp/file`,
+      `dd if=/dev/urandom of=/tmp/file bs=1M count=${FILE_BYTES / 10 / 2 ** 20} 2>/dev/null; (${stream}) | nc ${HOST} ${receiver.port}; (${stream}) | sha256sum`,
       { timeoutMs: 60_000 },
     );
     assert.equal(await within(receiver.result, 'the host has got all', 30_000), sent.split(' ')[0]);
@@ -66,6 +69,16 @@ for (const [name, queues, vlan] of [
     const sender = await serveOnce(test, async (socket) => void socket.end(bytes));
     const got = await guest.must(`nc ${HOST} ${sender.port} < /dev/null | sha256sum`, { timeoutMs: 60_000 });
     assert.equal(got.split(' ')[0], createHash('sha256').update(bytes).digest('hex'));
+
+    for (const more of ['', '-u -b 20M']) {
+      const server = spawnTied('iperf3', ['-s', '-1', '-B', HOST]);
+      test.after(() => void server.kill());
+      const measured = await guest.must(
+        `for i in $(seq 50); do iperf3 -J -c ${HOST} -t 1 ${more} && break; sleep 0.1; done`,
+      );
+      const { end } = JSON.parse(measured.slice(measured.lastIndexOf('\n{\n') + 1)) as IperfReport;
+      assert.ok((end.sum_received ?? end.sum)!.bytes > 0, `iperf3 ${more}`);
+    }
 
     const up = (await daemon.status()).networks.lan!.up!;
     // Neither end has cut anything up, nor have we.
