@@ -217,6 +217,32 @@ for (const layout of LAYOUTS) {
         assert.deepEqual(few.drops, { DROPPED_NO_BUFFER: 90 });
       }));
 
+    it('speak to drivers of before 1.0, whose header is two bytes shorter', () =>
+      withRig((rig) => {
+        const legacyBytes = NET_HEADER_BYTES - 2;
+        const old = rig.guest({ layout, features: RING_FEATURES.INDIRECT_DESC, buffers: 0 });
+        const modern = rig.guest({ layout });
+        introduce(rig);
+        for (let length = 14; length < 120; length++) {
+          const there = makeFrame(modern.mac, old.mac, length, length);
+          old.sendRaw(Buffer.concat([Buffer.alloc(legacyBytes), there]), [[], [10], [3, 9]][length % 3], length & 3);
+          expectFrames(rig, modern, [there]);
+          const buffer = { address: RECEIVE_AREA.guestAddress + (length & 3), length: 2000, writable: true };
+          old.offer([buffer]);
+          const back = makeFrame(old.mac, modern.mac, length, length);
+          modern.send(back);
+          rig.run();
+          const used = old.rx.driver.take()!;
+          assert.equal(used.written, legacyBytes + length);
+          const bytes = old.memory.read(buffer.address, used.written);
+          assert.ok(bytes.subarray(0, legacyBytes).every((byte) => byte === 0));
+          expectSame([bytes.subarray(legacyBytes)], [back]);
+          old.reclaim();
+          modern.reclaim();
+        }
+        assert.deepEqual([old.drops, modern.drops], [{ DROPPED_NO_BUFFER: 1 }, {}]);
+      }));
+
     it('lose frames, and no buffer, when another thread takes a receive ring over', () =>
       withRig((rig) => {
         const a = rig.guest({ layout });
