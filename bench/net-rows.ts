@@ -86,6 +86,8 @@ async function run({ ground, timing, pairs }: NetContext, comparison: Comparison
   const ours = await comparison.ours();
   const peer = await comparison.peer();
   const measure = (side: NetSide) => () => frontEndWindow(ground, side, plan, timing);
+  // One that does not count: V8 compiles the way of these frames while they pass.
+  await measure(ours)();
   const { a, b } = await ground.inTurn(name, measure(ours), measure(peer), pairs);
   const notes = [featuresOf(a, b)];
   if (note !== undefined) notes.push(await note(ours));

@@ -1,4 +1,5 @@
 import { type BenchOptions, onGround } from './ground.js';
+import { realGuestRows } from './net-guests.js';
 import { withPackages } from './net-packages.js';
 import { roundTripRows } from './net-round-trip.js';
 import { againstRows } from './net-rows.js';
@@ -25,7 +26,12 @@ export function benchNet(options: NetBenchOptions): Promise<Report> {
       timing: quick ? QUICK_TIMING : TIMING,
       pairs: quick ? 2 : 5,
     };
-    const plan = [...againstRows(context), ...roundTripRows(context), ...stoppedReceiverRows(context)];
+    const plan = [
+      ...againstRows(context),
+      ...roundTripRows(context),
+      ...stoppedReceiverRows(context),
+      ...realGuestRows(context),
+    ];
     const wanted = plan.filter(
       (rows) => rows.name.includes(options.only) && (rows.quick || !quick || options.only !== ''),
     );

@@ -11,9 +11,10 @@ const SCHEMA = '/usr/share/openvswitch/vswitch.ovsschema';
 /** How many huge pages the kernel keeps, 2 MiB each. */
 const HUGE_PAGES = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages';
 const HUGE_PAGES_NEEDED = 640;
+const HUGE_PAGE_ATTEMPTS = 10;
 const READY_MS_MAX = 20_000;
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
 
 /** Open vSwitch on DPDK, with one bridge that learns addresses; all its state is in one folder. Kept in its own processes. */
 export class OpenVSwitch extends BackEndProcess {
@@ -23,7 +24,8 @@ export class OpenVSwitch extends BackEndProcess {
 
   private constructor(folder: string, database: BackEndProcess, returnHugePages: () => void) {
     const files = ['log-file', 'pidfile', 'unixctl'].map((name) => `--${name}=${join(folder, `vswitchd.${name}`)}`);
-    const args = ['-c', ALL_CPUS, DAEMON, `unix:${join(folder, 'db.sock')}`, ...files];
+    // Its bridge is a network device too: not among the host's.
+    const args = ['-c', ALL_CPUS, 'unshare', '--net', DAEMON, `unix:${join(folder, 'db.sock')}`, ...files];
     super('Open vSwitch', 'taskset', args, { env: environment(folder) });
     this.#folder = folder;
     this.#database = database;
@@ -42,15 +44,14 @@ export class OpenVSwitch extends BackEndProcess {
     ports: number,
     keep: <P extends BackEndProcess>(process: P) => P,
   ): Promise<OpenVSwitch> {
-    const returnHugePages = takeHugePages();
+    const returnHugePages = await takeHugePages();
     const [database, socket] = [join(folder, 'conf.db'), join(folder, 'db.sock')];
-    await run('ovsdb-tool', ['create', database, SCHEMA]);
+    await run(folder, 'ovsdb-tool', 'create', database, SCHEMA);
     const server = ['-c', ALL_CPUS, 'ovsdb-server', database, `--remote=punix:${socket}`];
     server.push(`--pidfile=${join(folder, 'ovsdb.pid')}`, `--log-file=${join(folder, 'ovsdb.log')}`);
     const databaseServer = keep(new BackEndProcess('ovsdb-server', 'taskset', server, { env: environment(folder) }));
     await databaseServer.ready([socket]);
-    const control = (...args: string[]) =>
-      run('ovs-vsctl', [`--db=unix:${socket}`, '--timeout=20', ...args], { env: environment(folder) });
+    const control = (...args: string[]) => run(folder, 'ovs-vsctl', `--db=unix:${socket}`, '--timeout=20', ...args);
     const other = (key: string, value: string) => `other_config:${key}=${value}`;
     await control('--no-wait', 'init');
     await control(
@@ -60,29 +61,17 @@ export class OpenVSwitch extends BackEndProcess {
       other('dpdk-extra', '"--no-pci --in-memory --single-file-segments"'),
     );
     const self = keep(new OpenVSwitch(folder, databaseServer, returnHugePages));
-    try {
-      await control('add-br', 'br0', '--', 'set', 'bridge', 'br0', 'datapath_type=netdev');
-      for (let i = 0; i < ports; i++) {
-        const options = `options:vhost-server-path=${self.socket(i)}`;
-        await control(
-          'add-port',
-          'br0',
-          `g${i}`,
-          '--',
-          'set',
-          'Interface',
-          `g${i}`,
-          'type=dpdkvhostuserclient',
-          options,
-        );
-      }
-    } catch (error) {
-      throw new SidecoreError('DAEMON_UNREACHABLE', `Open vSwitch did not come up: ${(error as Error).message}`);
+    await control('add-br', 'br0', '--', 'set', 'bridge', 'br0', 'datapath_type=netdev');
+    for (let i = 0; i < ports; i++) {
+      const options = `options:vhost-server-path=${self.socket(i)}`;
+      await control('add-port', 'br0', `g${i}`, '--', 'set', 'Interface', `g${i}`, 'type=dpdkvhostuserclient', options);
     }
     for (const deadline = Date.now() + READY_MS_MAX; Date.now() < deadline; await sleep(100)) {
-      if ((await self.appctl('dpif-netdev/pmd-rxq-show')).includes('core_id')) return self;
+      // Its answer is an error until there is a bridge.
+      const threads = await self.appctl('dpif-netdev/pmd-rxq-show').catch(() => '');
+      if (threads.includes(`core_id ${cpu}:`) && threads.includes(`g${ports - 1} `)) return self;
     }
-    throw new SidecoreError('DAEMON_UNREACHABLE', 'Open vSwitch has no polling thread');
+    throw new SidecoreError('DAEMON_UNREACHABLE', `Open vSwitch did not come up:\n${self.output.slice(-2000)}`);
   }
 
   /** Where a guest that waits for connections is looked for. */
@@ -91,15 +80,24 @@ export class OpenVSwitch extends BackEndProcess {
   }
 
   /** Asks the running switch. */
-  async appctl(...args: string[]): Promise<string> {
-    const target = ['--timeout=10', '-t', join(this.#folder, 'vswitchd.unixctl')];
-    return (await run('ovs-appctl', [...target, ...args], { env: environment(this.#folder) })).stdout;
+  appctl(...args: string[]): Promise<string> {
+    const target = join(this.#folder, 'vswitchd.unixctl');
+    return run(this.#folder, 'ovs-appctl', '--timeout=10', '-t', target, ...args);
   }
 
   override async stop(): Promise<void> {
     await super.stop();
     await this.#database.stop();
     this.#returnHugePages();
+  }
+}
+
+/** Runs one of its tools; returns what it says. */
+async function run(folder: string, command: string, ...args: string[]): Promise<string> {
+  try {
+    return (await execute(command, args, { env: environment(folder) })).stdout;
+  } catch (error) {
+    throw new SidecoreError('DAEMON_UNREACHABLE', `Open vSwitch: ${(error as Error).message}`);
   }
 }
 
@@ -111,7 +109,7 @@ function environment(folder: string): NodeJS.ProcessEnv {
 const mask = (cpu: number): string => `0x${(1n << BigInt(cpu)).toString(16)}`;
 
 /** Has the kernel keep more huge pages. Returns what gives them back; the end of this process does it too. */
-function takeHugePages(): () => void {
+async function takeHugePages(): Promise<() => void> {
   const pages = () => Number(readFileSync(HUGE_PAGES, 'utf8'));
   const wanted = pages() + HUGE_PAGES_NEEDED;
   let taken = true;
@@ -120,10 +118,16 @@ function takeHugePages(): () => void {
     taken = false;
   };
   process.once('exit', give);
-  writeFileSync(HUGE_PAGES, String(wanted));
+  // The kernel may have to move memory about, and gives up soon.
+  for (let attempt = 0; pages() < wanted && attempt < HUGE_PAGE_ATTEMPTS; attempt++) {
+    if (attempt > 0) await sleep(500);
+    writeFileSync(HUGE_PAGES, String(wanted));
+  }
   if (pages() < wanted) {
+    const found = pages() - (wanted - HUGE_PAGES_NEEDED);
     give();
-    throw new SidecoreError('MEMORY_EXHAUSTED', `no ${HUGE_PAGES_NEEDED} huge pages of 2 MiB for Open vSwitch`);
+    const lacking = `${found} of ${HUGE_PAGES_NEEDED} huge pages of 2 MiB for Open vSwitch`;
+    throw new SidecoreError('MEMORY_EXHAUSTED', lacking, 'Free memory, or leave its rows out (--only).');
   }
   return give;
 }

@@ -42,7 +42,7 @@ export class Networks {
   switch(id: number): Switch {
     let found = this.#switches.get(id);
     if (found === undefined) {
-      found = new Switch(new MacTable({ secrets: randomPair() }));
+      found = new Switch(new MacTable({ secrets: randomPair() }), coarseNowS());
       this.#switches.set(id, found);
       for (const crossing of this.#crossings) crossing.join(id, found);
       this.#presence.note(this.#core, id);
@@ -74,7 +74,7 @@ export class Networks {
   keepHouse(): void {
     if (--this.#untilTick > 0) return;
     this.#untilTick = TICK_CALLS;
-    const nowS = Math.floor(nowNs() / 1e9);
+    const nowS = coarseNowS();
     for (const network of this.#switches.values()) network.tick(nowS);
   }
 
@@ -134,5 +134,7 @@ export class Networks {
     if (port !== undefined) port.capture = capture;
   }
 }
+
+const coarseNowS = (): number => Math.floor(nowNs() / 1e9);
 
 const randomPair = (): [number, number] => [randomInt(2 ** 32), randomInt(2 ** 32)];

@@ -39,8 +39,8 @@ function frame(from: number, to: number): Frame {
 }
 
 describe('a switch', () => {
-  const create = () => {
-    const network = new Switch(new MacTable({ secrets: [1, 2] }));
+  const create = (nowS?: number) => {
+    const network = new Switch(new MacTable({ secrets: [1, 2] }), nowS);
     const ports = [0, 1, 2].map((number) => new TestPort(number));
     for (const port of ports) network.plug(port);
     const counts = () => ports.map(({ delivered }) => delivered);
@@ -63,6 +63,15 @@ describe('a switch', () => {
     network.forward(frame(12, 10), ports[0]!);
     assert.deepEqual(counts(), [0, 1, 1]);
     assert.equal(ports[0]!.counters[PortCounter.DROPPED_SAME_PORT], 1);
+  });
+
+  it('knows whom it expects from before its first tick, on a host that has been up for long', () => {
+    const { network, ports, counts } = create(100_000);
+    network.expect(0x0200, 11, ports[1]!);
+    network.forward(frame(10, 11), ports[0]!);
+    network.tick(100_001);
+    network.forward(frame(10, 11), ports[0]!);
+    assert.deepEqual(counts(), [0, 2, 0]);
   });
 
   it('forgets an address that was not heard of for a while, and that of a card that was unplugged', () => {

@@ -28,10 +28,12 @@ export class Switch {
   readonly #offload = new SoftwareOffload();
   readonly #frame = new Frame();
   /** Coarse time, s. */
-  #nowS = 0;
+  #nowS: number;
 
-  constructor(table: MacTable) {
+  /** @param nowS - what is expected before the first tick is as old as this */
+  constructor(table: MacTable, nowS = 0) {
     this.#table = table;
+    this.#nowS = nowS;
   }
 
   /** Moves the time along, and forgets some of what is old by now. */

@@ -1,8 +1,7 @@
 /** Two guests and the network between them, for the tests here. */
 import assert from 'node:assert/strict';
-import type { TestContext } from 'node:test';
 import type { DaemonStatus } from '../../src/daemon/daemon.js';
-import { Daemon } from '../support/daemon.js';
+import { type Cleanup, Daemon } from '../support/daemon.js';
 import { RealGuest } from './guest.js';
 import type { GuestDisk, GuestNic, GuestOptions } from './qemu.js';
 
@@ -40,7 +39,7 @@ export class Pair {
     this.b = b;
   }
 
-  static async boot(test: TestContext, options: PairOptions = {}): Promise<Pair> {
+  static async boot(test: Cleanup, options: PairOptions = {}): Promise<Pair> {
     const { mode = 'adaptive', queuePairs = 1, packed = false, mtu, withoutOffloads = [] } = options;
     const nics = { net0: { queue_pairs: queuePairs, ...(mtu === undefined ? {} : { mtu }) } };
     const disks = options.disks ? { disk0: { backend: { type: 'memory', size: '64MiB' } } } : {};
