@@ -17,6 +17,11 @@ const ONE_BUFFER = 1 << 16;
 
 /** Buffers that one frame may be spread over: 64 KiB in the 1.5 KiB buffers of the smallest drivers. */
 export const RX_BUFFERS_MAX = 64;
+/**
+ * Descriptors of buffers for one frame, after which no other buffer is taken for it: four times what a driver needs for the above.
+ * Bounds how long a guest that fills its ring with empty ones holds up those who send to it.
+ */
+export const RX_DESCRIPTORS_MAX = 256;
 
 /**
  * The ring in which a guest offers buffers for what it receives. Nothing is looked for in it: frames are put into it when they
@@ -39,7 +44,9 @@ export class NetRxQueue implements DeviceQueue {
   /** Frames may be spread over several buffers. */
   readonly #mergeable: boolean;
   readonly #counters: Float64Array;
+  /** Buffers that were taken, the first `#kept` of them for frames to come: what there was did not suffice for one that came. */
   readonly #chains: Chain[] = [new Chain()];
+  #kept = 0;
   readonly #buffers = new Burst(BURST_FRAMES);
   /** Header and private part of the frame that is being put. */
   readonly #head: Buffer = Buffer.alloc(NET_HEADER_BYTES + HEAD_BYTES + VLAN_TAG_BYTES);
@@ -88,7 +95,7 @@ export class NetRxQueue implements DeviceQueue {
    * Returns how many.
    */
   putBurst(burst: FrameBurst, from: number, to: number): number {
-    if (this.#headerBytes !== NET_HEADER_BYTES) return 0;
+    if (this.#headerBytes !== NET_HEADER_BYTES || this.#kept > 0) return 0;
     const buffers = this.#buffers;
     const { offset: offsets, length: rooms, window: windows, written } = buffers;
     const { head } = burst;
@@ -166,25 +173,54 @@ export class NetRxQueue implements DeviceQueue {
   }
 
   close(): void {
+    this.#giveUp();
     this.#onClose();
   }
 
-  /** Takes buffers for so many bytes: how many, or none of them and zero. */
+  /** Takes buffers for so many bytes: how many; or zero, and those that are too few are kept, so that they are looked at once. */
   #take(needed: number): number {
     let room = 0;
+    let descriptors = 0;
     let count = 0;
     while (room < needed) {
-      const chain = this.#chain(count);
-      const head = chain === undefined || (count > 0 && !this.#mergeable) ? Pop.EMPTY : this.ring.pop(chain);
-      if (head < 0) {
-        if (head !== Pop.EMPTY) this.#fail(head);
-        while (count > 0) this.ring.unpop(this.#chains[--count]!.head);
-        return 0;
-      }
-      room += chain!.writableBytes;
-      count++;
+      if (count === this.#kept && (descriptors >= RX_DESCRIPTORS_MAX || !this.#takeOne())) return 0;
+      const chain = this.#chains[count++]!;
+      room += chain.writableBytes;
+      descriptors += chain.descriptors;
     }
     return count;
+  }
+
+  /** Takes one more buffer; false if there is none, a frame may not be in as many, or the driver has broken the ring. */
+  #takeOne(): boolean {
+    const chain = this.#chain(this.#kept);
+    if (chain === undefined || (this.#kept > 0 && !this.#mergeable)) return false;
+    const head = this.ring.pop(chain);
+    if (head >= 0) {
+      this.#kept++;
+      return true;
+    }
+    if (head !== Pop.EMPTY) {
+      this.#giveUp();
+      this.#fail(head);
+    }
+    return false;
+  }
+
+  /** The first so many are used. */
+  #used(count: number): void {
+    const chains = this.#chains;
+    this.#kept -= count;
+    for (let i = 0; i < this.#kept; i++) {
+      const used = chains[i]!;
+      chains[i] = chains[i + count]!;
+      chains[i + count] = used;
+    }
+  }
+
+  /** Buffers that are kept are the driver's again. */
+  #giveUp(): void {
+    while (this.#kept > 0) this.ring.unpop(this.#chains[--this.#kept]!.head);
   }
 
   #chain(index: number): Chain | undefined {
@@ -232,6 +268,7 @@ export class NetRxQueue implements DeviceQueue {
       }
       this.ring.push(chain.head, written);
     }
+    this.#used(count);
   }
 
   /** Puts the header and the private part of a frame together. Returns their bytes. */

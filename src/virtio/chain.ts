@@ -15,11 +15,14 @@ export class Chain {
   readableBytes = 0;
   /** Bytes in the device-writable segments. */
   writableBytes = 0;
+  /** Descriptors that it took to read it: empty ones, which are no segments, cost time too. */
+  descriptors = 0;
 
   clear(): void {
     this.segments.count = 0;
     this.readableCount = 0;
     this.readableBytes = 0;
     this.writableBytes = 0;
+    this.descriptors = 0;
   }
 }

@@ -66,6 +66,7 @@ export class LoggedChains {
       if (chain.writableBytes > 0) return Pop.DIRECTION_INVALID;
       chain.readableBytes += length;
     }
+    chain.descriptors++;
     if (length > 0) {
       const result = this.#memory.translate(low, high, length, chain.segments);
       if (result !== Translation.OK) return result === Translation.FULL ? Pop.SEGMENTS_EXCEEDED : Pop.ADDRESS_INVALID;

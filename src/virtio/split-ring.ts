@@ -280,6 +280,7 @@ export class SplitRing implements Virtqueue {
     let indirect = false;
     for (;;) {
       if (left-- === 0) return count > CHAIN_SEGMENTS_MAX ? Pop.SEGMENTS_EXCEEDED : Pop.CHAIN_TOO_LONG;
+      chain.descriptors++;
       const word = tableWord + index * DESCRIPTOR_WORDS;
       const low = table[word]!;
       const high = table[word + 1]!;

@@ -135,6 +135,7 @@ export function chainTests(layout: VirtqueueLayout, memory: () => TestMemory): v
         const head = rig.pass(elements);
         assert.ok(head >= 0, `fault ${head}`);
         rig.compare(elements.filter(({ length }) => length > 0));
+        assert.equal(rig.chain.descriptors, elements.length, 'they count as what they cost');
         rig.device.push(head, 0);
         rig.device.publish();
         rig.driver.take();

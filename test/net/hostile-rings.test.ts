@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { CHAIN_SEGMENTS_MAX } from '../../src/limits.js';
 import { NET_FEATURES, NET_HEADER_BYTES, OFFLOAD_FEATURES } from '../../src/net/features.js';
+import { Chain } from '../../src/virtio/chain.js';
 import { Pop } from '../../src/virtio/virtqueue.js';
 import { BROADCAST, expectSame, makeFrame } from '../support/frames.js';
 import { type Guest, RECEIVE_AREA, SEND_AREA } from '../support/net-rig.js';
@@ -120,6 +121,38 @@ for (const layout of LAYOUTS) {
               neighbours.talk();
             }
           }
+        }
+      }));
+
+    it('receive buffers that take long to look at are not looked at for every frame', () =>
+      withNeighbours((rig, neighbours) => {
+        const empty = { address: RECEIVE_AREA.guestAddress, length: 0, writable: true };
+        const little = { ...empty, length: 2 };
+        const most = CHAIN_SEGMENTS_MAX - 1;
+        for (const last of [empty, little]) {
+          const guest = rig.guest({ layout, features: PLAIN, buffers: 0, ringSize: 16_384 });
+          for (let i = 0; i < 60; i++) guest.offer([...Array(most).fill(empty), last]);
+          const { ring } = guest.rx.queue;
+          const pop = ring.pop.bind(ring);
+          let descriptors = 0;
+          ring.pop = (chain) => {
+            const head = pop(chain);
+            if (head >= 0) descriptors += most + 1;
+            return head;
+          };
+          const [sender] = rig.guests as [Guest];
+          for (let i = 0; i < 100; i++) sender.send(makeFrame(guest.mac, sender.mac, 60, i));
+          rig.run();
+          sender.reclaim();
+          assert.deepEqual(guest.drops, { DROPPED_NO_BUFFER: 100 });
+          assert.ok(descriptors < 1000, `${descriptors} descriptors were read`);
+          neighbours.talk();
+          // What it had taken is there again when another thread comes, or its front end stops the ring.
+          const base = ring.base;
+          guest.rx.queue.close();
+          assert.notEqual(ring.base, base);
+          guest.rx.takeOver();
+          assert.ok(guest.rx.queue.ring.pop(new Chain()) >= 0);
         }
       }));
 

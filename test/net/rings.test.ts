@@ -197,6 +197,52 @@ for (const layout of LAYOUTS) {
         a.reclaim();
       }));
 
+    it('keep what was too little for a long frame for the next ones, in its order', () =>
+      withRig((rig) => {
+        const a = rig.guest({ layout });
+        const few = rig.guest({ layout, features: MERGEABLE, buffers: 5, bufferBytes: 100 });
+        introduce(rig);
+        for (let round = 0; round < 30; round++) {
+          const sent = [900, 30, 900, 200, 900, 88].map((length, i) =>
+            makeFrame(few.mac, a.mac, length, 10 * round + i),
+          );
+          for (const frame of sent) a.send(frame);
+          expectFrames(rig, few, [sent[1]!, sent[3]!, sent[5]!]);
+          // Until then there is room for all five.
+          const whole = makeFrame(few.mac, a.mac, 488, round);
+          a.send(whole);
+          expectFrames(rig, few, [whole]);
+          a.reclaim();
+        }
+        assert.deepEqual(few.drops, { DROPPED_NO_BUFFER: 90 });
+      }));
+
+    it('speak to drivers of before 1.0, whose header is two bytes shorter', () =>
+      withRig((rig) => {
+        const legacyBytes = NET_HEADER_BYTES - 2;
+        const old = rig.guest({ layout, features: RING_FEATURES.INDIRECT_DESC, buffers: 0 });
+        const modern = rig.guest({ layout });
+        introduce(rig);
+        for (let length = 14; length < 120; length++) {
+          const there = makeFrame(modern.mac, old.mac, length, length);
+          old.sendRaw(Buffer.concat([Buffer.alloc(legacyBytes), there]), [[], [10], [3, 9]][length % 3], length & 3);
+          expectFrames(rig, modern, [there]);
+          const buffer = { address: RECEIVE_AREA.guestAddress + (length & 3), length: 2000, writable: true };
+          old.offer([buffer]);
+          const back = makeFrame(old.mac, modern.mac, length, length);
+          modern.send(back);
+          rig.run();
+          const used = old.rx.driver.take()!;
+          assert.equal(used.written, legacyBytes + length);
+          const bytes = old.memory.read(buffer.address, used.written);
+          assert.ok(bytes.subarray(0, legacyBytes).every((byte) => byte === 0));
+          expectSame([bytes.subarray(legacyBytes)], [back]);
+          old.reclaim();
+          modern.reclaim();
+        }
+        assert.deepEqual([old.drops, modern.drops], [{ DROPPED_NO_BUFFER: 1 }, {}]);
+      }));
+
     it('lose frames, and no buffer, when another thread takes a receive ring over', () =>
       withRig((rig) => {
         const a = rig.guest({ layout });
@@ -207,6 +253,9 @@ for (const layout of LAYOUTS) {
           a.send(makeFrame(b.mac, a.mac, 100, round));
           a.send(makeFrame(b.mac, a.mac, 30, round));
           a.tx.queue.serve(64);
+          // And some that were too little for a frame.
+          if (round % 2 === 0) a.send(makeFrame(b.mac, a.mac, 700, round));
+          a.tx.queue.serve(64);
           b.rx.takeOver();
           b.wipe();
           const frame = makeFrame(b.mac, a.mac, 200, round);
@@ -215,7 +264,7 @@ for (const layout of LAYOUTS) {
           expectSame(b.frames(), [frame]);
           a.reclaim();
         }
-        assert.deepEqual(b.drops, {});
+        assert.deepEqual(b.drops, { DROPPED_NO_BUFFER: 20 });
       }));
 
     it('give back what was sent when another thread takes a send ring over', () =>
