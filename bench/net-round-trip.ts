@@ -37,18 +37,21 @@ export function roundTripRows(context: NetContext): PlannedRows[] {
 
 async function measure(context: NetContext, frameBytes: number) {
   const { ground, timing, pairs } = context;
-  const ours = await ourSide(context, ['a', 'b'], {});
-  const peer = await testpmdSide(context, 2, ['set fwd io']);
-  const window = (side: NetSide) => () => trips(side, frameBytes, timing.windowMs);
   const name = `one frame in flight, ${frameBytes} B`;
-  const { a, b } = await ground.inTurn(`${name}: against DPDK vhost`, window(ours), window(peer), pairs);
-  for (const { process } of [ours, peer]) await process.stop();
-  const of = (windows: readonly TripWindow[], key: 'p50Ns' | 'p99Ns') => windows.map((one) => one[key]);
-  const note = featuresOf(a, b);
-  return [
-    row(`${name}: p50`, 'ns', of(a, 'p50Ns'), of(b, 'p50Ns'), { sense: 'at most', value: 1.5 }, note),
-    row(`${name}: p99`, 'ns', of(a, 'p99Ns'), of(b, 'p99Ns'), null),
-  ];
+  const sides: NetSide[] = [];
+  try {
+    sides.push(await ourSide(context, ['a', 'b'], {}));
+    sides.push(await testpmdSide(context, 2, ['set fwd io']));
+    const [ours, peer] = sides.map((side) => () => trips(side, frameBytes, timing.windowMs));
+    const { a, b } = await ground.inTurn(`${name}: against DPDK vhost`, ours!, peer!, pairs);
+    const of = (windows: readonly TripWindow[], key: 'p50Ns' | 'p99Ns') => windows.map((one) => one[key]);
+    return [
+      row(`${name}: p50`, 'ns', of(a, 'p50Ns'), of(b, 'p50Ns'), { sense: 'at most', value: 1.5 }, featuresOf(a, b)),
+      row(`${name}: p99`, 'ns', of(a, 'p99Ns'), of(b, 'p99Ns'), null),
+    ];
+  } finally {
+    for (const { process } of sides) await process.stop();
+  }
 }
 
 async function trips({ process, sockets }: NetSide, frameBytes: number, ms: number): Promise<TripWindow> {

@@ -83,16 +83,22 @@ function twoGuests(context: NetContext, frameBytes: number, peer: 'Open vSwitch'
 
 async function run({ ground, timing, pairs }: NetContext, comparison: Comparison): Promise<Row[]> {
   const { name, plan, goal, note } = comparison;
-  const ours = await comparison.ours();
-  const peer = await comparison.peer();
-  const measure = (side: NetSide) => () => frontEndWindow(ground, side, plan, timing);
-  // One that does not count: V8 compiles the way of these frames while they pass.
-  await measure(ours)();
-  const { a, b } = await ground.inTurn(name, measure(ours), measure(peer), pairs);
-  const notes = [featuresOf(a, b)];
-  if (note !== undefined) notes.push(await note(ours));
-  for (const { process } of [ours, peer]) await process.stop();
-  return [row(name, 'frames/s', rates(a), rates(b), goal, notes.join('; '))];
+  const sides: NetSide[] = [];
+  try {
+    const ours = await comparison.ours();
+    sides.push(ours);
+    const peer = await comparison.peer();
+    sides.push(peer);
+    const measure = (side: NetSide) => () => frontEndWindow(ground, side, plan, timing);
+    // One that does not count: V8 compiles the way of these frames while they pass.
+    await measure(ours)();
+    const { a, b } = await ground.inTurn(name, measure(ours), measure(peer), pairs);
+    const notes = [featuresOf(a, b)];
+    if (note !== undefined) notes.push(await note(ours));
+    return [row(name, 'frames/s', rates(a), rates(b), goal, notes.join('; '))];
+  } finally {
+    for (const { process } of sides) await process.stop();
+  }
 }
 
 const rates = (windows: readonly NetWindow[]): number[] => windows.map(({ rate }) => rate);

@@ -24,8 +24,7 @@ async function measure(context: NetContext) {
   const { ground, timing, pairs } = context;
   const ours = await ourSide(context, ['sender', 'receiver', 'a', 'b'], {});
   const window = (stopped: boolean) => () => pairBeside(ours, stopped, timing);
-  const { a, b } = await ground.inTurn(NAME, window(true), window(false), pairs);
-  await ours.process.stop();
+  const { a, b } = await ground.inTurn(NAME, window(true), window(false), pairs).finally(() => ours.process.stop());
   const of = (windows: readonly PairWindow[], key: 'pair' | 'stream') => windows.map((one) => one[key]);
   return [
     row(NAME, 'frames/s', of(a, 'pair'), of(b, 'pair'), { sense: 'at least', value: 0.97 }, 'peer: ours, all take'),

@@ -1,11 +1,12 @@
+import { SidecoreError } from '../src/errors.js';
 import { type BenchOptions, onGround } from './ground.js';
 import { realGuestRows } from './net-guests.js';
 import { withPackages } from './net-packages.js';
 import { roundTripRows } from './net-round-trip.js';
 import { againstRows } from './net-rows.js';
-import type { NetContext } from './net-sides.js';
+import type { NetContext, PlannedRows } from './net-sides.js';
 import { stoppedReceiverRows } from './net-stopped.js';
-import type { Report } from './report.js';
+import { type Report, type Row, row } from './report.js';
 
 /** How the network benchmark is run. */
 export interface NetBenchOptions extends BenchOptions {
@@ -35,7 +36,18 @@ export function benchNet(options: NetBenchOptions): Promise<Report> {
     const wanted = plan.filter(
       (rows) => rows.name.includes(options.only) && (rows.quick || !quick || options.only !== ''),
     );
-    for (const rows of withPackages(wanted, progress)) ground.rows.push(...(await rows.run()));
+    for (const rows of withPackages(wanted, progress)) ground.rows.push(...(await measured(rows, progress)));
     return ground.report('net', {});
   });
+}
+
+/** What cannot be measured is said, and does not take the other rows with it. */
+async function measured({ name, run }: PlannedRows, progress: NetBenchOptions['progress']): Promise<Row[]> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof SidecoreError)) throw error;
+    progress(`${name}: ${error.line}`);
+    return [row(name, '', [Number.NaN], null, null, error.code)];
+  }
 }
