@@ -4,6 +4,7 @@ import { after, describe, it } from 'node:test';
 import { createPackedRing, packedBaseAt } from '../../test/conformance/virtqueue-packed.js';
 import { createMemory, LOW } from '../../test/conformance/virtqueue-rig.js';
 import { seeded } from '../../test/support/seed.js';
+import { Burst } from './burst.js';
 import { Chain } from './chain.js';
 import { ChainLog } from './chain-log.js';
 import { packedBase, packedOffsetAndWrap, packedPosition } from './packed-format.js';
@@ -368,6 +369,20 @@ describe('packed ring, its log', () => {
     for (let i = 0; i < size; i++) assert.ok(device.pop(chain) >= 0);
     // The driver overwrites what is in flight with what would come after it.
     driver.view.setUint16(14, USED, true);
+    assert.equal(device.popBurst(new Burst(8), 8, false), 0);
+    assert.equal(device.pop(chain), Pop.AVAIL_INDEX_INVALID);
+    release();
+  });
+
+  it('refuses it under an id that is free, too', () => {
+    const { driver, device, chain, release } = make({ size: 4 });
+    const ids = [[good, good], [good], [good]].map((elements) => driver.add(elements));
+    driver.publish();
+    for (const id of ids) assert.equal(device.pop(chain), id);
+    const free = [0, 1, 2, 3].find((id) => !ids.includes(id))!;
+    driver.view.setUint16(12, free, true);
+    driver.view.setUint16(14, USED, true);
+    assert.equal(device.popBurst(new Burst(8), 8, false), 0);
     assert.equal(device.pop(chain), Pop.AVAIL_INDEX_INVALID);
     release();
   });

@@ -14,7 +14,7 @@ const why = enterNetworkNamespace();
 const TEST_TIMEOUT_MS = 120_000;
 const HOST = '10.0.0.1';
 const GUEST = '10.0.0.2';
-const FILE_BYTES = 32 * 2 ** 20;
+const FILE_BYTES = 100 * 2 ** 20;
 /** Longest frame with an MTU of 1500. */
 const ETHERNET_BYTES_MAX = 1514;
 
