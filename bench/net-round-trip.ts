@@ -13,7 +13,8 @@ import { row } from './report.js';
 
 const SIZES = [64, 1518] as const;
 const WARM_UP_TRIPS = 20_000;
-const ANSWER_MS_MAX = 1000;
+/** More than a back end is kept from its CPU on a busy machine. */
+const ANSWER_MS_MAX = 10_000;
 const READY_MS_MAX = 5000;
 /** Looks between two at the clock. */
 const LOOKS = 1_000_000;
@@ -92,9 +93,11 @@ async function untilFramesArrive({ tx }: NetDriver, { rx }: NetDriver, frameByte
     const slot = rx.ring.take();
     isFree = tx.ring.take() >= 0;
     if (slot < 0) continue;
-    rx.offer(slot, rx.bufferBytes);
-    rx.publish();
     if (!isFree) taken(tx.ring, nowNs());
+    // Those that were late come too, or each trip would end with the frame of the one before.
+    await sleep(20);
+    for (let late = slot; late >= 0; late = rx.ring.take()) rx.offer(late, rx.bufferBytes);
+    rx.publish();
     return;
   }
   throw new SidecoreError('DAEMON_UNREACHABLE', `no frame arrived within ${READY_MS_MAX} ms`);
