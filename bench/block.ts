@@ -183,8 +183,6 @@ class BlockBench {
         b.map(({ p50Ns }) => p50Ns),
         at('at most', 0.5),
       ),
-    );
-    this.#add(
       row(
         `${name}: p99`,
         'ns',
@@ -240,8 +238,8 @@ class BlockBench {
       };
       const name = `4 ${kind} guests, memory, 4 KiB random read, depth 1`;
       const against = await this.#duel(`${name}: against mode baseline`, ours, baseline);
-      this.#add(row(`${name}: against mode baseline`, 'IOPS', iops(against.a), iops(against.b), at('at least', 2)));
       this.#add(
+        row(`${name}: against mode baseline`, 'IOPS', iops(against.a), iops(against.b), at('at least', 2)),
         row(
           `${name}: CPU time per request (busy share of the polling core; baseline: all its threads)`,
           'ns',
@@ -258,8 +256,10 @@ class BlockBench {
         cpuNs: () => this.#peer!.cpuNs(),
       };
       const beside = await this.#duel(`${name}: against qemu-storage-daemon null-co`, ours, peer);
-      this.#add(row(`${name}: against qemu-storage-daemon null-co`, 'IOPS', iops(beside.a), iops(beside.b), null));
-      this.#add(row(`${name}: CPU time per request, qemu-storage-daemon`, 'ns', cpu(beside.a), cpu(beside.b), null));
+      this.#add(
+        row(`${name}: against qemu-storage-daemon null-co`, 'IOPS', iops(beside.a), iops(beside.b), null),
+        row(`${name}: CPU time per request, qemu-storage-daemon`, 'ns', cpu(beside.a), cpu(beside.b), null),
+      );
     }
   }
 
@@ -269,7 +269,7 @@ class BlockBench {
   }
 
   #add(...rows: Row[]): void {
-    this.#ground.rows.push(...rows);
+    this.#ground.add(rows);
   }
 
   async #fill(socket: string): Promise<void> {

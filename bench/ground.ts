@@ -5,7 +5,7 @@ import { allowedCpus, pinAllThreads } from '../src/host/affinity.js';
 import type { BackEndProcess } from './back-ends.js';
 import { type InTurn, inTurn, type Measured } from './duel.js';
 import { PlacementProbe } from './placement.js';
-import { machine, median, type Report, type Row, versions } from './report.js';
+import { machine, median, type Report, type Row, undecided, versions } from './report.js';
 
 /** What every benchmark is told. */
 export interface BenchOptions {
@@ -22,7 +22,9 @@ export interface BenchOptions {
 export class BenchGround {
   readonly clientCpu: number;
   readonly serverCpu: number;
-  readonly rows: Row[] = [];
+  readonly #rows: Row[] = [];
+  /** The last comparison had no pair of windows that was undisturbed; its rows are not added yet. */
+  #disturbed = false;
   readonly #options: BenchOptions;
   readonly #probe: PlacementProbe;
   readonly #processes: BackEndProcess[] = [];
@@ -63,9 +65,16 @@ export class BenchGround {
     this.#options.progress(name);
     const result = await inTurn(a, b, pairs, this.#probe);
     this.#probes.push(...result.probes);
+    this.#disturbed = result.disturbed;
     const undisturbed = result.disturbed ? 0 : result.a.length;
     if (undisturbed < pairs) this.#options.progress(`  ${undisturbed} of ${pairs} pairs of windows were undisturbed`);
     return result;
+  }
+
+  /** Adds the rows of the last comparison; without a verdict if all of it was disturbed. */
+  add(rows: readonly Row[]): void {
+    this.#rows.push(...(this.#disturbed ? rows.map(undecided) : rows));
+    this.#disturbed = false;
   }
 
   report(experiment: string, besides: Record<string, number>): Report {
@@ -76,7 +85,7 @@ export class BenchGround {
       machine: { ...machine(), ...besides },
       versions: versions(this.#options.node),
       probe: { median: median(probes), min: probes[0] ?? 0, max: probes.at(-1) ?? 0 },
-      rows: this.rows,
+      rows: this.#rows,
     };
   }
 

@@ -36,7 +36,7 @@ export function benchNet(options: NetBenchOptions): Promise<Report> {
     const wanted = plan.filter(
       (rows) => rows.name.includes(options.only) && (rows.quick || !quick || options.only !== ''),
     );
-    for (const rows of withPackages(wanted, progress)) ground.rows.push(...(await measured(rows, progress)));
+    for (const rows of withPackages(wanted, progress)) ground.add(await measured(rows, progress));
     return ground.report('net', {});
   });
 }

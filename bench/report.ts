@@ -63,6 +63,8 @@ export const median = (values: readonly number[]): number => {
   return sorted[sorted.length >> 1] ?? Number.NaN;
 };
 
+const DISTURBED = 'disturbed throughout, counts for nothing';
+
 /** "at least 1.5", "at most 0.5". */
 export interface Goal {
   readonly sense: 'at least' | 'at most';
@@ -91,6 +93,12 @@ export function row(
     holds: goal === null ? null : goal.sense === 'at least' ? judged >= goal.value : judged <= goal.value,
     ...(note === undefined ? {} : { note }),
   };
+}
+
+/** The same without a verdict: something else on the machine took from every window. */
+export function undecided(one: Row): Row {
+  const note = one.note === undefined ? DISTURBED : `${DISTURBED}; ${one.note}`;
+  return { ...one, holds: null, note };
 }
 
 export function writeJson(result: object, file: string): void {
