@@ -101,7 +101,8 @@ describe('a start that fails', () => {
 
 it('SIGHUP ends the daemon as SIGTERM does', { timeout: TIMEOUT_MS }, async (test) => {
   const daemon = await Daemon.start(test, config({ d: { backend: { type: 'null', size: '1MiB' } } }));
-  assert.match(daemon.log, /serves 1 disk,/);
+  // It can be asked a moment before it says so.
+  await until('serving', () => /serves 1 disk,/.test(daemon.log));
   process.kill(daemon.pid, 'SIGHUP');
   await until('ended', () => !daemon.running);
   assert.equal(await daemon.stop(), 0);
