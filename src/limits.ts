@@ -118,6 +118,8 @@ export const NETWORKS_MAX = 1024;
 export const TAP_MTU_MAX = 65521;
 /** Queues of one TAP device. There are no more pairs that a frame could come by. */
 export const TAP_QUEUES_MAX = QUEUE_PAIRS_MAX;
+/** Addresses learned on a TAP device, behind which a whole network may be: a quarter of the table. */
+export const TAP_ADDRESSES_MAX = 16_384;
 /** Frames read from one queue of a TAP device in one turn, as many as are switched together. */
 export const TAP_READS_MAX = 32;
 /** Frames on their way to one TAP device: what sixteen guests send in one turn. More are dropped. */

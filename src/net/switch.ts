@@ -70,6 +70,11 @@ export class Switch {
     if (port.vlans.native !== VLAN_DROP) this.#learn(port.vlans.native, high, low, port);
   }
 
+  /** Lets more addresses be learned on a port than a guest's card may have. */
+  allowAddresses(port: Port, entriesMax: number): void {
+    this.#table.setQuota(port.number, entriesMax);
+  }
+
   forward(frame: Frame, from: Port): void {
     if (from.capture !== undefined) from.capture.add(frame, Direction.OUTBOUND);
     this.#forward(frame, from);

@@ -39,12 +39,17 @@ for (const mode of ['sidecore', 'adaptive'] as const) {
       b!.send(answer);
       b!.tx.publish();
       assert.deepEqual(await next(a!, 'a is answered'), answer);
-      // What c hears next is what was sent to it, and not that answer.
+      // What c hears next is what was sent to it, and not that answer; nobody else hears it, though c has not said a word.
       const direct = makeFrame(c!.mac, a!.mac, 64, 3);
       a!.send(direct);
       a!.tx.publish();
       assert.deepEqual(await next(c!, 'c is spoken to'), direct);
-      assert.equal(b!.receive()?.equals(direct), true, 'c had not been heard of');
+      // Nobody knows where a stranger is, so everybody hears what is for it.
+      const stranger = makeFrame(Buffer.from('525400ffffff', 'hex'), a!.mac, 64, 4);
+      a!.send(stranger);
+      a!.tx.publish();
+      assert.deepEqual(await next(b!, 'b hears what is for a stranger'), stranger);
+      assert.deepEqual(await next(c!, 'and so does c'), stranger);
       assert.equal(a!.receive(), undefined);
       assert.equal(other!.receive(), undefined, 'another network hears nothing');
     });

@@ -1,5 +1,5 @@
 import { Operation, UringOp } from '../../../host/io-uring.js';
-import { TAP_QUEUES_MAX, TAP_READS_MAX, TAP_WRITES_MAX } from '../../../limits.js';
+import { TAP_ADDRESSES_MAX, TAP_QUEUES_MAX, TAP_READS_MAX, TAP_WRITES_MAX } from '../../../limits.js';
 import type { FrameCapture } from '../../capture/frame-capture.js';
 import type { Frame } from '../../frame.js';
 import type { FrameBurst } from '../../frame-burst.js';
@@ -50,6 +50,7 @@ export class TapPort implements ServedPort, UringUser {
       (fd, queue) => new TapReader({ ...parts, fd, queue, firstSlot: queue * TAP_READS_MAX, network, port: this }),
     );
     this.#writer = new TapWriter({ ...parts, fds: spec.fds, firstSlot: WRITES_AT, counters: this.counters });
+    network.allowAddresses(this, TAP_ADDRESSES_MAX);
     network.expect(spec.mac.high, spec.mac.low, this);
   }
 
