@@ -160,4 +160,21 @@ describe('a network that cannot be is told file, line and key', () => {
   for (const [what, [text, ...expected]] of Object.entries(cases)) {
     it(what, () => assert.deepEqual(problems(text), expected));
   }
+
+  /** A daemon with so many cards and a TAP device. */
+  const crowd = (cards: number, head: string) => {
+    const nics = Array.from({ length: cards }, (_, i) => `n${i}: {}`).join(', ');
+    return `${head}\nvms: {a: {nics: {${nics}}}}\n${ports('up: {type: tap, device: tap0}')}`;
+  };
+
+  it('more cards and ports than there are numbers for, with those of sidecores', () => {
+    assert.deepEqual(problems(crowd(4093, 'cores: [1, 2]')), []);
+    assert.deepEqual(problems(crowd(4094, 'cores: [1, 2]')), [
+      '/s.yaml:2: vms: at most 4096 network cards and ports (4095) and sidecores (2) together',
+    ]);
+    assert.deepEqual(problems(crowd(2047, 'mode: baseline')), []);
+    assert.deepEqual(problems(crowd(2048, 'mode: baseline')), [
+      '/s.yaml:2: vms: at most 4096 network cards and ports (2049) and sidecores (2049) together; in mode baseline each device has one',
+    ]);
+  });
 });

@@ -4,6 +4,7 @@ import { SERIAL_BYTES } from '../block/features.js';
 import { SidecoreError } from '../errors.js';
 import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { NETWORKS_MAX } from '../limits.js';
+import { MAC_PORTS_MAX } from '../net/mac-table.js';
 import type { DiskConfig } from './config-disks.js';
 import { explain } from './config-explain.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
@@ -109,7 +110,23 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
     }
   }
   completeNetworks(config, claims, complain);
+  requirePortNumbers(config, complain);
   return problems;
+}
+
+/** Every card and port has a number of its own, and so has the way to every sidecore, from the other end. */
+function requirePortNumbers({ vms, networks, cores, mode }: Config, complain: Complain): void {
+  const count = (things: object[]) => things.reduce((sum, named) => sum + Object.keys(named).length, 0);
+  const cards = count(Object.values(vms).map(({ nics }) => nics));
+  const ports = cards + count(Object.values(networks).map(({ ports }) => ports));
+  const disks = count(Object.values(vms).map(({ disks }) => disks));
+  const sidecores = mode === 'baseline' ? disks + ports : cores.length;
+  if (ports === 0 || ports + sidecores <= MAC_PORTS_MAX) return;
+  const all = `network cards and ports (${ports}) and sidecores (${sidecores})`;
+  complain(
+    ['vms'],
+    `at most ${MAC_PORTS_MAX} ${all} together${mode === 'baseline' ? '; in mode baseline each device has one' : ''}`,
+  );
 }
 
 /** The networks' ports, and the networks that only cards name. */
