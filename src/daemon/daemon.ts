@@ -168,11 +168,11 @@ export class Daemon {
   }
 
   #coreStalled(core: Core): void {
-    const serving = this.#disks.map((disk) => disk.label).join(', ');
+    const serving = [...this.#devices, ...this.#ports].map(({ label }) => label).join(', ');
     const where = `thread ${core.state.threadId}, CPU ${core.options.cpus.join(', ')}`;
     this.#log.error(
       { code: 'CORE_STALLED' },
-      `sidecore ${core.options.index} (${where}) makes no progress; disks: ${serving} [CORE_STALLED]`,
+      `sidecore ${core.options.index} (${where}) makes no progress; served are ${serving} [CORE_STALLED]`,
     );
   }
 
