@@ -84,7 +84,8 @@ export class PackedDriver {
       else this.#ring16[2 * to + FLAGS] = flags;
       this.#nextAvail = packedAfter(this.#nextAvail, 1, this.size);
       length++;
-      if ((flagsNext & DescriptorFlag.NEXT) === 0) break;
+      // The table is in guest memory: a device that writes where it was told to may have made a circle of it.
+      if ((flagsNext & DescriptorFlag.NEXT) === 0 || length === this.size) break;
       index = flagsNext >>> 16;
     }
     this.#lengths[head] = length;
