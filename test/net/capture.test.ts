@@ -8,17 +8,17 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import type { DaemonStatus } from '../../src/daemon/daemon.js';
 import { NetDriver } from '../../src/guest/net-driver.js';
 import { KillableDaemon } from '../sidecore/killable-daemon.js';
-import { scratchDirectory, spawnTied } from '../support/daemon.js';
+import { CleanupSteps, scratchDirectory, spawnTied } from '../support/daemon.js';
 import { noTshark, readPackets, readStatistics } from '../support/tshark.js';
 import { until } from '../vhost-user/raw-front-end.js';
-import { SIDECORE_CPU, SuiteCleanup, TestDaemon } from '../vhost-user/test-daemon.js';
+import { SIDECORE_CPU, TestDaemon } from '../vhost-user/test-daemon.js';
 import { BROADCAST, CaptureClient, frame, MAIN, receive, send } from './capture-client.js';
 
 const VMS = { a: { nics: { n: {} } }, b: { nics: { n: {} } }, c: { nics: { n: {} } } };
 
 describe('sidecore capture', { timeout: 120_000, skip: noTshark }, () => {
   let served: TestDaemon;
-  const cleanup = new SuiteCleanup();
+  const cleanup = new CleanupSteps();
   before(async () => {
     served = await TestDaemon.start(cleanup, VMS);
   });
@@ -237,7 +237,7 @@ describe('sidecore capture', { timeout: 120_000, skip: noTshark }, () => {
   });
 
   it('ends with its daemon, with a good file', async (test) => {
-    const cut = new SuiteCleanup();
+    const cut = new CleanupSteps();
     test.after(() => cut.run());
     for (const [stop, status, says] of [
       ['SIGTERM', 0, /\nsidecore: 1 frame captured, 0 dropped; the daemon stopped\n$/],

@@ -9,8 +9,9 @@ import { encode } from '../../src/vhost-user/codec.js';
 import { PROTOCOL_FEATURES } from '../../src/vhost-user/messages.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
 import { DescriptorFlag } from '../../src/virtio/ring-layout.js';
+import { CleanupSteps } from '../support/daemon.js';
 import { RawFrontEnd, until } from '../vhost-user/raw-front-end.js';
-import { SuiteCleanup, TestDaemon } from '../vhost-user/test-daemon.js';
+import { TestDaemon } from '../vhost-user/test-daemon.js';
 
 const { MAC, MTU, STATUS, MRG_RXBUF, CTRL_VQ, CTRL_RX, CTRL_MAC_ADDR, GUEST_ANNOUNCE } = NET_FEATURES;
 const CONTROL = MAC | MTU | STATUS | MRG_RXBUF | CTRL_VQ | CTRL_RX | CTRL_MAC_ADDR | GUEST_ANNOUNCE;
@@ -18,7 +19,7 @@ const BROADCAST = Buffer.from('ffffffffffff', 'hex');
 
 describe('the control of network cards', { timeout: 60_000 }, () => {
   let served: TestDaemon;
-  const cleanup = new SuiteCleanup();
+  const cleanup = new CleanupSteps();
   before(async () => {
     const vm = { nics: { n: {} }, disks: { d: { backend: { type: 'null', size: '1MiB' } } } };
     served = await TestDaemon.start(cleanup, { a: vm, b: vm }, 'sidecore');

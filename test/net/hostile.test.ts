@@ -4,10 +4,11 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import type { NetDriver, NetRing } from '../../src/guest/net-driver.js';
 import { signal } from '../../src/host/eventfd.js';
 import { DescriptorFlag } from '../../src/virtio/ring-layout.js';
+import { CleanupSteps } from '../support/daemon.js';
 import { BROADCAST, makeFrame } from '../support/frames.js';
 import { headerBytes } from '../support/net-rig.js';
 import { until } from '../vhost-user/raw-front-end.js';
-import { SuiteCleanup, TestDaemon } from '../vhost-user/test-daemon.js';
+import { TestDaemon } from '../vhost-user/test-daemon.js';
 import { connectGuest, introduce, next, send } from './guests.js';
 
 const NIC = { nics: { n: {} } };
@@ -30,7 +31,7 @@ for (const mode of ['sidecore', 'baseline'] as const) {
   describe(`hostile guests with network cards, mode ${mode}`, { timeout: 120_000 }, () => {
     let served: TestDaemon;
     let pair: [NetDriver, NetDriver];
-    const cleanup = new SuiteCleanup();
+    const cleanup = new CleanupSteps();
     before(async () => {
       served = await TestDaemon.start(cleanup, { hostile: NIC, a: NIC, b: NIC }, mode);
       pair = [

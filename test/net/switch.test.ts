@@ -2,15 +2,16 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { DaemonStatus } from '../../src/daemon/daemon.js';
+import { CleanupSteps } from '../support/daemon.js';
 import { BROADCAST, makeFrame } from '../support/frames.js';
 import { until } from '../vhost-user/raw-front-end.js';
-import { SuiteCleanup, TestDaemon } from '../vhost-user/test-daemon.js';
+import { TestDaemon } from '../vhost-user/test-daemon.js';
 import { connectGuest, next } from './guests.js';
 
 for (const mode of ['sidecore', 'adaptive'] as const) {
   describe(`a switch, mode ${mode}`, { timeout: 60_000 }, () => {
     let served: TestDaemon;
-    const cleanup = new SuiteCleanup();
+    const cleanup = new CleanupSteps();
     const nic = { nics: { n: {} } };
     before(async () => {
       served = await TestDaemon.start(

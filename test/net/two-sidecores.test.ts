@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NetDriver, NetDriverOptions } from '../../src/guest/net-driver.js';
+import { CleanupSteps } from '../support/daemon.js';
 import { BROADCAST, expectSame, makeFrame } from '../support/frames.js';
 import { Random } from '../support/seed.js';
 import { jam } from '../vhost-user/descriptors.js';
 import { until } from '../vhost-user/raw-front-end.js';
-import { NEEDS_TWO_CPUS, SuiteCleanup, TestDaemon, TWO_CPUS } from '../vhost-user/test-daemon.js';
+import { NEEDS_TWO_CPUS, TestDaemon, TWO_CPUS } from '../vhost-user/test-daemon.js';
 import { connectGuest, introduce, next, send } from './guests.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
@@ -17,7 +18,7 @@ const NIC = { nics: { n: {} } };
 for (const mode of ['sidecore', 'adaptive'] as const) {
   describe(`two sidecores, mode ${mode}`, { timeout: 240_000, skip: NEEDS_TWO_CPUS }, () => {
     let served: TestDaemon;
-    const cleanup = new SuiteCleanup();
+    const cleanup = new CleanupSteps();
     before(async () => {
       const vms = Object.fromEntries(VMS.map((vm) => [vm, NIC]));
       served = await TestDaemon.start(cleanup, vms, mode, TWO_CPUS);

@@ -4,11 +4,10 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { Daemon, scratchDirectory } from '../support/daemon.js';
 import { BOOTED_FROM_DISK, bootDisk } from './boot-disk.js';
 import { RealGuest } from './guest.js';
-import { guestTest } from './needs.js';
+import { type GuestTestContext, guestTest } from './needs.js';
 import type { GuestOptions } from './qemu.js';
 
 const MIB = 1024 * 1024;
@@ -42,7 +41,7 @@ function makeEmptyImage(path: string): void {
   truncateSync(path, IMAGE_BYTES);
 }
 
-async function serve(test: TestContext, options: ServeOptions = {}): Promise<Served> {
+async function serve(test: GuestTestContext, options: ServeOptions = {}): Promise<Served> {
   const { vms = ['web1'], mode = 'sidecore', queues = 1, packed = false, makeImage = makeEmptyImage } = options;
   const directory = scratchDirectory(test);
   const image = (vm: string): string => join(directory, `${vm}.img`);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { spawnTied } from '../support/daemon.js';
 import { accelerator } from './accelerator.js';
 import { READY_LINE } from './initramfs.js';
+import { QemuCrash } from './needs.js';
 import { type Accelerator, type GuestOptions, QEMU, qemuArguments } from './qemu.js';
 import { Qmp } from './qmp.js';
 
@@ -221,7 +222,8 @@ export class RealGuest {
   }
 
   #error(message: string): Error {
-    return new Error(`${message}\n--- console\n${this.#console.slice(-CONSOLE_TAIL_CHARS)}`);
+    const text = `${message}\n--- console\n${this.#console.slice(-CONSOLE_TAIL_CHARS)}`;
+    return this.#child.signalCode === 'SIGSEGV' ? new QemuCrash(text) : new Error(text);
   }
 }
 

@@ -97,7 +97,7 @@ export class Pair {
     await from.must(`for try in $(seq 20); do ((${stream}) | nc ${address} 99) && break; sleep 0.1; done`, {
       timeoutMs: SLOW_MS,
     });
-    const received = await to.must('for i in $(seq 200); do [ -f /tmp/sum ] && break; sleep 0.1; done; cat /tmp/sum');
+    const received = await to.must('until [ -f /tmp/sum ]; do sleep 0.1; done; cat /tmp/sum', { timeoutMs: SLOW_MS });
     assert.equal(received, sent);
   }
 }

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import type { TestContext } from 'node:test';
-import { Daemon, spawnTied } from '../support/daemon.js';
+import { type Cleanup, Daemon, spawnTied } from '../support/daemon.js';
 import { enterNetworkNamespace, ip } from '../support/network-namespace.js';
 import { within } from '../vhost-user/raw-front-end.js';
 import { RealGuest } from './guest.js';
@@ -20,7 +19,7 @@ const FILE_BYTES = 100 * 2 ** 20;
 const ETHERNET_BYTES_MAX = 1514;
 
 /** A server of the host for one connection. */
-async function serveOnce<T>(test: TestContext, body: (socket: Socket) => Promise<T>) {
+async function serveOnce<T>(test: Cleanup, body: (socket: Socket) => Promise<T>) {
   const server = createServer().listen(0, HOST);
   test.after(() => void server.close());
   await once(server, 'listening');

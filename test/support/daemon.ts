@@ -28,6 +28,19 @@ export interface Cleanup {
   after(clean: () => void | Promise<void>): void;
 }
 
+/** Clean-up of what is not one test's: a suite's, with `run` in its `after` hook, or an attempt's. */
+export class CleanupSteps implements Cleanup {
+  readonly #steps: (() => void | Promise<void>)[] = [];
+
+  after(clean: () => void | Promise<void>): void {
+    this.#steps.push(clean);
+  }
+
+  async run(): Promise<void> {
+    for (const clean of this.#steps.reverse()) await clean();
+  }
+}
+
 /** A fresh directory that goes away with the test. Short, because socket paths are bounded to 107 bytes. */
 export function scratchDirectory(test: Cleanup): string {
   const directory = mkdtempSync(join(tmpdir(), 'sidecore-test-'));

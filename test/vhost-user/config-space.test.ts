@@ -6,10 +6,10 @@ import { BLOCK_FEATURES } from '../../src/block/features.js';
 import { close } from '../../src/host/libc.js';
 import { receiveWithFds, sendWithFds } from '../../src/host/unix-socket.js';
 import { decode, encode } from '../../src/vhost-user/codec.js';
-import { scratchDirectory } from '../support/daemon.js';
+import { CleanupSteps, scratchDirectory } from '../support/daemon.js';
 import { socketPair } from './descriptors.js';
 import { until } from './raw-front-end.js';
-import { SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { TestDaemon } from './test-daemon.js';
 import { FEATURES, TestGuest } from './test-guest.js';
 
 const MIB = 2 ** 20;
@@ -17,7 +17,7 @@ const WRITEBACK = 32;
 
 describe('vhost-user configuration space', { timeout: 120_000 }, () => {
   let served: TestDaemon;
-  const cleanup = new SuiteCleanup();
+  const cleanup = new CleanupSteps();
   before(async () => {
     const image = join(scratchDirectory(cleanup), 'image');
     served = await TestDaemon.start(cleanup, {

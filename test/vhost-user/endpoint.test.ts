@@ -10,15 +10,15 @@ import { SECOND_FRONT_END_GRACE_MS } from '../../src/limits.js';
 import { Connection } from '../../src/vhost-user/connection.js';
 import { Endpoint, type EndpointOptions } from '../../src/vhost-user/endpoint.js';
 import type { SessionSetup } from '../../src/vhost-user/session.js';
-import { scratchDirectory } from '../support/daemon.js';
+import { CleanupSteps, scratchDirectory } from '../support/daemon.js';
 import { RawFrontEnd, until } from './raw-front-end.js';
-import { HealthyGuest, SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { HealthyGuest, TestDaemon } from './test-daemon.js';
 import { TestGuest } from './test-guest.js';
 
 describe('vhost-user connections', { timeout: 120_000 }, () => {
   let served: TestDaemon;
   let listenAt: string;
-  const cleanup = new SuiteCleanup();
+  const cleanup = new CleanupSteps();
   before(async () => {
     listenAt = join(scratchDirectory(cleanup), 'vmm.sock');
     served = await TestDaemon.start(cleanup, {

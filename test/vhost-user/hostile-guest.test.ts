@@ -8,12 +8,13 @@ import { drain, signal } from '../../src/host/eventfd.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
 import { DescriptorFlag } from '../../src/virtio/ring-layout.js';
 import { POP_FAULTS } from '../../src/virtio/virtqueue.js';
+import { CleanupSteps } from '../support/daemon.js';
 import { Random } from '../support/seed.js';
 import { jam } from './descriptors.js';
 import { HostilePackedRing, PACKED_RING_FAULTS } from './hostile-packed-ring.js';
 import { HostileRing, RING_FAULTS } from './hostile-ring.js';
 import { until } from './raw-front-end.js';
-import { HealthyGuest, type Mode, SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { HealthyGuest, type Mode, TestDaemon } from './test-daemon.js';
 import { FEATURES, LAYOUTS, TestGuest, type TestQueue } from './test-guest.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
@@ -54,7 +55,7 @@ for (const { mode, layout, feature, faults } of SETTINGS) {
   describe(`a hostile guest, ${layout}, mode ${mode}`, { timeout: 120_000 }, () => {
     let served: TestDaemon;
     let healthy: HealthyGuest;
-    const cleanup = new SuiteCleanup();
+    const cleanup = new CleanupSteps();
     before(async () => {
       // A disk for each fault: its log line must not be kept back because another one was written just before.
       const disks = Object.fromEntries(faults.map((_, index) => [`d${index}`, QUEUES]));

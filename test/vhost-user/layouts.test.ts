@@ -10,9 +10,9 @@ import { after, before, describe, it } from 'node:test';
 import { BlockDriver, Load } from '../../src/guest/index.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
-import { scratchDirectory } from '../support/daemon.js';
+import { CleanupSteps, scratchDirectory } from '../support/daemon.js';
 import { Random } from '../support/seed.js';
-import { SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { TestDaemon } from './test-daemon.js';
 import { DEPTH, FEATURES, LAYOUTS, TestGuest } from './test-guest.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
@@ -20,7 +20,7 @@ const ROUNDS = 80;
 
 describe('either layout of rings', { timeout: 120_000 }, () => {
   let served: TestDaemon;
-  const cleanup = new SuiteCleanup();
+  const cleanup = new CleanupSteps();
   before(async () => {
     const image = join(scratchDirectory(cleanup), 'image');
     const file = { backend: { type: 'file', path: image, size: '16MiB' }, queues: 2 };

@@ -6,9 +6,9 @@ import { close } from '../../src/host/libc.js';
 import { PAGE_BYTES } from '../../src/host/memory-map.js';
 import { MEMORY_REGIONS_MAX } from '../../src/limits.js';
 import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
-import { scratchDirectory } from '../support/daemon.js';
+import { CleanupSteps, scratchDirectory } from '../support/daemon.js';
 import { addSeals, openHugeMemory, openMemory, pipe, Seal, shrink } from './descriptors.js';
-import { SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { TestDaemon } from './test-daemon.js';
 import { DEPTH, FEATURES, LAYOUTS, TestGuest } from './test-guest.js';
 
 /** Rings, headers and status bytes of the first queue: what has to stay in one region. */
@@ -34,7 +34,7 @@ const PIECES_NEEDED = 1 + DEPTH * 2;
 
 describe('vhost-user guest memory', { timeout: 120_000 }, () => {
   let served: TestDaemon;
-  const cleanup = new SuiteCleanup();
+  const cleanup = new CleanupSteps();
   before(async () => {
     const image = join(scratchDirectory(cleanup), 'image');
     const file = { backend: { type: 'file', path: image, size: '16MiB' }, queues: 2 };

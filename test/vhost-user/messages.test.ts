@@ -4,9 +4,10 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { close } from '../../src/host/libc.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { Flag, MESSAGES, PROTOCOL_FEATURES } from '../../src/vhost-user/messages.js';
+import { CleanupSteps } from '../support/daemon.js';
 import { eventFdOfAnotherKind, jam, openImpostor } from './descriptors.js';
 import { ALL_PROTOCOL_FEATURES } from './raw-front-end.js';
-import { HealthyGuest, SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { HealthyGuest, TestDaemon } from './test-daemon.js';
 import { FEATURES, TestGuest } from './test-guest.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -63,7 +64,7 @@ const WRONG: [string, (guest: TestGuest) => Promise<void>][] = [
 
 describe('vhost-user messages', { timeout: 120_000 }, () => {
   let served: TestDaemon;
-  const cleanup = new SuiteCleanup();
+  const cleanup = new CleanupSteps();
   before(async () => {
     served = await TestDaemon.start(cleanup, { vm: { disks: { d: { queues: 2 } } }, other: { disks: { d: {} } } });
   });

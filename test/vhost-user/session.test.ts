@@ -6,8 +6,9 @@ import { createEventFd, drain, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
+import { CleanupSteps } from '../support/daemon.js';
 import { until } from './raw-front-end.js';
-import { SuiteCleanup, TestDaemon } from './test-daemon.js';
+import { TestDaemon } from './test-daemon.js';
 import { DEPTH, FEATURES, LAYOUTS, TestGuest, type TestQueue } from './test-guest.js';
 
 /** How long something that must not happen is given to happen. */
@@ -34,7 +35,7 @@ for (const { mode, layout, features } of SETTINGS) {
     }
 
     let served: TestDaemon;
-    const cleanup = new SuiteCleanup();
+    const cleanup = new CleanupSteps();
     before(async () => {
       served = await TestDaemon.start(cleanup, { vm: { disks: { d: { queues: 2 } } } }, mode);
     });

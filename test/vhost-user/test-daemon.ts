@@ -33,19 +33,6 @@ export interface TestVm {
   readonly nics?: Record<string, Record<string, unknown>>;
 }
 
-/** Clean-up for what a whole suite shares: `run` goes into its `after` hook. */
-export class SuiteCleanup implements Cleanup {
-  readonly #steps: (() => void | Promise<void>)[] = [];
-
-  after(clean: () => void | Promise<void>): void {
-    this.#steps.push(clean);
-  }
-
-  async run(): Promise<void> {
-    for (const clean of this.#steps.reverse()) await clean();
-  }
-}
-
 export class TestDaemon {
   readonly daemon: Daemon;
 
