@@ -161,6 +161,13 @@ describe('the sources', () => {
     );
   });
 
+  it('have no private getters, each use of which is a call into the runtime of V8', () => {
+    const slow = product.flatMap(({ path, text }) =>
+      lines(text).flatMap((line, i) => (/\b[gs]et #\w+\(/.test(line) ? [`${path}:${i + 1} ${line.trim()}`] : [])),
+    );
+    assert.deepEqual(slow, []);
+  });
+
   it('leave nothing to do', () => {
     const left = sources.flatMap(({ path, text }) =>
       lines(text).flatMap((line, i) => (/\bTODO\b/i.test(line) ? [`${path}:${i + 1} ${line.trim()}`] : [])),

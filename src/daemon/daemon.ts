@@ -56,7 +56,7 @@ export class Daemon {
     try {
       made = makeRunDirectory(config.run_dir);
       daemon.#openDevices(nameDevice);
-      for (const device of daemon.#devices) about(nameDevice(...splitLabel(device.label)), () => device.start());
+      for (const device of daemon.#devices()) about(nameDevice(...splitLabel(device.label)), () => device.start());
       for (const port of daemon.#ports) await port.start();
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
@@ -115,7 +115,7 @@ export class Daemon {
     });
   }
 
-  get #devices(): (ServedDisk | ServedNic)[] {
+  #devices(): (ServedDisk | ServedNic)[] {
     return [...this.#disks, ...this.#nics];
   }
 
@@ -146,7 +146,7 @@ export class Daemon {
   async stop(): Promise<void> {
     await this.#captures.stop();
     await this.#control.stop();
-    await Promise.all(this.#devices.map((device) => device.stop()));
+    await Promise.all(this.#devices().map((device) => device.stop()));
     clearInterval(this.#supervision);
     await this.cores.stop();
     for (const port of this.#ports) port.close();
@@ -168,7 +168,7 @@ export class Daemon {
   }
 
   #coreStalled(core: Core): void {
-    const serving = [...this.#devices, ...this.#ports].map(({ label }) => label).join(', ');
+    const serving = [...this.#devices(), ...this.#ports].map(({ label }) => label).join(', ');
     const where = `thread ${core.state.threadId}, CPU ${core.options.cpus.join(', ')}`;
     this.#log.error(
       { code: 'CORE_STALLED' },

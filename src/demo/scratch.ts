@@ -58,17 +58,17 @@ export class Scratch {
     return join(this.path, 'daemon.log');
   }
 
-  get #runDir(): string {
+  #runDir(): string {
     return join(this.path, 'run');
   }
 
   get controlSocket(): string {
-    return controlSocketPath(this.#runDir);
+    return controlSocketPath(this.#runDir());
   }
 
   /** The vhost-user socket of a VM's disk. */
   socket(vm: string, device = 'disk0'): string {
-    return join(this.#runDir, `${vm}.${device}.sock`);
+    return join(this.#runDir(), `${vm}.${device}.sock`);
   }
 
   image(vm: string): string {

@@ -83,7 +83,7 @@ class TerminalShow implements Show {
       ...this.#body(progress, plan),
       checkLine(all, this),
       talkLine(progress.talk, this),
-      historyLine(history, this.#view),
+      historyLine(history, this.#view()),
     ]);
   }
 
@@ -93,7 +93,7 @@ class TerminalShow implements Show {
       ...this.#body(result, plan),
       checkLine(all, this),
       talkLine(result.talk, this),
-      historyLine(history, this.#view),
+      historyLine(history, this.#view()),
       '',
     ]);
     this.#live.leave();
@@ -104,13 +104,13 @@ class TerminalShow implements Show {
     this.#live.end();
   }
 
-  get #view(): View {
+  #view(): View {
     return { width: this.width, height: Math.max(3, (this.#stream.rows || 24) - FRAME_LINES), style: this.style };
   }
 
   #body(figures: RunFigures, plan: RunPlan): string[] {
     return [
-      ...guestTable(figures, this.#view),
+      ...guestTable(figures, this.#view()),
       workLine(figures.work_share, this.#options.coreCpu, plan.mode === 'baseline', this),
     ];
   }

@@ -135,7 +135,7 @@ export class IoUring {
    */
   prepare(fd: number, operation: Operation, userData: number): boolean {
     if (this.inFlight === this.inFlightMax) return false;
-    if (this.#isFull && !this.#makeRoom()) return false;
+    if (this.#isFull() && !this.#makeRoom()) return false;
     const sqes = this.#sqes;
     const tail = this.#sqTail;
     const at = (tail & (this.#sqEntries - 1)) * Sqe.WORDS;
@@ -222,14 +222,14 @@ export class IoUring {
   #makeRoom(): boolean {
     this.submit();
     // A polling thread takes an entry a little before it says so in the ring: hence more than one look.
-    for (let attempt = 0; this.#polled && this.#isFull && attempt < SUBMIT_ATTEMPTS_MAX; attempt++) {
+    for (let attempt = 0; this.#polled && this.#isFull() && attempt < SUBMIT_ATTEMPTS_MAX; attempt++) {
       this.#enter(0, ENTER_SQ_WAIT);
       this.#sqHead = Atomics.load(this.#rings, this.handles.sqHead);
     }
-    return !this.#isFull;
+    return !this.#isFull();
   }
 
-  get #isFull(): boolean {
+  #isFull(): boolean {
     return ((this.#sqTail - this.#sqHead) | 0) === this.#sqEntries;
   }
 

@@ -48,6 +48,11 @@ export class CoreState {
     return Atomics.load(this.#words, Word.ASLEEP) === 1;
   }
 
+  /** Whether the bell was rung since it was looked at. A plain load, for each turn: an ordered one costs as much as an empty turn. */
+  rangSince(bell: number): boolean {
+    return this.#words[Word.BELL] !== bell;
+  }
+
   get bell(): number {
     return Atomics.load(this.#words, Word.BELL);
   }

@@ -74,7 +74,7 @@ export class Sidecore implements DeviceHost {
   run(): void {
     let untilMeter = METER_TURNS;
     while (this.#running) {
-      if (this.#state.bell !== this.#bellSeen) {
+      if (this.#state.rangSince(this.#bellSeen)) {
         this.#answerBell();
         if (!this.#running) return;
       }
@@ -85,12 +85,12 @@ export class Sidecore implements DeviceHost {
       }
       if (--this.#untilHousekeeping === 0) this.#keepHouse();
       else if (this.#idleAfterNs === 0) this.#watchIdle();
-      if (this.#mayRest && !this.networks.busy) this.#sleep();
+      if (this.#mayRest() && !this.networks.busy) this.#sleep();
     }
   }
 
   /** No queue wants anything of this thread. */
-  get #mayRest(): boolean {
+  #mayRest(): boolean {
     return this.#list.polled.length === 0 && this.#closing.length === 0 && this.#stopId === 0;
   }
 
@@ -173,7 +173,7 @@ export class Sidecore implements DeviceHost {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     this.networks.keepHouse();
     if (this.#idleAfterNs !== Number.POSITIVE_INFINITY) this.#watchIdle();
-    if (this.#list.watchedCount > 0 && (!this.#mayRest || this.networks.busy)) this.#doorway.lend();
+    if (this.#list.watchedCount > 0 && (!this.#mayRest() || this.networks.busy)) this.#doorway.lend();
   }
 
   /** Queues without work leave the poll list. */

@@ -162,7 +162,7 @@ export class Session {
     return (this.#protocolFeatures & PROTOCOL_FEATURES[feature]) !== 0n;
   }
 
-  get #context(): VringContext {
+  #context(): VringContext {
     const { server, spec, onFault } = this.#setup;
     return {
       server,
@@ -189,11 +189,11 @@ export class Session {
   /** Changes one ring: takes it back, changes it, and has it served again if it is complete. */
   async #change(index: number, change: (vring: Vring) => void): Promise<void> {
     const vring = this.#vring(index);
-    await vring.pause(this.#context);
+    await vring.pause(this.#context());
     try {
       change(vring);
     } finally {
-      await vring.resume(this.#context);
+      await vring.resume(this.#context());
     }
   }
 
@@ -209,11 +209,11 @@ export class Session {
    * @param inPieces - one region only: QEMU takes a region away to give it back in another size, rings and all
    */
   async #changeMemory(change: () => void | Promise<void>, inPieces = false): Promise<void> {
-    await this.#eachVring((vring) => vring.pause(this.#context));
+    await this.#eachVring((vring) => vring.pause(this.#context()));
     try {
       await change();
     } finally {
-      await this.#eachVring((vring) => vring.resume(this.#context, inPieces));
+      await this.#eachVring((vring) => vring.resume(this.#context(), inPieces));
     }
   }
 
@@ -222,10 +222,10 @@ export class Session {
    * asks (GET_VRING_BASE). So are features and memory: crosvm and QEMU with memory slots do not repeat them.
    */
   async #reset(): Promise<void> {
-    await this.#eachVring((vring) => vring.pause(this.#context));
+    await this.#eachVring((vring) => vring.pause(this.#context()));
     for (const vring of this.vrings) {
       vring.stop();
-      vring.enabled = this.#ringsStartEnabled;
+      vring.enabled = this.#ringsStartEnabled();
     }
     this.#status = 0;
     this.#setup.device.reset();
@@ -243,12 +243,12 @@ export class Session {
     await this.#changeMemory(() => {
       this.#features = features;
       this.#setup.device.negotiate(features);
-      if (this.#ringsStartEnabled) for (const vring of this.vrings) vring.enabled = true;
+      if (this.#ringsStartEnabled()) for (const vring of this.vrings) vring.enabled = true;
     });
   }
 
   /** Without protocol features there is no ENABLE message: rings are enabled from the start. */
-  get #ringsStartEnabled(): boolean {
+  #ringsStartEnabled(): boolean {
     return this.#features !== undefined && (this.#features & RING_FEATURES.VHOST_USER_PROTOCOL_FEATURES) === 0n;
   }
 
@@ -294,7 +294,7 @@ export class Session {
   /** Stops the ring and tells where it stands. */
   async getVringBase(index: number): Promise<VringState> {
     const vring = this.#vring(index);
-    await vring.pause(this.#context);
+    await vring.pause(this.#context());
     vring.stop();
     return { index, num: vring.base(this.features) };
   }

@@ -107,7 +107,7 @@ export class PackedRing implements Virtqueue {
   }
 
   get base(): number {
-    return packedBase(this.#availPosition, this.#used, this.#size);
+    return packedBase(this.#availPosition(), this.#used, this.#size);
   }
 
   waiting(): number {
@@ -206,7 +206,7 @@ export class PackedRing implements Virtqueue {
   }
 
   requestKicks(): boolean {
-    if (this.#eventIdx) this.#deviceEvent[EVENT_DESC] = packedOffsetAndWrap(this.#availPosition, this.#size);
+    if (this.#eventIdx) this.#deviceEvent[EVENT_DESC] = packedOffsetAndWrap(this.#availPosition(), this.#size);
     // A full barrier between the request and the look: the driver does the same in the opposite order.
     Atomics.store(this.#deviceEvent, EVENT_FLAGS, this.#eventIdx ? Events.AT_DESC : Events.ENABLE);
     const flags = this.#acquireFlags(this.#availSlot * DESCRIPTOR_WORDS16 + DESC_FLAGS16);
@@ -299,7 +299,7 @@ export class PackedRing implements Virtqueue {
     return packedDistance(from, event, this.#size) < descriptors;
   }
 
-  get #availPosition(): number {
+  #availPosition(): number {
     return this.#availFlags === AVAIL ? this.#availSlot : this.#availSlot + this.#size;
   }
 }
