@@ -28,9 +28,10 @@ async function measure({ pairs, ground }: NetContext): Promise<Row[]> {
   const { Pair, ADDRESS } = await realGuests();
   const cleanups: (() => void | Promise<void>)[] = [];
   try {
-    // The daemon takes its own CPU; the guests have the rest.
     pinAllThreads([ground.clientCpu, ground.serverCpu]);
     const pair = await Pair.boot({ after: (clean) => cleanups.unshift(clean) }, { mode: 'sidecore' });
+    // A guest on the sidecore's CPU would take time from it that counts as the sidecore's.
+    for (const guest of [pair.a, pair.b]) pinAllThreads([ground.clientCpu], guest.pid);
     await pair.expectPing();
     await pair.b.must('iperf3 -s -D > /dev/null; sleep 1');
     const stream = async (offloads: boolean): Promise<Stream> => {

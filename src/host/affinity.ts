@@ -35,13 +35,13 @@ export function threadId(): number {
 }
 
 /**
- * Moves every thread of this process that exists now (V8's helpers among them) to the given CPUs. Called before the
- * sidecores start, so that nothing of ours runs on their CPUs.
+ * Moves every thread of this process that exists now (V8's helpers among them), or of another one, to the given CPUs. Called
+ * before the sidecores start, so that nothing of ours runs on their CPUs.
  */
-export function pinAllThreads(cpus: readonly number[]): void {
+export function pinAllThreads(cpus: readonly number[], pid: number | 'self' = 'self'): void {
   const mask = maskOf(cpus);
   // A thread may end between the listing and the call: its error means nothing.
-  for (const task of readdirSync('/proc/self/task')) schedSetAffinity(Number(task), MASK_BYTES, mask);
+  for (const task of readdirSync(`/proc/${pid}/task`)) schedSetAffinity(Number(task), MASK_BYTES, mask);
 }
 
 /**
