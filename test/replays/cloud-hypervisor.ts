@@ -24,15 +24,13 @@
  * - The answer to SET_LOG_BASE has to have the 16 bytes of the request, not 8.
  */
 
+import { features, LINUX_DRIVER, protocolFeatures } from './features.js';
 import {
   acknowledged,
   ask,
   type Base,
-  features,
   indices,
-  LINUX_DRIVER,
   memoryFds,
-  protocolFeatures,
   type Region,
   type Replay,
   type SendStep,
@@ -233,6 +231,7 @@ export const cloudHypervisor: Replay = {
   ackFeatures: (offered) => offered & ((DEVICE_FEATURES & LINUX_DRIVER) | features('PROTOCOL_FEATURES')),
   ackProtocolFeatures: (offered) => offered & PROTOCOL,
   memory: 'refused',
+  device: { kind: 'disk' },
   queues: QUEUES,
   queueSize: QUEUE_SIZE,
   steps: STEPS,

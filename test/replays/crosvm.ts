@@ -19,15 +19,13 @@
  * - When the back end closes the connection, the whole VM ends: nothing is tried again.
  */
 
+import { features, LINUX_DRIVER, protocolFeatures } from './features.js';
 import {
   ask,
   type Base,
   type FdSource,
-  features,
   indices,
-  LINUX_DRIVER,
   memoryFds,
-  protocolFeatures,
   type Region,
   type Replay,
   type Step,
@@ -149,6 +147,7 @@ export const crosvm: Replay = {
   ackProtocolFeatures: (offered) =>
     offered & protocolFeatures('CONFIG', 'MQ', 'BACKEND_REQ', 'DEVICE_STATE', 'SHMEM', 'REPLY_ACK'),
   memory: 'sealed',
+  device: { kind: 'disk' },
   queues: QUEUES,
   queueSize: QUEUE_SIZE,
   steps: STEPS,
