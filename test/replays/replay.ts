@@ -92,7 +92,8 @@ export type Payload =
 /**
  * What descriptor goes along:
  * - `memory`: the file of a region; a table has one for each region, in order, even where regions share a file;
- * - `kick`: the ring's eventfd, and `kick-signalled`: the same, already readable when it arrives;
+ * - `kick`: the ring's eventfd; `kick-signalled`: the same, already readable when it arrives; `kick-if-waiting`: readable if
+ *   something is available that is not used;
  * - `call`: the eventfd that the driver listens to; `call-unheard`: one that nobody listens to; `call-shared`: one eventfd
  *   for several rings;
  * - `none`: no descriptor, and the payload says so.
@@ -101,6 +102,7 @@ export type FdSource =
   | 'memory'
   | 'kick'
   | 'kick-signalled'
+  | 'kick-if-waiting'
   | 'call'
   | 'call-unheard'
   | 'call-shared'
@@ -237,6 +239,14 @@ export function acknowledged(send: MessageName, rest: Omit<SendStep, 'send' | 'r
 /** A message that nobody answers. */
 export function tell(send: MessageName, rest: Omit<SendStep, 'send' | 'reply' | 'needReply'> = {}): SendStep {
   return { send, ...rest };
+}
+
+/** Every region that is ever shown to the back end. */
+export function allRegions({ steps }: Replay): Region[] {
+  return steps.flatMap((step) => {
+    if (!('send' in step) || step.payload === undefined) return [];
+    return 'regions' in step.payload ? step.payload.regions : 'region' in step.payload ? [step.payload.region] : [];
+  });
 }
 
 /** One descriptor for each region of a table. */

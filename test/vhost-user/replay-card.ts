@@ -13,6 +13,8 @@ const AHEAD = [60, 1514, 400, 1000] as const;
 const LENGTHS = [60, 61, 64, 128, 300, 590, 1000, 1022, 1513, 1514, 700, 1200] as const;
 /** Frames that a queue pair of the neighbour sends at once: all of them together fit into the buffers of one ring. */
 const BATCH = 4;
+/** Where a frame has its number. */
+const SEED_AT = 14;
 /** How long a frame may be on its way before another is tried. */
 const PROBE_MS = 200;
 
@@ -39,8 +41,9 @@ export class CardDriver implements ReplayDriver {
   readonly #fromGuest: Expected[][];
   /** By queue pair of the neighbour, what the guest has still to get. */
   readonly #toGuest: Expected[][];
-  /** By queue pair of the neighbour, by which ring's pair a frame came last that might have been lost; -1 if none has. */
-  readonly #knocked = [-1, -1];
+  /** The frame that knocks last, and by which ring it came; -1 if it has not. */
+  #knocker = 0;
+  #knocked = -1;
 
   /** @param isMergeable - whether frames may be spread over several buffers, by what was negotiated */
   constructor(
@@ -200,23 +203,23 @@ export class CardDriver implements ReplayDriver {
   }
 
   /**
-   * Sends frames from a queue pair of the neighbour until one arrives, and by the ring that it should: what was said of rings a moment
-   * ago may not have been heard yet.
+   * Sends frames from a queue pair of the neighbour until one arrives, by the ring that it should: a kick of a moment ago may not
+   * have been heard yet.
    */
   async #knock(pair: number): Promise<void> {
     let triedAt = 0;
-    this.#knocked[pair] = -1;
+    this.#knocked = -1;
     await lookUntil(
       () => {
         this.#takeAll();
-        return this.#knocked[pair] === this.#ringOf(pair);
+        return this.#knocked === this.#ringOf(pair);
       },
       () => `nothing arrives from queue pair ${pair} of the neighbour by the ring of pair ${this.#ringOf(pair)}`,
       async () => {
-        if (this.#knocked[pair]! < 0 && Date.now() - triedAt < PROBE_MS) return;
+        if (Date.now() - triedAt < PROBE_MS) return;
         triedAt = Date.now();
-        this.#knocked[pair] = -1;
         await this.#call(pair, 60, true);
+        this.#knocker = this.#seed;
       },
     );
   }
@@ -236,8 +239,8 @@ export class CardDriver implements ReplayDriver {
     for (const [pair, receive] of this.#receive) {
       for (let got = receive.receive(); got !== undefined; got = receive.receive()) {
         const { from, mayBeLost } = expectOne(this.#toGuest, got, `ring ${receive.ring.index}`);
-        if (mayBeLost) this.#knocked[from] = pair;
-        else assert.equal(pair, this.#ringOf(from), `the ring of the neighbour's queue pair ${from}`);
+        if (got.readUInt32BE(SEED_AT) === this.#knocker) this.#knocked = pair;
+        if (!mayBeLost) assert.equal(pair, this.#ringOf(from), `the ring of the neighbour's queue pair ${from}`);
       }
     }
   }

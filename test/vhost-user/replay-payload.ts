@@ -36,6 +36,14 @@ export const MESSAGE_IDS: Record<SendStep['send'], number> = {
   GET_SHMEM_CONFIG: 44,
 };
 
+const bits = (...numbers: readonly number[]) => numbers.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
+const COMMON_PROTOCOL_FEATURES = bits(0, 3, 5, 9, 13, 15, 16);
+/** What the back end offers, by kind of device. */
+export const OFFERED_PROTOCOL_FEATURES = {
+  disk: COMMON_PROTOCOL_FEATURES,
+  card: COMMON_PROTOCOL_FEATURES | bits(2, 4),
+} as const;
+
 /** Payloads that have a field. */
 export type Field<K extends string> = Extract<Payload, Record<K, unknown>>;
 
@@ -95,4 +103,9 @@ function regionMessage({ guestAddress, size, userAddress, mmapOffset }: Region):
     userAddress: BigInt(userAddress),
     mmapOffset: BigInt(mmapOffset),
   };
+}
+
+/** The ring that a message is about. */
+export function indexOf(payload: Payload | undefined): number | undefined {
+  return payload !== undefined && 'index' in payload ? payload.index : undefined;
 }

@@ -10,12 +10,13 @@ import type { VirtioDevice } from '../../src/virtio/device.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
 import { features } from '../replays/features.js';
 import {
+  allRegions,
   type DriverStep,
   type FdSource,
   hasOwnReply,
   type Mac,
+  type MessageName,
   negotiatedSteps,
-  type Payload,
   type Replay,
   type SendStep,
 } from '../replays/replay.js';
@@ -25,7 +26,14 @@ import { CardDriver } from './replay-card.js';
 import { DiskDriver } from './replay-disk.js';
 import { ReplayMemory } from './replay-memory.js';
 import type { Neighbour } from './replay-neighbour.js';
-import { encodePayload, type Field, MESSAGE_IDS, type Symbols } from './replay-payload.js';
+import {
+  encodePayload,
+  type Field,
+  indexOf,
+  MESSAGE_IDS,
+  OFFERED_PROTOCOL_FEATURES,
+  type Symbols,
+} from './replay-payload.js';
 import { type ReplayDriver, ReplayRing } from './replay-ring.js';
 
 /** What the front end knows of one ring, whatever becomes of the guest's driver. */
@@ -40,12 +48,17 @@ interface RingState {
   calledAt: number | undefined;
 }
 
-const bits = (...numbers: readonly number[]) => numbers.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
-const COMMON_PROTOCOL_FEATURES = bits(0, 3, 5, 9, 13, 15, 16);
-const OFFERED_PROTOCOL_FEATURES = {
-  disk: COMMON_PROTOCOL_FEATURES,
-  card: COMMON_PROTOCOL_FEATURES | bits(2, 4),
-} as const;
+/** What the front end knows of one ring, whatever becomes of the guest's driver. */
+interface RingState {
+  ring: ReplayRing | undefined;
+  base: number;
+  returned: number;
+  /** Where it must stand when it is stopped, if it has run on this connection. */
+  stands: number | undefined;
+  armed: boolean;
+  enabled: boolean;
+  calledAt: number | undefined;
+}
 
 export class Replayer {
   readonly #replay: Replay;
@@ -76,20 +89,12 @@ export class Replayer {
     this.#device = device;
     this.#offeredProtocolFeatures = OFFERED_PROTOCOL_FEATURES[replay.device.kind];
     this.#connect = connect;
-    const all = replay.steps.flatMap((step) => {
-      if (!('send' in step) || step.payload === undefined) return [];
-      return 'regions' in step.payload ? step.payload.regions : 'region' in step.payload ? [step.payload.region] : [];
-    });
-    this.#memory = new ReplayMemory(replay.memory, all);
+    this.#memory = new ReplayMemory(replay.memory, allRegions(replay));
     this.#driver =
       replay.device.kind === 'disk'
         ? new DiskDriver(this.#memory)
         : new CardDriver(this.#memory, replay.device, neighbour!, () => this.#has(NET_FEATURES.MRG_RXBUF));
-    this.#rings = Array.from({ length: replay.queues }, () => ({
-      ring: undefined,
-      returned: 0,
-      ...NEW_SESSION,
-    }));
+    this.#rings = Array.from({ length: replay.queues }, () => ({ ring: undefined, returned: 0, ...NEW_SESSION }));
   }
 
   /** Plays all steps. Returns how often the driver did I/O. */
@@ -193,8 +198,15 @@ export class Replayer {
   async #drive(step: DriverStep): Promise<void> {
     if (step.driver === 'reset') return this.#resetDriver();
     this.#rounds++;
+    // Front ends that do not wait for answers leave it open when they are heard: here it must be before frames may not be lost.
+    if (step.driver === 'exchange') await this.#settle();
     await this.#driver.act(step, this.#rings);
     for (const state of this.#rings) if (state.stands !== undefined && state.ring) state.stands = state.ring.usedIndex;
+  }
+
+  async #settle(): Promise<void> {
+    await this.#front.connection.send(MESSAGE_IDS.GET_FEATURES, 0, Buffer.alloc(0), []);
+    await this.#front.reply(MESSAGE_IDS.GET_FEATURES, 'GET_FEATURES');
   }
 
   #resetDriver(): void {
@@ -273,10 +285,12 @@ export class Replayer {
         return [this.#memory.file(region.file).fd];
       }
       case 'kick':
-        return [this.#ring(index).kickFd];
       case 'kick-signalled':
-        signal(this.#ring(index).kickFd);
-        return [this.#ring(index).kickFd];
+      case 'kick-if-waiting': {
+        const { kickFd, availIndex, usedIndex } = this.#ring(index);
+        if (source === 'kick-signalled' || (source === 'kick-if-waiting' && availIndex !== usedIndex)) signal(kickFd);
+        return [kickFd];
+      }
       case 'call':
       case 'call-unheard':
       case 'call-shared':
@@ -286,8 +300,8 @@ export class Replayer {
         if (source === 'call-shared' && index > 0) state.calledAt = this.#rings[0]!.calledAt;
         return [(state.calledAt ??= keep(createEventFd()))];
       case 'err':
+        return [keep(createEventFd())];
       case 'backend-channel': {
-        if (source === 'err') return [keep(createEventFd())];
         const [ours, theirs] = socketPair();
         return [keep(theirs), keep(ours)].slice(0, 1);
       }
@@ -306,17 +320,16 @@ export class Replayer {
     stood: readonly (number | undefined)[],
   ): void {
     if (send !== 'GET_INFLIGHT_FD') assert.equal(fds.length, 0, `descriptors with the reply to ${send}`);
+    const numbers: Partial<Record<MessageName, bigint>> = {
+      GET_FEATURES: this.#device.offeredFeatures,
+      GET_PROTOCOL_FEATURES: this.#offeredProtocolFeatures,
+      GET_QUEUE_NUM: BigInt(this.#replay.queues),
+      GET_MAX_MEM_SLOTS: BigInt(MEMORY_REGIONS_MAX),
+      GET_STATUS: BigInt(this.#status),
+    };
+    const number = numbers[send];
+    if (number !== undefined) return assert.deepEqual(reply, encode.u64(number));
     switch (send) {
-      case 'GET_FEATURES':
-        return assert.deepEqual(reply, encode.u64(this.#device.offeredFeatures));
-      case 'GET_PROTOCOL_FEATURES':
-        return assert.deepEqual(reply, encode.u64(this.#offeredProtocolFeatures));
-      case 'GET_QUEUE_NUM':
-        return assert.deepEqual(reply, encode.u64(BigInt(this.#replay.queues)));
-      case 'GET_MAX_MEM_SLOTS':
-        return assert.deepEqual(reply, encode.u64(BigInt(MEMORY_REGIONS_MAX)));
-      case 'GET_STATUS':
-        return assert.deepEqual(reply, encode.u64(BigInt(this.#status)));
       case 'GET_CONFIG': {
         const { offset, size } = payload as Field<'offset'>;
         return assert.deepEqual(reply, Buffer.concat([asked.subarray(0, 12), this.#device.readConfig(offset, size)]));
@@ -339,10 +352,6 @@ export class Replayer {
         assert.fail(`no check for the reply to ${send}`);
     }
   }
-}
-
-function indexOf(payload: Payload | undefined): number | undefined {
-  return payload !== undefined && 'index' in payload ? payload.index : undefined;
 }
 
 /** What a new connection knows of a ring: nothing. */

@@ -59,7 +59,7 @@ function diskLikeServed(queues: number): BlockDevice {
   return new BlockDevice({ abilities, readOnly: false, blockBytes: 512, queues, serial: 'd', writeback: true });
 }
 
-assert.ok(replays.length >= 13, 'the replays are found');
+assert.ok(replays.length >= 20, 'the replays are found');
 
 for (const mode of ['sidecore', 'baseline'] as const) {
   describe(`conversations of real front ends, mode ${mode}`, { timeout: 120_000 }, () => {
