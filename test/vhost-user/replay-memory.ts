@@ -58,6 +58,12 @@ export class ReplayMemory {
     return viewBytes(address, byteLength);
   }
 
+  /** One region comes, or goes. */
+  change(region: Region, isThere: boolean): void {
+    const others = this.regions.filter(({ guestAddress }) => guestAddress !== region.guestAddress);
+    this.regions = isThere ? [...others, region] : others;
+  }
+
   /** Guest physical addresses at which one region ends and another begins. */
   get borders(): number[] {
     const ends = this.regions.map(({ guestAddress, size }) => guestAddress + size);

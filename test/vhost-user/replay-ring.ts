@@ -5,7 +5,7 @@ import { type GuestRam, SplitDriver } from '../../src/guest/index.js';
 import { createEventFd, drain, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { DESCRIPTOR_BYTES, DescriptorFlag, RING_LAYOUTS } from '../../src/virtio/ring-layout.js';
-import type { DriverStep } from '../replays/replay.js';
+import type { DriverStep, Mac } from '../replays/replay.js';
 import type { ReplayMemory } from './replay-memory.js';
 
 /** Nothing takes this long but what does not come. */
@@ -35,6 +35,8 @@ export interface ReplayDriver {
   /** All rings are forgotten. */
   reset(): void;
   act(step: DriverStep, rings: readonly LiveRing[]): Promise<void>;
+  /** Of a card: the others in its network hear where this address is. */
+  hearAnnouncement?(mac: Mac): Promise<void>;
 }
 
 export function isUp({ armed, enabled }: LiveRing): boolean {

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { createEventFd, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { MEMORY_REGIONS_MAX } from '../../src/limits.js';
-import { NET_FEATURES } from '../../src/net/features.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { Flag } from '../../src/vhost-user/messages.js';
 import type { VirtioDevice } from '../../src/virtio/device.js';
@@ -14,7 +13,6 @@ import {
   type DriverStep,
   type FdSource,
   hasOwnReply,
-  type Mac,
   type MessageName,
   negotiatedSteps,
   type Replay,
@@ -22,10 +20,8 @@ import {
 } from '../replays/replay.js';
 import { openMemory, socketPair } from './descriptors.js';
 import type { RawFrontEnd } from './raw-front-end.js';
-import { CardDriver } from './replay-card.js';
-import { DiskDriver } from './replay-disk.js';
+import { driverFor, type Other } from './replay-drivers.js';
 import { ReplayMemory } from './replay-memory.js';
-import type { Neighbour } from './replay-neighbour.js';
 import {
   encodePayload,
   type Field,
@@ -79,21 +75,13 @@ export class Replayer {
    * @param device - like the one that the back end serves
    * @param neighbour - who is in the same network, if it is a network card
    */
-  constructor(
-    replay: Replay,
-    device: VirtioDevice,
-    connect: () => Promise<RawFrontEnd>,
-    neighbour?: { guest: Neighbour; mac: Mac },
-  ) {
+  constructor(replay: Replay, device: VirtioDevice, connect: () => Promise<RawFrontEnd>, neighbour?: Other) {
     this.#replay = replay;
     this.#device = device;
     this.#offeredProtocolFeatures = OFFERED_PROTOCOL_FEATURES[replay.device.kind];
     this.#connect = connect;
     this.#memory = new ReplayMemory(replay.memory, allRegions(replay));
-    this.#driver =
-      replay.device.kind === 'disk'
-        ? new DiskDriver(this.#memory)
-        : new CardDriver(this.#memory, replay.device, neighbour!, () => this.#has(NET_FEATURES.MRG_RXBUF));
+    this.#driver = driverFor(replay, this.#memory, neighbour, (feature) => this.#has(feature));
     this.#rings = Array.from({ length: replay.queues }, () => ({ ring: undefined, returned: 0, ...NEW_SESSION }));
   }
 
@@ -108,7 +96,7 @@ export class Replayer {
         connected = !('disconnect' in step);
         if ('disconnect' in step) this.#disconnect();
         else if ('driver' in step) await this.#drive(step);
-        else if ('announced' in step) await (this.#driver as CardDriver).hearAnnouncement(step.announced);
+        else if ('announced' in step) await this.#driver.hearAnnouncement!(step.announced);
         else await this.#send(step);
       } catch (error) {
         throw new Error(`step ${number + 1} of ${steps.length}: ${JSON.stringify(step)}`, { cause: error });
@@ -235,10 +223,7 @@ export class Replayer {
   #prepare({ send, payload }: SendStep): void {
     if (payload === undefined) return;
     if ('regions' in payload) this.#memory.regions = payload.regions;
-    if ('region' in payload) {
-      const others = this.#memory.regions.filter(({ guestAddress }) => guestAddress !== payload.region.guestAddress);
-      this.#memory.regions = send === 'ADD_MEM_REG' ? [...others, payload.region] : others;
-    }
+    if ('region' in payload) this.#memory.change(payload.region, send === 'ADD_MEM_REG');
     if (send === 'SET_VRING_NUM') this.#ring((payload as Field<'num'>).index);
   }
 
