@@ -87,10 +87,19 @@ export class GuestPort implements Port {
     const rings = this.#rings;
     const { pairs } = this.#device;
     const count = pairs === 0 || pairs > rings.length ? rings.length : pairs;
-    const ring = count === 0 ? undefined : rings[count === 1 ? 0 : pair % count]!;
+    let ring = count === 0 ? undefined : rings[count === 1 ? 0 : pair % count]!;
+    if (rings.length > 1 && ring?.inUse === false) ring = this.#anyInUse() ?? ring;
     if (ring?.ready && !ring.closed && this.#device.linkUp) return ring;
     const slot = this.#device.linkUp ? PortCounter.DROPPED_NOT_READY : PortCounter.DROPPED_LINK_DOWN;
     this.counters[slot]! += frames;
     return undefined;
+  }
+
+  /**
+   * A ring that its driver uses. Not every front end passes on which queue pairs these are: Cloud Hypervisor enables all that there
+   * are, and crosvm does not say that a driver has gone which used more of them.
+   */
+  #anyInUse(): NetRxQueue | undefined {
+    return this.#rings.find(({ inUse, closed }) => inUse && !closed);
   }
 }

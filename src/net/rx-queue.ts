@@ -37,6 +37,7 @@ export class NetRxQueue implements DeviceQueue {
   closed = false;
   /** The driver has kicked it: its buffers may be used. */
   ready = false;
+  #inUse = false;
   readonly #memory: GuestMemory;
   readonly #host: QueueHost;
   readonly #callFd: number;
@@ -74,6 +75,12 @@ export class NetRxQueue implements DeviceQueue {
     this.#mergeable = parts.mergeable;
     this.#onClose = () => parts.onClose(this);
     this.#counters = parts.state.counters;
+  }
+
+  /** The driver has offered buffers here at some time: there is somebody who looks at them. */
+  get inUse(): boolean {
+    if (!this.#inUse) this.#inUse = this.ready && this.ring.waiting() > 0;
+    return this.#inUse;
   }
 
   serve(): number {

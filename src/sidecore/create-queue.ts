@@ -47,6 +47,16 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
   }
 }
 
+/**
+ * Where a ring starts: as its front end says, or undefined for where it was used last. A card gives back what it takes in order and
+ * before its rings stop, so what is not used was not taken: whatever a front end says that does not know. Cloud Hypervisor says
+ * after a lost connection that all is taken, with all receive buffers; DPDK says that nothing is.
+ */
+export function startOf({ device, ring, base }: QueueSpec): number | undefined {
+  // A packed ring does not say in guest memory what was used.
+  return device.kind === 'net' && ring.kind === 'split' ? undefined : base;
+}
+
 /** Even queues receive, odd ones send. VIRTIO 1.3, 5.1.2 */
 function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
   const state = new NetDeviceState(device.shared);

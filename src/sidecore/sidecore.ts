@@ -14,7 +14,7 @@ import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { openRing } from '../virtio/ring.js';
 import { CoreState } from './core-state.js';
-import { createQueue, type DeviceHost } from './create-queue.js';
+import { createQueue, type DeviceHost, startOf } from './create-queue.js';
 import { Doorway } from './doorway.js';
 import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
@@ -276,7 +276,7 @@ export class Sidecore implements DeviceHost {
     assert(this.#queues.size < CORE_QUEUES_MAX && !this.#queues.has(spec.key), 'the core has room for the queue');
     const state = new QueueState(spec.state);
     const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
-    const ring = openRing(spec.ring, memory, state.inflight, spec.resume, spec.base);
+    const ring = openRing(spec.ring, memory, state.inflight, spec.resume, startOf(spec));
     const queue = createQueue(spec, { ring, memory, state }, this);
     const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
     try {

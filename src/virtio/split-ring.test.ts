@@ -8,6 +8,7 @@ import { CHAIN_SEGMENTS_MAX, QUEUE_SIZE_MAX } from '../limits.js';
 import { Chain } from './chain.js';
 import { InflightLog } from './inflight-log.js';
 import { DESCRIPTOR_BYTES, DescriptorFlag, RING_LAYOUTS } from './ring-layout.js';
+import { SplitRing } from './split-ring.js';
 import { Pop } from './virtqueue.js';
 
 const memory = createMemory();
@@ -140,6 +141,16 @@ describe('split ring, its start', () => {
       const after = ring.device(memory.guest, new InflightLog(words), true);
       assert.equal(after.base, next, 'another thread goes on elsewhere');
       ring.release();
+    }
+  });
+
+  it('starts where it was used last if nobody says where', () => {
+    for (const used of [0, 100, 40_000, 65_535]) {
+      const { driver, release, layout } = createSplitRing({ ...usual, start: 0 });
+      driver.view.setUint16(driver.used + 2, used, true);
+      const log = new InflightLog(new Int32Array(InflightLog.wordsFor(usual.size)));
+      assert.equal(new SplitRing(layout, memory.guest, log, false).base, used);
+      release();
     }
   });
 

@@ -64,9 +64,9 @@ export class SplitRing implements Virtqueue {
 
   /**
    * @param resume - take over after another thread: the log says what is in flight. Otherwise the ring starts at
-   *   `nextAvail` with nothing in flight.
+   *   `nextAvail`, or where it was used last, with nothing in flight.
    */
-  constructor(layout: RingLayout, memory: GuestMemory, log: InflightLog, resume: boolean, nextAvail = 0) {
+  constructor(layout: RingLayout, memory: GuestMemory, log: InflightLog, resume: boolean, nextAvail?: number) {
     const { size } = layout;
     const bytes = RING_LAYOUTS.split.bytes(size);
     this.#size = size;
@@ -91,8 +91,9 @@ export class SplitRing implements Virtqueue {
       this.#nextAvail = log.nextAvail(this.#nextUsed, this.unfinished.length);
     } else {
       // A front end that does not know where the ring stands says zero. More cannot have been used than was taken.
-      const behind = (this.#nextUsed - nextAvail) & 0xffff;
-      this.#nextAvail = behind < 0x8000 ? this.#nextUsed : nextAvail;
+      const said = nextAvail ?? this.#nextUsed;
+      const behind = (this.#nextUsed - said) & 0xffff;
+      this.#nextAvail = behind < 0x8000 ? this.#nextUsed : said;
       log.reset(this.#nextAvail, this.#nextUsed);
       this.unfinished = [];
     }

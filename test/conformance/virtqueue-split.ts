@@ -233,7 +233,10 @@ export const splitRingRoom = (size: number) => 32 * size + 4096;
  * A split ring between this driver and the code under test: at the address given, or in memory of its own, which is no
  * guest memory.
  */
-export function createSplitRing(setup: RingSetup, at?: number): RingUnderTest & { readonly driver: SplitDriverSide } {
+export function createSplitRing(
+  setup: RingSetup,
+  at?: number,
+): RingUnderTest & { readonly driver: SplitDriverSide; readonly layout: RingLayout } {
   const { size, eventIdx, indirect, start } = setup;
   const map = at === undefined ? mapAnonymous(splitRingRoom(size)) : undefined;
   const address = at ?? map!.address;
@@ -250,6 +253,7 @@ export function createSplitRing(setup: RingSetup, at?: number): RingUnderTest & 
   };
   return {
     driver,
+    layout,
     device: (memory, log, resume) => new SplitRing(layout, memory, log, resume, u16(start)),
     release: () => {
       if (map !== undefined) unmap(map);

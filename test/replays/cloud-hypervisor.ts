@@ -25,108 +25,24 @@
  */
 
 import {
-  acknowledged,
-  ask,
-  type Base,
-  features,
-  indices,
-  LINUX_DRIVER,
-  memoryFds,
-  protocolFeatures,
-  type Region,
-  type Replay,
-  type SendStep,
-  type Step,
-  tell,
-} from './replay.js';
+  ALL_REGIONS,
+  ackProtocolFeatures,
+  connect,
+  connectAgain,
+  pauseAndGoOn,
+  plugMemory,
+  REBOOTED,
+  REGIONS,
+  reset,
+  SOURCE,
+  start,
+} from './cloud-hypervisor-messages.js';
+import { features, LINUX_DRIVER } from './features.js';
+import { acknowledged, ask, indices, type Replay, type Step } from './replay.js';
 
-const QUEUES = 2;
-const QUEUE_SIZE = 128;
-
-/** 4 GiB: below 3 GiB and above 4 GiB, each in a memfd of its own. */
-const REGIONS: readonly Region[] = [
-  { guestAddress: 0x0, size: 0xc000_0000, userAddress: 0x7f1a_4000_0000, mmapOffset: 0x0, file: 'ch_ram 0' },
-  { guestAddress: 0x1_0000_0000, size: 0x4000_0000, userAddress: 0x7f19_fbe0_0000, mmapOffset: 0x0, file: 'ch_ram 1' },
-];
-
-/** 128 MiB, plugged in while the guest runs. */
-const HOTPLUGGED: Region = {
-  guestAddress: 0x1_4000_0000,
-  size: 0x800_0000,
-  userAddress: 0x7f19_f3a0_0000,
-  mmapOffset: 0x0,
-  file: 'ch_ram 2',
-};
-
-const ALL_REGIONS: readonly Region[] = [...REGIONS, HOTPLUGGED];
-
-/** The memory of the VM after a reboot. */
-const REBOOTED: readonly Region[] = REGIONS.map((region) => ({ ...region, file: `${region.file} of the second boot` }));
-
-const CONFIG_READ = { offset: 0, size: 60, flags: 1 } as const;
-const INFLIGHT = { with: ['INFLIGHT_SHMFD'] } as const;
+const SHAPE = { queues: 2, queueSize: 128 } as const;
+const CONFIG_BYTES = 60;
 const MIGRATION = { with: ['LOG_SHMFD'], offered: 'LOG_ALL' } as const;
-
-function connect(): Step[] {
-  return [
-    tell('SET_OWNER'),
-    ask('GET_FEATURES'),
-    ask('GET_PROTOCOL_FEATURES'),
-    tell('SET_PROTOCOL_FEATURES', { payload: { protocolFeatures: 'acked' } }),
-    ask('GET_QUEUE_NUM', { needReply: true, when: { with: ['MQ'] } }),
-    ask('GET_CONFIG', { needReply: true, payload: CONFIG_READ }),
-  ];
-}
-
-function connectAgain(): Step[] {
-  return [
-    tell('SET_OWNER'),
-    ask('GET_FEATURES'),
-    tell('SET_PROTOCOL_FEATURES', {
-      payload: { protocolFeatures: 'acked' },
-      note: 'without having asked on this connection',
-    }),
-  ];
-}
-
-function shareMemory(regions: readonly Region[]): SendStep {
-  return acknowledged('SET_MEM_TABLE', { payload: { regions }, fds: memoryFds(regions) });
-}
-
-function start(regions: readonly Region[], base: Base, keepsInflight = false): Step[] {
-  const inflight = { queues: QUEUES, queueSize: QUEUE_SIZE };
-  return [
-    acknowledged('SET_FEATURES', { payload: { features: 'acked' } }),
-    shareMemory(regions),
-    ...indices(QUEUES).map((index) => acknowledged('SET_VRING_NUM', { payload: { index, num: QUEUE_SIZE } })),
-    ...(keepsInflight
-      ? []
-      : [ask('GET_INFLIGHT_FD', { needReply: true, payload: { ...inflight, area: 'none' }, when: INFLIGHT })]),
-    acknowledged('SET_INFLIGHT_FD', { payload: { ...inflight, area: 'returned' }, fds: ['inflight'], when: INFLIGHT }),
-    ...indices(QUEUES).flatMap((index) => [
-      acknowledged('SET_VRING_ADDR', { payload: { index, flags: 0, ring: 'queue' } }),
-      acknowledged('SET_VRING_BASE', { payload: { index, base } }),
-      acknowledged('SET_VRING_CALL', { payload: { index }, fds: ['call'] }),
-      acknowledged('SET_VRING_KICK', { payload: { index }, fds: ['kick'] }),
-    ]),
-    ...enableAll(1),
-  ];
-}
-
-function enableAll(num: 0 | 1): Step[] {
-  return indices(QUEUES).map((index) => acknowledged('SET_VRING_ENABLE', { payload: { index, num } }));
-}
-
-/** The driver resets the device: firmware that hands over, or a driver that is unloaded. */
-function reset(): Step[] {
-  return [
-    { driver: 'reset' },
-    ...indices(QUEUES).flatMap((index) => [
-      acknowledged('SET_VRING_ENABLE', { payload: { index, num: 0 } }),
-      ask('GET_VRING_BASE', { needReply: true, payload: { index, base: 0 } }),
-    ]),
-  ];
-}
 
 function shareLog(): Step {
   return ask('SET_LOG_BASE', {
@@ -138,22 +54,17 @@ function shareLog(): Step {
 }
 
 function setLogging(flags: 0 | 1): Step[] {
-  return indices(QUEUES).map((index) =>
+  return indices(SHAPE.queues).map((index) =>
     acknowledged('SET_VRING_ADDR', { payload: { index, flags, ring: 'queue' }, when: MIGRATION }),
   );
 }
 
 const STEPS: readonly Step[] = [
-  ...connect(),
-  ...start(REGIONS, 'avail-index'),
+  ...connect(CONFIG_BYTES),
+  ...start(SHAPE, { regions: REGIONS, base: 'avail-index' }),
   { driver: 'write-and-read' },
 
-  acknowledged('ADD_MEM_REG', {
-    payload: { region: HOTPLUGGED },
-    fds: ['memory'],
-    when: { with: ['CONFIGURE_MEM_SLOTS'] },
-  }),
-  { ...shareMemory(ALL_REGIONS), when: { without: ['CONFIGURE_MEM_SLOTS'] } },
+  ...plugMemory(),
   { driver: 'write-and-read' },
 
   acknowledged('SET_CONFIG', {
@@ -162,8 +73,7 @@ const STEPS: readonly Step[] = [
   }),
 
   // The VM is paused and goes on.
-  ...enableAll(0),
-  ...enableAll(1),
+  ...pauseAndGoOn(SHAPE),
   { driver: 'write-and-read' },
 
   // Migration starts, fetches the log once, and is called off: all on live rings.
@@ -176,21 +86,21 @@ const STEPS: readonly Step[] = [
   acknowledged('SET_FEATURES', { payload: { features: 'acked' }, when: MIGRATION }),
   { driver: 'write-and-read' },
 
-  ...reset(),
-  ...start(ALL_REGIONS, 'avail-index'),
+  ...reset(SHAPE),
+  ...start(SHAPE, { regions: ALL_REGIONS, base: 'avail-index' }),
   { driver: 'write-and-read' },
 
   // The back end goes away and comes back.
   { disconnect: true },
   ...connectAgain(),
-  ...start(ALL_REGIONS, 'avail-index', true),
+  ...start(SHAPE, { regions: ALL_REGIONS, base: 'avail-index', keepsInflight: true }),
   { driver: 'write-and-read' },
 
   // The guest reboots: a new VM.
   { disconnect: true },
   { driver: 'reset' },
-  ...connect(),
-  ...start(REBOOTED, 'avail-index'),
+  ...connect(CONFIG_BYTES),
+  ...start(SHAPE, { regions: REBOOTED, base: 'avail-index' }),
   { driver: 'write-and-read' },
   { disconnect: true },
 ];
@@ -216,25 +126,14 @@ const DEVICE_FEATURES = features(
   'NOTIFICATION_DATA',
 );
 
-const PROTOCOL = protocolFeatures(
-  'MQ',
-  'LOG_SHMFD',
-  'REPLY_ACK',
-  'CONFIG',
-  'INFLIGHT_SHMFD',
-  'CONFIGURE_MEM_SLOTS',
-  'DEVICE_STATE',
-);
-
 export const cloudHypervisor: Replay = {
   name: 'Cloud Hypervisor',
-  source:
-    'cloud-hypervisor/cloud-hypervisor v53.0-246-gae44c2971 virtio-devices/src/vhost_user; rust-vmm/vhost 4e217d9 vhost/src',
+  source: SOURCE,
   ackFeatures: (offered) => offered & ((DEVICE_FEATURES & LINUX_DRIVER) | features('PROTOCOL_FEATURES')),
-  ackProtocolFeatures: (offered) => offered & PROTOCOL,
+  ackProtocolFeatures,
   memory: 'refused',
-  queues: QUEUES,
-  queueSize: QUEUE_SIZE,
+  device: { kind: 'disk' },
+  ...SHAPE,
   steps: STEPS,
 };
 

@@ -20,45 +20,23 @@
  */
 
 import {
-  ask,
-  type Base,
-  type FdSource,
-  features,
-  indices,
-  LINUX_DRIVER,
-  memoryFds,
-  protocolFeatures,
-  type Region,
-  type Replay,
-  type Step,
-  tell,
-} from './replay.js';
+  type Access,
+  ackProtocolFeatures,
+  connect,
+  DEVICE_TYPE_FEATURES,
+  QUEUE_SIZE,
+  readConfig,
+  SOURCE,
+  start,
+  stop,
+} from './crosvm-messages.js';
+import { features, LINUX_DRIVER } from './features.js';
+import { ask, type Replay, type Step, tell } from './replay.js';
 
 const QUEUES = 2;
-const QUEUE_SIZE = 32768;
-
-/** 4 GiB: up to 640 KiB, the reserved rest of the first MiB, up to 3328 MiB, and above 4 GiB. One memfd, one after the other. */
-const REGIONS: readonly Region[] = [
-  { guestAddress: 0x0, size: 0xa0000, userAddress: 0x7f94_f7f6_0000, mmapOffset: 0x0, file: 'crosvm_guest' },
-  { guestAddress: 0xa0000, size: 0x60000, userAddress: 0x7f94_f7f0_0000, mmapOffset: 0xa0000, file: 'crosvm_guest' },
-  {
-    guestAddress: 0x10_0000,
-    size: 0xcff0_0000,
-    userAddress: 0x7f94_2800_0000,
-    mmapOffset: 0x10_0000,
-    file: 'crosvm_guest',
-  },
-  {
-    guestAddress: 0x1_0000_0000,
-    size: 0x3000_0000,
-    userAddress: 0x7f93_f800_0000,
-    mmapOffset: 0xd000_0000,
-    file: 'crosvm_guest',
-  },
-];
 
 /** Offset and size of each access to configuration space while Linux's virtio_blk driver starts up. */
-const LINUX_CONFIG_READS: readonly (readonly [offset: number, size: number])[] = [
+const LINUX_CONFIG_READS: readonly Access[] = [
   [12, 4], // seg_max
   [34, 2], // num_queues
   [8, 4], // size_max
@@ -78,44 +56,13 @@ const LINUX_CONFIG_READS: readonly (readonly [offset: number, size: number])[] =
 /** Read once the driver is up: the cache mode. */
 const CACHE_MODE = { offset: 32, size: 1, flags: 1 } as const;
 
-function readConfig(): Step[] {
-  return LINUX_CONFIG_READS.map(([offset, size]) => ask('GET_CONFIG', { payload: { offset, size, flags: 1 } }));
-}
-
-function start(base: Base, call: FdSource): Step[] {
-  return [
-    tell('SET_MEM_TABLE', { payload: { regions: REGIONS }, fds: memoryFds(REGIONS) }),
-    ...indices(QUEUES).flatMap((index) => [
-      tell('SET_VRING_NUM', { payload: { index, num: QUEUE_SIZE } }),
-      tell('SET_VRING_ADDR', { payload: { index, flags: 0, ring: 'queue' } }),
-      tell('SET_VRING_BASE', { payload: { index, base } }),
-      tell('SET_VRING_CALL', { payload: { index }, fds: [call] }),
-      tell('SET_VRING_KICK', { payload: { index }, fds: ['kick'] }),
-      tell('SET_VRING_ENABLE', { payload: { index, num: 1 } }),
-    ]),
-  ];
-}
-
-function stop(): Step[] {
-  return indices(QUEUES).flatMap((index) => [
-    tell('SET_VRING_ENABLE', { payload: { index, num: 0 } }),
-    ask('GET_VRING_BASE', { payload: { index, base: 0 } }),
-  ]);
-}
-
 const STEPS: readonly Step[] = [
-  tell('SET_OWNER'),
-  ask('GET_FEATURES'),
-  ask('GET_PROTOCOL_FEATURES'),
-  tell('SET_PROTOCOL_FEATURES', { payload: { protocolFeatures: 'acked' } }),
-  tell('SET_BACKEND_REQ_FD', { fds: ['backend-channel'], when: { with: ['BACKEND_REQ'] } }),
-  ask('GET_QUEUE_NUM', { when: { with: ['MQ'] } }),
-  ask('GET_SHMEM_CONFIG', { when: { with: ['SHMEM'] } }),
+  ...connect(),
 
   // The guest's driver starts up.
-  ...readConfig(),
+  ...readConfig(LINUX_CONFIG_READS),
   tell('SET_FEATURES', { payload: { features: 'acked' } }),
-  ...start(0, 'call'),
+  ...start(0, ['call', 'call']),
   ask('GET_CONFIG', { payload: CACHE_MODE }),
   { driver: 'write-and-read' },
 
@@ -125,30 +72,28 @@ const STEPS: readonly Step[] = [
   { driver: 'write-and-read' },
 
   // The VM sleeps and wakes up.
-  ...stop(),
-  ...start('returned', 'call'),
+  ...stop(QUEUES),
+  ...start('returned', ['call', 'call']),
   { driver: 'write-and-read' },
 
   // Another driver takes over, without MSI-X; it acknowledges nothing new, so nothing is said of features.
   { driver: 'reset' },
-  ...stop(),
-  ...readConfig(),
-  ...start(0, 'call-shared'),
+  ...stop(QUEUES),
+  ...readConfig(LINUX_CONFIG_READS),
+  ...start(0, ['call-shared', 'call-shared']),
   { driver: 'write-and-read' },
   { disconnect: true },
 ];
 
-const DEVICE_FEATURES =
-  features('VERSION_1', 'EVENT_IDX', 'SUSPEND', 'PROTOCOL_FEATURES') | ((1n << 24n) - 1n) | (((1n << 14n) - 1n) << 50n);
+const DEVICE_FEATURES = features('VERSION_1', 'EVENT_IDX', 'SUSPEND', 'PROTOCOL_FEATURES') | DEVICE_TYPE_FEATURES;
 
 export const crosvm: Replay = {
   name: 'crosvm',
-  source:
-    'google/crosvm f1e797a68dad devices/src/virtio/vhost_user_frontend/mod.rs, third_party/vmm_vhost/src/backend_client.rs',
+  source: SOURCE,
   ackFeatures: (offered) => offered & DEVICE_FEATURES & (LINUX_DRIVER | features('PROTOCOL_FEATURES')),
-  ackProtocolFeatures: (offered) =>
-    offered & protocolFeatures('CONFIG', 'MQ', 'BACKEND_REQ', 'DEVICE_STATE', 'SHMEM', 'REPLY_ACK'),
+  ackProtocolFeatures,
   memory: 'sealed',
+  device: { kind: 'disk' },
   queues: QUEUES,
   queueSize: QUEUE_SIZE,
   steps: STEPS,

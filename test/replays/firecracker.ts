@@ -14,7 +14,8 @@
  *   back end is gone, requests stay unanswered for good. At the end of the VM the process ends, and with it the socket.
  */
 
-import { ask, features, memoryFds, protocolFeatures, type Region, type Replay, type Step, tell } from './replay.js';
+import { features, protocolFeatures } from './features.js';
+import { ask, memoryFds, type Region, type Replay, type Step, tell } from './replay.js';
 
 const QUEUE_SIZE = 256;
 
@@ -63,6 +64,7 @@ export const firecracker: Replay = {
   ackFeatures: (offered) => offered & features('VERSION_1', 'EVENT_IDX', 'RO', 'FLUSH', 'PROTOCOL_FEATURES'),
   ackProtocolFeatures: (offered) => offered & protocolFeatures('CONFIG'),
   memory: 'sealed',
+  device: { kind: 'disk' },
   queues: 1,
   queueSize: QUEUE_SIZE,
   steps: STEPS,

@@ -28,14 +28,26 @@
  *   read the configuration space again.
  */
 
+import { features, LINUX_DRIVER } from './features.js';
+import {
+  ackBelow,
+  DIMM,
+  enable,
+  RECENT,
+  REGIONS,
+  resetDevice,
+  ringFd,
+  SLOTS,
+  STATUS,
+  TABLE,
+  V7_2,
+  type Version,
+} from './qemu-versions.js';
 import {
   acknowledged,
   ask,
   type Base,
-  type FdSource,
-  features,
   indices,
-  LINUX_DRIVER,
   memoryFds,
   type Region,
   type Replay,
@@ -46,70 +58,14 @@ import {
 const QUEUES = 2;
 const QUEUE_SIZE = 128;
 
-/** What differs from one version to the next. */
-interface Version {
-  /** SET_VRING_KICK, _CALL and _ERR ask for an acknowledgement. */
-  readonly waitsForRingFds: boolean;
-  /** SET_VRING_ENABLE does, or is followed by a question. */
-  readonly waitsForEnable: boolean;
-  /** SET_STATUS 0 comes first of the messages that stop the device, not last. */
-  readonly resetsStatusFirst: boolean;
-  /** A reset of the device is told by RESET_DEVICE. */
-  readonly resetsDevice: boolean;
-}
-
-const V7_2: Version = { waitsForRingFds: false, waitsForEnable: false, resetsStatusFirst: true, resetsDevice: false };
-const RECENT: Version = { waitsForRingFds: true, waitsForEnable: true, resetsStatusFirst: false, resetsDevice: true };
-
-/** q35 with 4 GiB: RAM below 2 GiB, less the hole for video memory and option ROMs, and above 4 GiB. One memfd. */
-const REGIONS: readonly Region[] = [
-  { guestAddress: 0x0, size: 0xa0000, userAddress: 0x7fb5_0bff_f000, mmapOffset: 0x0, file: 'ram' },
-  { guestAddress: 0xc0000, size: 0x7ff4_0000, userAddress: 0x7fb5_0c0b_f000, mmapOffset: 0xc0000, file: 'ram' },
-  {
-    guestAddress: 0x1_0000_0000,
-    size: 0x8000_0000,
-    userAddress: 0x7fb5_8bff_f000,
-    mmapOffset: 0x8000_0000,
-    file: 'ram',
-  },
-];
-
-/** A pc-dimm of 128 MiB, plugged in while the guest runs. */
-const DIMM: Region = {
-  guestAddress: 0x1_8000_0000,
-  size: 0x800_0000,
-  userAddress: 0x7fb4_fbff_e000,
-  mmapOffset: 0x0,
-  file: 'dimm',
-};
-
 /** What SeaBIOS 1.16 takes of a disk. */
 const FIRMWARE_DRIVER = features('SIZE_MAX', 'SEG_MAX', 'BLK_SIZE', 'VERSION_1', 'PROTOCOL_FEATURES');
 
 const CONFIG_READ = { offset: 0, size: 57, flags: 0 } as const;
 
-const SLOTS = { with: ['CONFIGURE_MEM_SLOTS'] } as const;
-const TABLE = { without: ['CONFIGURE_MEM_SLOTS'] } as const;
-const STATUS = { with: ['STATUS'] } as const;
 const INFLIGHT = { with: ['INFLIGHT_SHMFD'] } as const;
 const MIGRATION = { with: ['LOG_SHMFD'], offered: 'LOG_ALL' } as const;
 const MIGRATION_STATUS = { with: ['LOG_SHMFD', 'STATUS'], offered: 'LOG_ALL' } as const;
-
-function ringFd(
-  version: Version,
-  send: 'SET_VRING_KICK' | 'SET_VRING_CALL' | 'SET_VRING_ERR',
-  index: number,
-  fd: FdSource,
-): Step {
-  const rest = { payload: { index }, fds: [fd] };
-  return version.waitsForRingFds ? acknowledged(send, rest) : tell(send, rest);
-}
-
-function enable(version: Version, index: number, num: 0 | 1): Step[] {
-  const payload = { index, num };
-  if (!version.waitsForEnable) return [tell('SET_VRING_ENABLE', { payload })];
-  return [acknowledged('SET_VRING_ENABLE', { payload }), ask('GET_FEATURES', { when: { without: ['REPLY_ACK'] } })];
-}
 
 /** From the connection to a device that the guest can see. */
 function connect(version: Version, again: boolean): Step[] {
@@ -187,10 +143,6 @@ function stop(version: Version, queues: number): Step[] {
     ...indices(queues).map((index) => ask('GET_VRING_BASE', { payload: { index, base: 0 } })),
     ...(version.resetsStatusFirst ? [] : [resetStatus]),
   ];
-}
-
-function resetDevice(version: Version): Step[] {
-  return version.resetsDevice ? [tell('RESET_DEVICE', { when: { with: ['RESET_DEVICE'] } })] : [];
 }
 
 /** The firmware boots from the disk: one queue, polled. */
@@ -294,9 +246,6 @@ const DEVICE_FEATURES = features(
 
 const ackFeatures = (offered: bigint) => offered & ((DEVICE_FEATURES & LINUX_DRIVER) | features('PROTOCOL_FEATURES'));
 
-/** Everything below the highest protocol feature that this version has a number for. */
-const ackBelow = (bits: number) => (offered: bigint) => offered & ((1n << BigInt(bits)) - 1n);
-
 export const qemu72: Replay = {
   name: 'QEMU 7.2',
   source:
@@ -304,6 +253,7 @@ export const qemu72: Replay = {
   ackFeatures,
   ackProtocolFeatures: ackBelow(17),
   memory: 'sealed',
+  device: { kind: 'disk' },
   queues: QUEUES,
   queueSize: QUEUE_SIZE,
   steps: life(V7_2),
@@ -316,6 +266,7 @@ export const qemuRecent: Replay = {
   ackFeatures,
   ackProtocolFeatures: ackBelow(20),
   memory: 'sealed',
+  device: { kind: 'disk' },
   queues: QUEUES,
   queueSize: QUEUE_SIZE,
   steps: life(RECENT),

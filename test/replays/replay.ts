@@ -4,6 +4,7 @@
  *
  * Addresses, sizes and offsets are plain numbers: all lie below 2^53. Feature sets are 64-bit masks.
  */
+import { type Feature, features, PROTOCOL_BITS, type ProtocolFeature } from './features.js';
 
 /** A front end's message, without its VHOST_USER_ prefix. */
 export type MessageName =
@@ -23,6 +24,8 @@ export type MessageName =
   | 'SET_PROTOCOL_FEATURES'
   | 'GET_QUEUE_NUM'
   | 'SET_VRING_ENABLE'
+  | 'SEND_RARP'
+  | 'NET_SET_MTU'
   | 'SET_BACKEND_REQ_FD'
   | 'GET_CONFIG'
   | 'SET_CONFIG'
@@ -36,86 +39,6 @@ export type MessageName =
   | 'GET_STATUS'
   | 'GET_SHMEM_CONFIG';
 
-/** Protocol features that decide which messages a front end sends, by bit. vhost-user, "Protocol features" */
-export const PROTOCOL_BITS = {
-  MQ: 0,
-  LOG_SHMFD: 1,
-  REPLY_ACK: 3,
-  BACKEND_REQ: 5,
-  CONFIG: 9,
-  INFLIGHT_SHMFD: 12,
-  RESET_DEVICE: 13,
-  CONFIGURE_MEM_SLOTS: 15,
-  STATUS: 16,
-  DEVICE_STATE: 19,
-  SHMEM: 22,
-} as const;
-
-export type ProtocolFeature = keyof typeof PROTOCOL_BITS;
-
-/** Feature bits that a driver or a front end acknowledges. VIRTIO 1.3, 5.2.3 and 6; vhost-user, "Feature bits" */
-export const FEATURE_BITS = {
-  SIZE_MAX: 1,
-  SEG_MAX: 2,
-  GEOMETRY: 4,
-  RO: 5,
-  BLK_SIZE: 6,
-  FLUSH: 9,
-  TOPOLOGY: 10,
-  CONFIG_WCE: 11,
-  MQ: 12,
-  DISCARD: 13,
-  WRITE_ZEROES: 14,
-  NOTIFY_ON_EMPTY: 24,
-  /** The back end writes down which guest pages it dirties. */
-  LOG_ALL: 26,
-  INDIRECT_DESC: 28,
-  EVENT_IDX: 29,
-  PROTOCOL_FEATURES: 30,
-  VERSION_1: 32,
-  ACCESS_PLATFORM: 33,
-  RING_PACKED: 34,
-  IN_ORDER: 35,
-  ORDER_PLATFORM: 36,
-  NOTIFICATION_DATA: 38,
-  RING_RESET: 40,
-  /** Not in a published standard: crosvm's number for it. */
-  SUSPEND: 42,
-} as const;
-
-export type Feature = keyof typeof FEATURE_BITS;
-
-/** Features by name, as a mask. */
-export function features(...names: readonly Feature[]): bigint {
-  return names.reduce((mask, name) => mask | (1n << BigInt(FEATURE_BITS[name])), 0n);
-}
-
-/** Protocol features by name, as a mask. */
-export function protocolFeatures(...names: readonly ProtocolFeature[]): bigint {
-  return names.reduce((mask, name) => mask | (1n << BigInt(PROTOCOL_BITS[name])), 0n);
-}
-
-/** What Linux's virtio_blk driver takes of what it is offered. drivers/block/virtio_blk.c and drivers/virtio/virtio_ring.c */
-export const LINUX_DRIVER = features(
-  'SIZE_MAX',
-  'SEG_MAX',
-  'GEOMETRY',
-  'RO',
-  'BLK_SIZE',
-  'FLUSH',
-  'TOPOLOGY',
-  'CONFIG_WCE',
-  'MQ',
-  'DISCARD',
-  'WRITE_ZEROES',
-  'INDIRECT_DESC',
-  'EVENT_IDX',
-  'VERSION_1',
-  'ACCESS_PLATFORM',
-  'RING_PACKED',
-  'ORDER_PLATFORM',
-);
-
 /** One region of guest memory. Regions with the same `file` share one file. Sizes and offsets in bytes. */
 export interface Region {
   readonly guestAddress: number;
@@ -123,7 +46,12 @@ export interface Region {
   readonly userAddress: number;
   readonly mmapOffset: number;
   readonly file: string;
+  /** It may be unplugged: drivers keep no buffers in it that are there to stay. */
+  readonly removable?: boolean;
 }
+
+/** A station's address, six bytes. */
+export type Mac = readonly [number, number, number, number, number, number];
 
 /**
  * Where the ring starts: a number, or
@@ -152,6 +80,10 @@ export type Payload =
   /** GET_CONFIG, followed by `size` zero bytes; SET_CONFIG, followed by `data`. */
   | { readonly offset: number; readonly size: number; readonly flags: number; readonly data?: readonly number[] }
   | { readonly status: number }
+  /** SEND_RARP: six bytes, which two more follow. */
+  | { readonly mac: Mac }
+  /** NET_SET_MTU. */
+  | { readonly mtu: number }
   /** GET_INFLIGHT_FD and SET_INFLIGHT_FD; the latter sends back the sizes of the former's answer. The payload has 24 bytes. */
   | { readonly queues: number; readonly queueSize: number; readonly area: 'none' | 'returned' }
   /** SET_LOG_BASE, with a descriptor: 16 bytes. */
@@ -160,7 +92,8 @@ export type Payload =
 /**
  * What descriptor goes along:
  * - `memory`: the file of a region; a table has one for each region, in order, even where regions share a file;
- * - `kick`: the ring's eventfd, and `kick-signalled`: the same, already readable when it arrives;
+ * - `kick`: the ring's eventfd; `kick-signalled`: the same, already readable when it arrives; `kick-if-waiting`: readable if
+ *   something is available that is not used;
  * - `call`: the eventfd that the driver listens to; `call-unheard`: one that nobody listens to; `call-shared`: one eventfd
  *   for several rings;
  * - `none`: no descriptor, and the payload says so.
@@ -169,6 +102,7 @@ export type FdSource =
   | 'memory'
   | 'kick'
   | 'kick-signalled'
+  | 'kick-if-waiting'
   | 'call'
   | 'call-unheard'
   | 'call-shared'
@@ -198,13 +132,30 @@ export interface SendStep {
   readonly note?: string;
 }
 
+/** What the guest's driver does at this point of the conversation, and what it finds. */
+export type DriverStep =
+  /** Of a disk: I/O on the rings that are up. */
+  | { readonly driver: 'write-and-read' }
+  /** Of a card: frames cross both ways on the queue pairs in use, and arrive as they were. */
+  | { readonly driver: 'exchange' }
+  /**
+   * Of a card: frames set out both ways on the queue pairs in use, up or not, and what is said next happens under them. The next
+   * exchange waits for them: the guest's arrive, each once; of those for the guest, some may have come when its rings were down.
+   */
+  | { readonly driver: 'set-out' }
+  /** Of a card: it uses so many queue pairs from now on, and offers buffers in those that are new. */
+  | { readonly driver: 'use-pairs'; readonly pairs: number }
+  /** Of a card whose front end has no control queue of its own: class, command and data, which the device does. VIRTIO 1.3, 5.1.6.5 */
+  | { readonly driver: 'command'; readonly bytes: readonly number[] }
+  /** It forgets its rings: the next time, they are new and empty. */
+  | { readonly driver: 'reset' };
+
 /** One step of a recorded conversation, from the front end's side. */
 export type Step =
   | SendStep
-  /** At this point the guest's driver does I/O on the rings that are up. */
-  | { readonly driver: 'write-and-read' }
-  /** The guest's driver forgets its rings: the next time, they are new and empty. */
-  | { readonly driver: 'reset' }
+  | DriverStep
+  /** The others in a card's network hear that this address is where the card is now. */
+  | { readonly announced: Mac }
   /** The connection ends. Steps after it run on a new one, with guest memory and rings as they were. */
   | { readonly disconnect: true };
 
@@ -214,6 +165,11 @@ export type Step =
  */
 export type MemorySeal = 'sealed' | 'refused';
 
+/** What is served to the front end: a disk, or a network card with so many queue pairs, of which the driver uses some at first. */
+export type ReplayDevice =
+  | { readonly kind: 'disk' }
+  | { readonly kind: 'card'; readonly queuePairs: number; readonly pairsInUse: number };
+
 export interface Replay {
   readonly name: string;
   /** Repository, files, and the version or commit that was read. */
@@ -221,6 +177,8 @@ export interface Replay {
   readonly ackFeatures: (offered: bigint) => bigint;
   readonly ackProtocolFeatures: (offered: bigint) => bigint;
   readonly memory: MemorySeal;
+  readonly device: ReplayDevice;
+  /** Rings that the device has. */
   readonly queues: number;
   readonly queueSize: number;
   readonly steps: readonly Step[];
@@ -281,6 +239,14 @@ export function acknowledged(send: MessageName, rest: Omit<SendStep, 'send' | 'r
 /** A message that nobody answers. */
 export function tell(send: MessageName, rest: Omit<SendStep, 'send' | 'reply' | 'needReply'> = {}): SendStep {
   return { send, ...rest };
+}
+
+/** Every region that is ever shown to the back end. */
+export function allRegions({ steps }: Replay): Region[] {
+  return steps.flatMap((step) => {
+    if (!('send' in step) || step.payload === undefined) return [];
+    return 'regions' in step.payload ? step.payload.regions : 'region' in step.payload ? [step.payload.region] : [];
+  });
 }
 
 /** One descriptor for each region of a table. */

@@ -20,17 +20,8 @@
  * - It does not connect again: the device is lost until it is attached anew.
  */
 
-import {
-  ask,
-  features,
-  indices,
-  memoryFds,
-  protocolFeatures,
-  type Region,
-  type Replay,
-  type Step,
-  tell,
-} from './replay.js';
+import { features, protocolFeatures } from './features.js';
+import { ask, indices, memoryFds, type Region, type Replay, type Step, tell } from './replay.js';
 
 const QUEUES = 2;
 const QUEUE_SIZE = 512;
@@ -102,6 +93,7 @@ export const spdk: Replay = {
   ackFeatures: (offered) => offered & DEVICE_FEATURES,
   ackProtocolFeatures: (offered) => offered & protocolFeatures('MQ', 'CONFIG'),
   memory: 'refused',
+  device: { kind: 'disk' },
   queues: QUEUES,
   queueSize: QUEUE_SIZE,
   steps: STEPS,

@@ -1,58 +1,36 @@
 /** Plays a recorded conversation against a back end, with real memory, event counters and I/O, and checks every answer. */
 import assert from 'node:assert/strict';
-import type { BlockDevice } from '../../src/block/device.js';
 import { createEventFd, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { MEMORY_REGIONS_MAX } from '../../src/limits.js';
-import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
+import { encode } from '../../src/vhost-user/codec.js';
 import { Flag } from '../../src/vhost-user/messages.js';
+import type { VirtioDevice } from '../../src/virtio/device.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
+import { features } from '../replays/features.js';
 import {
+  allRegions,
+  type DriverStep,
   type FdSource,
-  features,
   hasOwnReply,
+  type MessageName,
   negotiatedSteps,
-  type Payload,
-  type Region,
   type Replay,
   type SendStep,
 } from '../replays/replay.js';
 import { openMemory, socketPair } from './descriptors.js';
 import type { RawFrontEnd } from './raw-front-end.js';
-import { ReplayMemory, ReplayRing } from './replay-guest.js';
-
-/** Front-end message types. vhost-user, "Front-end message types" */
-const IDS: Record<SendStep['send'], number> = {
-  GET_FEATURES: 1,
-  SET_FEATURES: 2,
-  SET_OWNER: 3,
-  SET_MEM_TABLE: 5,
-  SET_LOG_BASE: 6,
-  SET_VRING_NUM: 8,
-  SET_VRING_ADDR: 9,
-  SET_VRING_BASE: 10,
-  GET_VRING_BASE: 11,
-  SET_VRING_KICK: 12,
-  SET_VRING_CALL: 13,
-  SET_VRING_ERR: 14,
-  GET_PROTOCOL_FEATURES: 15,
-  SET_PROTOCOL_FEATURES: 16,
-  GET_QUEUE_NUM: 17,
-  SET_VRING_ENABLE: 18,
-  SET_BACKEND_REQ_FD: 21,
-  GET_CONFIG: 24,
-  SET_CONFIG: 25,
-  GET_INFLIGHT_FD: 31,
-  SET_INFLIGHT_FD: 32,
-  RESET_DEVICE: 34,
-  GET_MAX_MEM_SLOTS: 36,
-  ADD_MEM_REG: 37,
-  REM_MEM_REG: 38,
-  SET_STATUS: 39,
-  GET_STATUS: 40,
-  GET_SHMEM_CONFIG: 44,
-};
-const OFFERED_PROTOCOL_FEATURES = [0, 3, 5, 9, 13, 15, 16].reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
+import { driverFor, type Other } from './replay-drivers.js';
+import { ReplayMemory } from './replay-memory.js';
+import {
+  encodePayload,
+  type Field,
+  indexOf,
+  MESSAGE_IDS,
+  OFFERED_PROTOCOL_FEATURES,
+  type Symbols,
+} from './replay-payload.js';
+import { type ReplayDriver, ReplayRing } from './replay-ring.js';
 
 /** What the front end knows of one ring, whatever becomes of the guest's driver. */
 interface RingState {
@@ -66,55 +44,65 @@ interface RingState {
   calledAt: number | undefined;
 }
 
-type Field<K extends string> = Extract<Payload, Record<K, unknown>>;
+/** What the front end knows of one ring, whatever becomes of the guest's driver. */
+interface RingState {
+  ring: ReplayRing | undefined;
+  base: number;
+  returned: number;
+  /** Where it must stand when it is stopped, if it has run on this connection. */
+  stands: number | undefined;
+  armed: boolean;
+  enabled: boolean;
+  calledAt: number | undefined;
+}
 
 export class Replayer {
   readonly #replay: Replay;
   readonly #connect: () => Promise<RawFrontEnd>;
-  readonly #device: BlockDevice;
+  readonly #device: VirtioDevice;
+  readonly #offeredProtocolFeatures: bigint;
+  readonly #driver: ReplayDriver;
   readonly #memory: ReplayMemory;
   readonly #rings: RingState[];
   readonly #fds: number[] = [];
   #front!: RawFrontEnd;
   #acked = 0n;
   #status = 0;
-  #generation = 0;
+  #rounds = 0;
   #inflight: { payload: Buffer; fd: number } | undefined;
 
-  /** @param device - like the one that the back end serves */
-  constructor(replay: Replay, device: BlockDevice, connect: () => Promise<RawFrontEnd>) {
+  /**
+   * @param device - like the one that the back end serves
+   * @param neighbour - who is in the same network, if it is a network card
+   */
+  constructor(replay: Replay, device: VirtioDevice, connect: () => Promise<RawFrontEnd>, neighbour?: Other) {
     this.#replay = replay;
     this.#device = device;
+    this.#offeredProtocolFeatures = OFFERED_PROTOCOL_FEATURES[replay.device.kind];
     this.#connect = connect;
-    const all = replay.steps.flatMap((step) => {
-      if (!('send' in step) || step.payload === undefined) return [];
-      return 'regions' in step.payload ? step.payload.regions : 'region' in step.payload ? [step.payload.region] : [];
-    });
-    this.#memory = new ReplayMemory(replay.memory, all);
-    this.#rings = Array.from({ length: replay.queues }, () => ({
-      ring: undefined,
-      returned: 0,
-      ...NEW_SESSION,
-    }));
+    this.#memory = new ReplayMemory(replay.memory, allRegions(replay));
+    this.#driver = driverFor(replay, this.#memory, neighbour, (feature) => this.#has(feature));
+    this.#rings = Array.from({ length: replay.queues }, () => ({ ring: undefined, returned: 0, ...NEW_SESSION }));
   }
 
   /** Plays all steps. Returns how often the driver did I/O. */
   async play(): Promise<number> {
     this.#front = await this.#connect();
-    const steps = negotiatedSteps(this.#replay, this.#device.offeredFeatures, OFFERED_PROTOCOL_FEATURES);
+    const steps = negotiatedSteps(this.#replay, this.#device.offeredFeatures, this.#offeredProtocolFeatures);
     let connected = true;
     for (const [number, step] of steps.entries()) {
       try {
         if (!connected) this.#front = await this.#connect();
         connected = !('disconnect' in step);
         if ('disconnect' in step) this.#disconnect();
-        else if ('driver' in step) await (step.driver === 'reset' ? this.#resetDriver() : this.#driveRings());
+        else if ('driver' in step) await this.#drive(step);
+        else if ('announced' in step) await this.#driver.hearAnnouncement!(step.announced);
         else await this.#send(step);
       } catch (error) {
         throw new Error(`step ${number + 1} of ${steps.length}: ${JSON.stringify(step)}`, { cause: error });
       }
     }
-    return this.#generation;
+    return this.#rounds;
   }
 
   close(): void {
@@ -126,13 +114,14 @@ export class Replayer {
 
   async #send(step: SendStep): Promise<void> {
     const { send, fds = [], needReply = false } = step;
-    const payload = this.#encode(step);
+    this.#prepare(step);
+    const payload = encodePayload(step, this.#symbols);
     const descriptors = fds.flatMap((source, index) => this.#descriptor(step, source, index));
-    await this.#front.connection.send(IDS[send], needReply ? Flag.NEED_REPLY : 0, payload, descriptors);
+    await this.#front.connection.send(MESSAGE_IDS[send], needReply ? Flag.NEED_REPLY : 0, payload, descriptors);
     const before = this.#rings.map(({ stands }) => stands);
     this.#note(step, payload);
     if (step.reply !== true) return;
-    const reply = await this.#front.reply(IDS[send], send);
+    const reply = await this.#front.reply(MESSAGE_IDS[send], send);
     if (hasOwnReply(send)) return this.#checkReply(step, payload, reply.payload, reply.fds, before);
     assert.deepEqual(reply.payload, encode.u64(0n), `${send} is taken`);
     assert.equal(reply.fds.length, 0);
@@ -140,7 +129,8 @@ export class Replayer {
 
   /** Keeps track of what the message changes. */
   #note({ send, payload }: SendStep, bytes: Buffer): void {
-    const state = payload !== undefined && 'index' in payload ? this.#rings[payload.index] : undefined;
+    const index = indexOf(payload);
+    const state = index === undefined ? undefined : this.#rings[index];
     switch (send) {
       case 'SET_FEATURES':
         this.#acked = bytes.readBigUInt64LE(0);
@@ -149,6 +139,9 @@ export class Replayer {
         break;
       case 'SET_CONFIG':
         assert.ok(this.#device.writeConfig(bytes.readUInt32LE(0), bytes.subarray(12)));
+        break;
+      case 'NET_SET_MTU':
+        assert.ok(this.#device.network?.setMtu((payload as Field<'mtu'>).mtu));
         break;
       case 'SET_STATUS':
         this.#status = Number(bytes.readBigUInt64LE(0));
@@ -190,72 +183,65 @@ export class Replayer {
     for (const ring of this.#rings) Object.assign(ring, NEW_SESSION);
   }
 
+  async #drive(step: DriverStep): Promise<void> {
+    if (step.driver === 'reset') return this.#resetDriver();
+    this.#rounds++;
+    // Front ends that do not wait for answers leave it open when they are heard: here it must be before frames may not be lost.
+    if (step.driver === 'exchange') await this.#settle();
+    await this.#driver.act(step, this.#rings);
+    for (const state of this.#rings) if (state.stands !== undefined && state.ring) state.stands = state.ring.usedIndex;
+  }
+
+  async #settle(): Promise<void> {
+    await this.#front.connection.send(MESSAGE_IDS.GET_FEATURES, 0, Buffer.alloc(0), []);
+    await this.#front.reply(MESSAGE_IDS.GET_FEATURES, 'GET_FEATURES');
+  }
+
   #resetDriver(): void {
+    this.#driver.reset();
     for (const state of this.#rings) {
       state.ring?.close();
       state.ring = undefined;
     }
   }
 
-  async #driveRings(): Promise<void> {
-    this.#generation++;
-    const up = this.#rings.filter(({ armed, enabled }) => armed && enabled);
-    assert.ok(up.length > 0, 'some ring is up');
-    for (const state of up) {
-      await state.ring!.writeAndRead(this.#generation, state.calledAt);
-      state.stands = state.ring!.done;
-      assert.equal(state.ring!.usedIndex, state.ring!.done, 'each request is answered once');
-    }
-  }
-
   /** The guest's ring; made when it is first spoken of. */
   #ring(index: number): ReplayRing {
     const state = this.#rings[index]!;
-    const has = (feature: bigint) => (this.#acked & feature) !== 0n;
-    state.ring ??= new ReplayRing(index, this.#replay.queueSize, this.#memory, {
-      eventIdx: has(RING_FEATURES.EVENT_IDX),
-      indirect: has(RING_FEATURES.INDIRECT_DESC),
-    });
+    if (state.ring === undefined) {
+      const options = {
+        eventIdx: this.#has(RING_FEATURES.EVENT_IDX),
+        indirect: this.#has(RING_FEATURES.INDIRECT_DESC),
+      };
+      state.ring = new ReplayRing(index, this.#replay.queueSize, this.#memory, options);
+      this.#driver.prepare(state.ring);
+    }
     return state.ring;
   }
 
-  #encode({ send, payload, fds }: SendStep): Buffer {
-    if (payload === undefined) return Buffer.alloc(0);
-    if ('features' in payload) {
-      const acked = this.#replay.ackFeatures(this.#device.offeredFeatures);
-      return encode.u64((acked & (payload.only ?? acked)) | (payload.plus ?? 0n));
-    }
-    if ('protocolFeatures' in payload) return encode.u64(this.#replay.ackProtocolFeatures(OFFERED_PROTOCOL_FEATURES));
-    if ('status' in payload) return encode.u64(BigInt(payload.status));
-    if ('num' in payload) {
-      if (send === 'SET_VRING_NUM') this.#ring(payload.index);
-      return encode.vringState(payload);
-    }
-    if ('base' in payload) return encode.vringState({ index: payload.index, num: this.#base(payload) });
-    if ('ring' in payload) {
-      const { index, flags } = payload;
-      return encode.vringAddress({ index, flags, log: 0n, ...this.#ring(index).addresses });
-    }
-    if ('regions' in payload) {
-      this.#memory.regions = payload.regions;
-      return encode.memoryTable(payload.regions.map(regionMessage));
-    }
-    if ('region' in payload) {
-      const others = this.#memory.regions.filter(({ guestAddress }) => guestAddress !== payload.region.guestAddress);
-      this.#memory.regions = send === 'ADD_MEM_REG' ? [...others, payload.region] : others;
-      return encode.memoryRegion(
-        regionMessage({ ...payload.region, ...(send === 'REM_MEM_REG' ? { mmapOffset: 0 } : {}) }),
-      );
-    }
-    if ('offset' in payload) {
-      const bytes = Buffer.alloc(payload.size);
-      bytes.set(payload.data ?? []);
-      return encode.config({ offset: payload.offset, flags: payload.flags, bytes });
-    }
-    if ('area' in payload) return this.#encodeInflight(payload);
-    if ('logSize' in payload)
-      return Buffer.concat([encode.u64(BigInt(payload.logSize)), encode.u64(BigInt(payload.logOffset))]);
-    return encode.vringFd({ index: payload.index, noFd: fds?.includes('none') ?? false });
+  /** What a message is about is there before it. */
+  #prepare({ send, payload }: SendStep): void {
+    if (payload === undefined) return;
+    if ('regions' in payload) this.#memory.regions = payload.regions;
+    if ('region' in payload) this.#memory.change(payload.region, send === 'ADD_MEM_REG');
+    if (send === 'SET_VRING_NUM') this.#ring((payload as Field<'num'>).index);
+  }
+
+  #has(feature: bigint): boolean {
+    return (this.#acked & feature) !== 0n;
+  }
+
+  get #symbols(): Symbols {
+    return {
+      features: ({ only, plus = 0n }) => {
+        const acked = this.#replay.ackFeatures(this.#device.offeredFeatures);
+        return (acked & (only ?? acked)) | plus;
+      },
+      protocolFeatures: this.#replay.ackProtocolFeatures(this.#offeredProtocolFeatures),
+      base: (payload) => this.#base(payload),
+      addresses: (index) => this.#ring(index).addresses,
+      inflight: this.#inflight?.payload,
+    };
   }
 
   #base({ index, base }: Field<'base'>): number {
@@ -265,17 +251,9 @@ export class Replayer {
     return base;
   }
 
-  #encodeInflight({ queues, queueSize, area }: Field<'area'>): Buffer {
-    const payload = Buffer.alloc(24);
-    if (area === 'returned') this.#inflight!.payload.copy(payload);
-    payload.writeUInt16LE(queues, 16);
-    payload.writeUInt16LE(queueSize, 18);
-    return payload;
-  }
-
   #descriptor(step: SendStep, source: FdSource, position: number): number[] {
     const { payload } = step;
-    const index = payload !== undefined && 'index' in payload ? payload.index : 0;
+    const index = indexOf(payload) ?? 0;
     const state = this.#rings[index]!;
     const keep = (fd: number) => {
       this.#fds.push(fd);
@@ -292,10 +270,12 @@ export class Replayer {
         return [this.#memory.file(region.file).fd];
       }
       case 'kick':
-        return [this.#ring(index).kickFd];
       case 'kick-signalled':
-        signal(this.#ring(index).kickFd);
-        return [this.#ring(index).kickFd];
+      case 'kick-if-waiting': {
+        const { kickFd, availIndex, usedIndex } = this.#ring(index);
+        if (source === 'kick-signalled' || (source === 'kick-if-waiting' && availIndex !== usedIndex)) signal(kickFd);
+        return [kickFd];
+      }
       case 'call':
       case 'call-unheard':
       case 'call-shared':
@@ -305,8 +285,8 @@ export class Replayer {
         if (source === 'call-shared' && index > 0) state.calledAt = this.#rings[0]!.calledAt;
         return [(state.calledAt ??= keep(createEventFd()))];
       case 'err':
+        return [keep(createEventFd())];
       case 'backend-channel': {
-        if (source === 'err') return [keep(createEventFd())];
         const [ours, theirs] = socketPair();
         return [keep(theirs), keep(ours)].slice(0, 1);
       }
@@ -325,17 +305,16 @@ export class Replayer {
     stood: readonly (number | undefined)[],
   ): void {
     if (send !== 'GET_INFLIGHT_FD') assert.equal(fds.length, 0, `descriptors with the reply to ${send}`);
+    const numbers: Partial<Record<MessageName, bigint>> = {
+      GET_FEATURES: this.#device.offeredFeatures,
+      GET_PROTOCOL_FEATURES: this.#offeredProtocolFeatures,
+      GET_QUEUE_NUM: BigInt(this.#replay.queues),
+      GET_MAX_MEM_SLOTS: BigInt(MEMORY_REGIONS_MAX),
+      GET_STATUS: BigInt(this.#status),
+    };
+    const number = numbers[send];
+    if (number !== undefined) return assert.deepEqual(reply, encode.u64(number));
     switch (send) {
-      case 'GET_FEATURES':
-        return assert.deepEqual(reply, encode.u64(this.#device.offeredFeatures));
-      case 'GET_PROTOCOL_FEATURES':
-        return assert.deepEqual(reply, encode.u64(OFFERED_PROTOCOL_FEATURES));
-      case 'GET_QUEUE_NUM':
-        return assert.deepEqual(reply, encode.u64(BigInt(this.#replay.queues)));
-      case 'GET_MAX_MEM_SLOTS':
-        return assert.deepEqual(reply, encode.u64(BigInt(MEMORY_REGIONS_MAX)));
-      case 'GET_STATUS':
-        return assert.deepEqual(reply, encode.u64(BigInt(this.#status)));
       case 'GET_CONFIG': {
         const { offset, size } = payload as Field<'offset'>;
         return assert.deepEqual(reply, Buffer.concat([asked.subarray(0, 12), this.#device.readConfig(offset, size)]));
@@ -343,7 +322,8 @@ export class Replayer {
       case 'GET_VRING_BASE': {
         const { index } = payload as Field<'index'>;
         const state = this.#rings[index]!;
-        state.returned = stood[index] ?? state.base;
+        // Frames may be on their way when it is stopped: it stands where they were used last.
+        state.returned = stood[index] === undefined ? state.base : (state.ring?.usedIndex ?? stood[index]!);
         return assert.deepEqual(reply, encode.vringState({ index, num: state.returned }));
       }
       case 'GET_INFLIGHT_FD':
@@ -361,12 +341,3 @@ export class Replayer {
 
 /** What a new connection knows of a ring: nothing. */
 const NEW_SESSION = { stands: undefined, armed: false, enabled: false, calledAt: undefined, base: 0 } as const;
-
-function regionMessage({ guestAddress, size, userAddress, mmapOffset }: Region): RegionMessage {
-  return {
-    guestAddress: BigInt(guestAddress),
-    size: BigInt(size),
-    userAddress: BigInt(userAddress),
-    mmapOffset: BigInt(mmapOffset),
-  };
-}
