@@ -124,7 +124,9 @@ export class SplitRing implements Virtqueue {
   popBurst(burst: Burst, limit: number, writable: boolean): number {
     const position = this.#nextAvail;
     if (position === this.#seenAvail && this.#look() < 0) return 0;
-    const count = Math.min(limit, (this.#seenAvail - position) & 0xffff);
+    const waiting = (this.#seenAvail - position) & 0xffff;
+    // Not a double, as it would be of `Math.min`: each turn of the loop would convert it.
+    const count = waiting < limit ? waiting : limit | 0;
     const descriptors = this.#descriptors;
     const available = this.#available;
     const memory = this.#memory;
