@@ -1,6 +1,7 @@
 /** Guests on different sidecores, whose switches are one network: several sidecores in one thread, real rings between them. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FRAME_BYTES_MAX } from '../../src/limits.js';
 import { NET_FEATURES, OFFLOAD_FEATURES } from '../../src/net/features.js';
 import { NetHeader } from '../../src/net/net-header.js';
 import { buildPacket, expectSegments, offloadHeader, type PacketPlan } from '../../src/net/packets.test.js';
@@ -181,6 +182,30 @@ describe('networks over several sidecores', () => {
         );
         for (const { header, written } of finished)
           assert.deepEqual(header, Object.assign(new NetHeader(), { numBuffers: written.length }));
+      }
+    }));
+
+  it('are not harmed by a frame whose sum begins where the longest frames end', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const hostile = here!.guest({ vlans: accessPort(5) });
+      const near = here!.guest({ buffers: 60 });
+      const far = there!.guest({ features: PLAIN, vlans: accessPort(5), buffers: 60 });
+      const frame = makeFrame(BROADCAST, hostile.mac, FRAME_BYTES_MAX, 1);
+      for (const csumStart of [0xffff, 0xfffd, 0xfffc, 0xfffb]) {
+        const dropped = hostile.count('DROPPED_OFFLOAD');
+        hostile.send(frame, { header: headerBytes({ FLAGS: 1, CSUM_START: csumStart, CSUM_OFFSET: 3 }) });
+        mesh.run();
+        const fits = csumStart + 4 <= 0xffff;
+        assert.equal(hostile.count('DROPPED_OFFLOAD') - dropped, fits ? 0 : 1);
+        assert.deepEqual(
+          near.received().map(({ header, frame }) => [header.csumStart, frame.length]),
+          fits ? [[csumStart + 4, frame.length + 4]] : [],
+        );
+        assert.deepEqual(
+          far.frames().map((bytes) => bytes.subarray(0, csumStart).equals(frame.subarray(0, csumStart))),
+          fits ? [true] : [],
+        );
       }
     }));
 
