@@ -59,40 +59,6 @@ export function writeMac(bytes: Buffer, offset: number, high: number, low: numbe
   bytes[offset + 5] = low;
 }
 
-/** The header of a frame, with its outer tag. Made once and filled anew for each frame. */
-export class EthernetHeader {
-  destinationHigh = 0;
-  destinationLow = 0;
-  sourceHigh = 0;
-  sourceLow = 0;
-  /** Type of what follows the outer tag, or the length of what follows if below 1536. */
-  type = 0;
-  /** VLAN id of the outer tag, 0 … 4095, or `UNTAGGED`. Only 802.1Q's own tags count. */
-  tag = UNTAGGED;
-  /** Priority and drop bit of that tag, the upper four bits of its control information; 0 without. */
-  priority = 0;
-  /** Bytes before what `type` is about: 14, or 18 with a tag. */
-  byteLength = 0;
-}
-
-/** Reads the header of a frame of which `length` bytes lie at `offset`; false if they are too few, and nothing is filled in. */
-export function readEthernet(frame: Buffer, offset: number, length: number, into: EthernetHeader): boolean {
-  if (length < ETHERNET_HEADER_BYTES) return false;
-  const type = readBe16(frame, offset + EthernetOffset.TYPE);
-  const tagged = type === EtherType.VLAN;
-  if (tagged && length < ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES) return false;
-  into.destinationHigh = macHigh(frame, offset + EthernetOffset.DESTINATION);
-  into.destinationLow = macLow(frame, offset + EthernetOffset.DESTINATION);
-  into.sourceHigh = macHigh(frame, offset + EthernetOffset.SOURCE);
-  into.sourceLow = macLow(frame, offset + EthernetOffset.SOURCE);
-  const control = tagged ? readBe16(frame, offset + ETHERNET_HEADER_BYTES) : 0;
-  into.tag = tagged ? control & 0xfff : UNTAGGED;
-  into.priority = control >>> 12;
-  into.type = tagged ? readBe16(frame, offset + ETHERNET_HEADER_BYTES + 2) : type;
-  into.byteLength = tagged ? ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES : ETHERNET_HEADER_BYTES;
-  return true;
-}
-
 /**
  * Writes a tag, four bytes, as it follows the source address.
  *

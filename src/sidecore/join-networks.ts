@@ -8,13 +8,13 @@ import type { CoreSetup } from './messages.js';
 export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'state'>): Networks {
   const { index, neighbours, state: ownState } = setup;
   const presence = new Presence(neighbours.presence, neighbours.networks);
-  const { crossings } = new CoreState(ownState);
+  const { crossings, arrived } = new CoreState(ownState);
   const ways = neighbours.others.map((other) => {
     const state = new CoreState(other.state);
     const wake = () => {
       if (state.asleep) signal(other.bellFd);
     };
-    return new Crossing(other, presence, wake, crossings);
+    return new Crossing(other, presence, wake, crossings, arrived);
   });
   return new Networks(index, presence, ways);
 }
