@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { makeFrame } from '../../test/support/frames.js';
 import { type Random, seeded } from '../../test/support/seed.js';
+import { CROSSING_BYTES_MIN, FRAME_BYTES_MAX } from '../limits.js';
 import { CrossingRing, NETWORK_SHIFT } from './crossing-ring.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
@@ -215,6 +216,18 @@ describe('a ring between sidecores', () => {
       assert.ok(fill(ring, 3, 60) > 0.01);
       ring.publish();
       while (reader.take(burst, 32) > 0) reader.release();
+    }
+  });
+
+  it('has room for the longest frame wherever it begins, if it is none of the smallest', () => {
+    const memory = new StagingMemory();
+    const frame = new Frame();
+    memory.describe(0, FRAME_BYTES_MAX, frame);
+    for (let position = 0; position < CROSSING_BYTES_MIN / UNIT; position += 511) {
+      const shared = CrossingRing.create(CROSSING_BYTES_MIN);
+      const positions = new Int32Array(shared);
+      positions[0] = positions[1] = positions[16] = position;
+      assert.ok(new CrossingRing(shared, 'writer').put(frame, 0), `at ${position}`);
     }
   });
 

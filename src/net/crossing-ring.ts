@@ -125,11 +125,11 @@ export class CrossingRing {
   }
 
   /**
-   * Takes the next records, up to `limit`, that say the same of whose they are and of their VLAN: puts where their frames are, with
+   * Takes the next records, up to `limit` and until they come to `bytesMax`, that say the same of whose they are and of their VLAN: puts where their frames are, with
    * the network headers before them, into a burst. Returns how many; `from` and `vlan` say what they say. They stay until `release`,
    * and are not taken again, even by a thread that takes over: this one may die of what it does with them.
    */
-  take(burst: FrameBurst, limit: number): number {
+  take(burst: FrameBurst, limit: number, bytesMax = Number.POSITIVE_INFINITY): number {
     if (this.#other === this.#own) {
       // An unordered look first: mostly there is nothing.
       if (this.#positions[WRITTEN] === this.#own) return 0;
@@ -138,7 +138,8 @@ export class CrossingRing {
     const { chains } = burst;
     let count = 0;
     let said = 0;
-    while (count < limit && this.#own !== this.#other) {
+    let bytes = 0;
+    while (count < limit && bytes < bytesMax && this.#own !== this.#other) {
       const word = ((this.#own & (this.#units - 1)) * UNIT) >>> 2;
       const units = this.#words[word + RECORD_UNITS]!;
       if (units === WRAP) {
@@ -153,6 +154,7 @@ export class CrossingRing {
       chains.window[count] = 0;
       chains.offset[count] = 4 * word + FRAME_AT - NET_HEADER_BYTES;
       chains.length[count] = this.#words[word + RECORD_BYTES]! + NET_HEADER_BYTES;
+      bytes += chains.length[count]!;
       this.#own = (this.#own + units) | 0;
       count++;
     }

@@ -2,6 +2,7 @@ import { assert } from '../errors.js';
 import { Segments } from '../guest-memory/segments.js';
 import { BATCH_BYTES_MAX } from '../limits.js';
 import { CrossingRing, NETWORK_SHIFT } from './crossing-ring.js';
+import type { Directory, DirectoryEntry } from './directory.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
@@ -20,25 +21,6 @@ export interface CrossingSetup {
   readonly departures: SharedArrayBuffer;
 }
 
-/** Says which sidecores have ports in which networks, so that nothing crosses in vain. One byte each, in shared memory. */
-export class Presence {
-  readonly #bytes: Uint8Array;
-  readonly #networks: number;
-
-  constructor(shared: SharedArrayBuffer, networks: number) {
-    this.#bytes = new Uint8Array(shared);
-    this.#networks = networks;
-  }
-
-  note(core: number, network: number): void {
-    this.#bytes[core * this.#networks + network] = 1;
-  }
-
-  has(core: number, network: number): boolean {
-    return this.#bytes[core * this.#networks + network] === 1;
-  }
-}
-
 /** Frames from all networks of one sidecore to the same networks of another, and back. */
 export class Crossing {
   readonly core: number;
@@ -46,7 +28,7 @@ export class Crossing {
   readonly arrived: Float64Array;
   readonly #arrivals: CrossingRing;
   readonly #departures: CrossingRing;
-  readonly #presence: Presence;
+  readonly #directory: Directory;
   readonly #wake: () => void;
   /** Frames that crossed, and frames that found no room. */
   readonly #counts: Float64Array;
@@ -64,7 +46,7 @@ export class Crossing {
    */
   constructor(
     setup: CrossingSetup,
-    presence: Presence,
+    directory: Directory,
     wake: () => void,
     counts: Float64Array = new Float64Array(2),
     arrived: Float64Array = new Float64Array(PORT_COUNTER_BYTES / 8),
@@ -74,7 +56,7 @@ export class Crossing {
     this.#counts = counts;
     this.#arrivals = new CrossingRing(setup.arrivals, 'reader');
     this.#departures = new CrossingRing(setup.departures, 'writer');
-    this.#presence = presence;
+    this.#directory = directory;
     this.#wake = wake;
     this.#burst = new FrameBurst(this.#arrivals, 0);
   }
@@ -96,20 +78,26 @@ export class Crossing {
   }
 
   put(frame: Frame, network: number): void {
-    if (!this.#presence.has(this.core, network)) return;
+    if (!this.#directory.has(this.core, network)) return;
     this.#count(this.#departures.put(frame, recordFrom(network, frame.port, frame.pair)));
   }
 
   putBurst(burst: FrameBurst, from: number, to: number, network: number): void {
-    if (!this.#presence.has(this.core, network)) return;
+    if (!this.#directory.has(this.core, network)) return;
     const record = recordFrom(network, burst.port, burst.pair);
     for (let i = from; i < to; i++) this.#count(this.#departures.putOf(burst, i, record));
   }
 
   /** Tells the other sidecore where a frame's sender is. */
   tell(frame: Frame, network: number): void {
-    if (!this.#presence.has(this.core, network)) return;
+    if (!this.#directory.has(this.core, network)) return;
     if (this.#departures.putHead(frame, recordFrom(network, frame.port, frame.pair))) this.#dirty = true;
+  }
+
+  /** A station is expected behind a port of the other sidecore. */
+  expect({ network: id, number, vlan, high, low }: DirectoryEntry): void {
+    const end = this.#ends[id]!;
+    end.network.expect(high, low, this.#origin(id, number), vlan);
   }
 
   /** Shows the other sidecore what was put in this turn. */
@@ -129,7 +117,7 @@ export class Crossing {
     const arrivals = this.#arrivals;
     let count = 0;
     for (let bytes = 0; count < BURST_FRAMES && bytes < BATCH_BYTES_MAX; ) {
-      const taken = arrivals.take(this.#burst, BURST_FRAMES - count);
+      const taken = arrivals.take(this.#burst, BURST_FRAMES - count, BATCH_BYTES_MAX - bytes);
       if (taken === 0) break;
       for (let i = 0; i < taken; i++) bytes += this.#burst.chains.length[i]!;
       this.#receive(taken);

@@ -58,16 +58,11 @@ export class Switch {
     this.#ports[port.number] ??= port;
   }
 
-  unplug(port: Port): void {
-    this.#ports[port.number] = undefined;
-    this.#plugged.splice(this.#plugged.indexOf(port), 1);
-    this.#table.flushPort(port.number);
+  /** Notes that a station is behind a port before it was heard from, and until it is heard from elsewhere. */
+  expect(high: number, low: number, port: Port, vlan = port.vlans.native): void {
+    if (vlan === VLAN_DROP) return;
+    this.#table.expect(vlan, high, low, port.number, this.#nowS);
     this.#flows.clear();
-  }
-
-  /** Notes that an address is behind a port before it was heard from, so that what comes first is not flooded. */
-  expect(high: number, low: number, port: Port): void {
-    if (port.vlans.native !== VLAN_DROP) this.#learn(port.vlans.native, high, low, port);
   }
 
   /** Notes where the sender of a frame is that went elsewhere. */

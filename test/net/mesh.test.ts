@@ -8,7 +8,7 @@ import { buildPacket, expectSegments, offloadHeader, type PacketPlan } from '../
 import { PortCounter } from '../../src/net/port.js';
 import { accessPort, NO_VLAN, trunkPort } from '../../src/net/vlan.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
-import { BROADCAST, expectSame, makeFrame, withTag } from '../support/frames.js';
+import { BROADCAST, expectSame, macOf, makeFrame, withTag } from '../support/frames.js';
 import { type Guest, headerBytes, type Mesh, withMesh } from '../support/net-rig.js';
 
 const PLAIN = RING_FEATURES.VERSION_1 | RING_FEATURES.INDIRECT_DESC | NET_FEATURES.MRG_RXBUF;
@@ -263,6 +263,19 @@ describe('networks over several sidecores', () => {
       assert.equal(turns, 2);
     }));
 
+  it('know the stations of cards everywhere, before they were heard from and after long silence', () =>
+    withMesh(3, (mesh) => {
+      const guests = mesh.rigs.map((rig) => rig.guest({ vlans: accessPort(7) }));
+      const late = mesh.rigs[2]!.guest({ vlans: accessPort(7) });
+      mesh.run();
+      for (const to of [...guests.slice(1), late]) {
+        const frame = makeFrame(to.mac, guests[0]!.mac, 60, 1);
+        guests[0]!.send(frame);
+        mesh.run();
+        for (const guest of [...guests, late]) expectSame(guest.frames(), guest === to ? [frame] : []);
+      }
+    }));
+
   it('send to where a station is, though it has moved and told only one of them', () =>
     withMesh(3, (mesh) => {
       const guests = mesh.rigs.map((rig) => rig.guest());
@@ -287,6 +300,32 @@ describe('networks over several sidecores', () => {
         for (const guest of guests) expectSame(guest.frames(), guest === place ? [to] : []);
       }
       for (const crossing of mesh.crossings.flat()) assert.ok(crossing.arrived.every((count) => count === 0));
+    }));
+
+  it('let a port have as many addresses on every sidecore as on its own', () =>
+    withMesh(2, (mesh) => {
+      const ADDRESSES = 3000;
+      const [here, there] = mesh.rigs;
+      const gateway = here!.guest({ buffers: 250 });
+      const [far, bystander] = [there!.guest({ buffers: 250 }), there!.guest({ buffers: 250 })];
+      here!.networks.switch(0).allowAddresses(here!.networks.port(gateway.spec), 2 * ADDRESSES);
+      const addresses = Array.from({ length: ADDRESSES }, (_, i) => macOf(0x10_0000 + i));
+      const batches = Array.from({ length: ADDRESSES / 200 }, (_, i) => addresses.slice(200 * i, 200 * (i + 1)));
+      for (const batch of batches) {
+        for (const mac of batch) gateway.send(makeFrame(BROADCAST, mac, 60, 1));
+        mesh.run();
+        gateway.reclaim();
+        for (const guest of [far, bystander]) assert.equal(guest.frames().length, batch.length);
+      }
+      let flooded = 0;
+      for (const batch of batches) {
+        for (const mac of batch) far.send(makeFrame(mac, far.mac, 60, 1));
+        mesh.run();
+        far.reclaim();
+        assert.equal(gateway.frames().length, batch.length);
+        flooded += bystander.frames().length;
+      }
+      assert.ok(flooded < ADDRESSES / 100, `${flooded} are not known`);
     }));
 
   it('count what comes from another sidecore and goes no further', () =>
