@@ -109,6 +109,8 @@ export const QUEUE_PAIRS_MAX = 8;
  * the shortest. What does not fit is dropped.
  */
 export const CROSSING_BYTES = 2 ** 20;
+/** The same where there are many sidecores, at least: the longest frame has room in an empty ring wherever that begins. */
+export const CROSSING_BYTES_MIN = 2 ** 18;
 /** Networks of a daemon: what ten bits of a crossing's record can name, and each sidecore has an address table for each. */
 export const NETWORKS_MAX = 1024;
 

@@ -53,6 +53,7 @@ const CORE: DaemonStatus['cores'][number] = {
   sleeps: 0,
   frames_crossed: 0,
   crossings_dropped: 0,
+  arrivals_dropped: 0,
 };
 
 const STATUS: DaemonStatus = {

@@ -1,9 +1,10 @@
 import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
-import { CROSSING_BYTES, NETWORKS_MAX } from '../limits.js';
+import { CROSSING_BYTES, CROSSING_BYTES_MIN, NETWORKS_MAX } from '../limits.js';
 import { CrossingRing } from '../net/crossing-ring.js';
 import type { NetDeviceSpec } from '../net/device.js';
+import { Directory } from '../net/directory.js';
 import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
 import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
@@ -21,21 +22,20 @@ export const IDLE_AFTER_NS: Record<Mode, number> = {
   baseline: 0,
 };
 
-/** Bytes of all rings between sidecores together, more or less: none is made so small that the longest frame does not fit. */
+/** Bytes of all rings between sidecores together, more or less. */
 const CROSSINGS_BYTES = 2 ** 26;
-const CROSSING_BYTES_MIN = 2 ** 17;
 
 /** No ways: there is nothing that could cross. */
-const ALONE: Neighbourhood = { presence: new SharedArrayBuffer(0), networks: 0, others: [] };
+const ALONE: Neighbourhood = { directory: Directory.create(1, 0), networks: 0, others: [] };
 
 /** Makes the ways between sidecores: two rings for each pair. */
 function meet(cores: readonly Core[]): Neighbourhood[] {
   const share = 2 ** Math.floor(Math.log2(CROSSINGS_BYTES / cores.length ** 2));
   const bytes = Math.max(CROSSING_BYTES_MIN, Math.min(CROSSING_BYTES, share));
-  const presence = new SharedArrayBuffer(cores.length * NETWORKS_MAX);
+  const directory = Directory.create(cores.length, NETWORKS_MAX);
   const rings = cores.map(() => cores.map(() => CrossingRing.create(bytes)));
   return cores.map((_, here) => ({
-    presence,
+    directory,
     networks: NETWORKS_MAX,
     others: cores.flatMap(({ state, bellFd }, there) =>
       there === here

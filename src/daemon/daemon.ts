@@ -197,8 +197,7 @@ export class Daemon {
 export type DaemonStatus = ReturnType<Daemon['status']>;
 
 function coreStatus(core: Core) {
-  const { turns, busyNs, emptyNs, asleepNs, sleeps, queuesPolled, queuesWatched, crossed, crossingsDropped } =
-    core.state.read();
+  const { turns, busyNs, emptyNs, asleepNs, sleeps, queuesPolled, queuesWatched, ...crossings } = core.state.read();
   return {
     index: core.options.index,
     cpus: core.options.cpus,
@@ -212,8 +211,9 @@ function coreStatus(core: Core) {
     empty_ns: Math.round(emptyNs),
     asleep_ns: Math.round(asleepNs),
     sleeps,
-    frames_crossed: crossed,
-    crossings_dropped: crossingsDropped,
+    frames_crossed: crossings.crossed,
+    crossings_dropped: crossings.crossingsDropped,
+    arrivals_dropped: crossings.arrivalsDropped,
   };
 }
 

@@ -87,31 +87,15 @@ export function addSums(a: number, b: number): number {
   return (sum & 0xffff) + (sum >>> 16);
 }
 
-/** Sum of a stretch in two pieces: `rest` is the sum of the second, which begins `bytesBefore` bytes into the stretch. */
-export function addPiece(sum: number, rest: number, bytesBefore: number): number {
-  return addSums(sum, (bytesBefore & 1) === 0 ? rest : swap(rest));
-}
-
 /** What stands in a header for a sum. */
 export const checksumOf = (sum: number): number => ~sum & 0xffff;
 
 /** The same for TCP and UDP: never zero, which in UDP means that there is none. RFC 768 */
 export const checksumNotZero = (sum: number): number => (sum === 0xffff ? 0xffff : ~sum & 0xffff);
 
-/** The checksum after one 16-bit word that it covers was changed. RFC 1624, 3 */
-export function updateChecksum(checksum: number, before: number, after: number): number {
-  return checksumOf(addSums(addSums(~checksum & 0xffff, ~before & 0xffff), after));
-}
-
-/** Sum of the IPv4 pseudo-header: addresses (12 bytes into the header), protocol, bytes above IP. RFC 9293, 3.1 */
-export function pseudoSum4(bytes: Buffer, ipOffset: number, protocol: number, length: number): number {
-  return addSums(sumBytes(bytes, ipOffset + 12, ipOffset + 20), fold(protocol + length));
-}
-
-/** Sum of the IPv6 pseudo-header: addresses (8 bytes into the header), bytes above IP, protocol. RFC 8200, 8.1 */
-export function pseudoSum6(bytes: Buffer, ipOffset: number, protocol: number, length: number): number {
-  return addSums(sumBytes(bytes, ipOffset + 8, ipOffset + 40), fold(protocol + length));
-}
+/** Whether a checksum of that beginning lies in a frame of `length` bytes. */
+export const holdsChecksum = (length: number, csumStart: number, csumOffset: number): boolean =>
+  csumStart >= 0 && csumOffset >= 0 && csumStart + csumOffset + 2 <= length;
 
 /**
  * Does what NEEDS_CSUM asks for: puts the checksum from `csumStart` to the end of the frame where it goes. There the sum of
@@ -119,7 +103,7 @@ export function pseudoSum6(bytes: Buffer, ipOffset: number, protocol: number, le
  */
 export function completeChecksum(frame: Buffer, length: number, csumStart: number, csumOffset: number): void {
   const at = csumStart + csumOffset;
-  assert(csumStart >= 0 && csumOffset >= 0 && at + 2 <= length, 'the checksum lies in its frame');
+  assert(holdsChecksum(length, csumStart, csumOffset), 'the checksum lies in its frame');
   const checksum = checksumNotZero(sumBytes(frame, csumStart, length));
   frame[at] = checksum >>> 8;
   frame[at + 1] = checksum;

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { makeFrame } from '../../test/support/frames.js';
 import { type Random, seeded } from '../../test/support/seed.js';
-import { CrossingRing } from './crossing-ring.js';
+import { CROSSING_BYTES_MIN, FRAME_BYTES_MAX } from '../limits.js';
+import { CrossingRing, NETWORK_SHIFT } from './crossing-ring.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { FrameBurst } from './frame-burst.js';
@@ -12,13 +13,15 @@ import { StagingMemory } from './staging-memory.js';
 const FROM = Buffer.from('525400000001', 'hex');
 const TO = Buffer.from('525400000002', 'hex');
 /** Bytes of a record besides its frame, and what they are rounded up to. */
-const RECORD_BYTES = 12 + NET_HEADER_BYTES;
+const RECORD_BYTES = 16 + NET_HEADER_BYTES;
 const UNIT = 8;
 
 interface Record {
   readonly frame: Buffer;
   readonly header: NetHeader;
   readonly from: number;
+  readonly vlan: number;
+  readonly headsOnly: boolean;
 }
 
 /** Both ends of a ring, each of which may be replaced, and the plain model: three lists. */
@@ -41,29 +44,37 @@ class Model {
     this.#ringBytes = ringBytes;
     this.shared = CrossingRing.create(ringBytes);
     const positions = new Int32Array(this.shared);
-    // Where reader and writer are, each in a line of its own.
-    positions[0] = positions[16] = position;
+    // Where reader and writer are, each in a line of its own; the reader has nothing that it has not given back.
+    positions[0] = positions[1] = positions[16] = position;
     this.#writer = new CrossingRing(this.shared, 'writer');
     this.#reader = new CrossingRing(this.shared, 'reader');
     this.#arrivals = new FrameBurst(this.#reader, 0);
   }
 
   put(random: Random, length: number): void {
-    const from = random.pick([0, 0, 0, 1, 0xffff_ffff, 77]);
-    const frame = makeFrame(TO, FROM, length, random.below(2000));
+    const from = random.pick([0, 0, 0, 1, 0x3fff_ffff, 77, 1 << 20]);
+    const vlan = random.pick([0, 0, 0, 5, 4094]);
+    const headsOnly = random.chance(0.1);
+    let frame = makeFrame(TO, FROM, length, random.below(2000));
     const header = new NetHeader();
     const at = NET_HEADER_BYTES + random.below(9);
     frame.copy(this.#source.buffer, at);
-    const inBurst = length >= 16 && random.chance(0.5);
     let fits: boolean;
-    if (inBurst) {
+    if (headsOnly) {
+      this.#source.describe(at, length, this.#frame);
+      this.#frame.vlan = vlan;
+      this.#frame.header.flags = 1;
+      fits = this.#writer.putHead(this.#frame, from);
+      frame = frame.subarray(0, 16);
+    } else if (length >= 18 && random.chance(0.5)) {
       const burst = new FrameBurst(this.#source, 0);
       this.#source.buffer.fill(0, at - NET_HEADER_BYTES, at);
       burst.chains.offset[3] = at - NET_HEADER_BYTES;
       burst.chains.length[3] = NET_HEADER_BYTES + length;
       // It is the fourth of a burst.
-      for (let i = 0; i < 3; i++) burst.chains.length[i] = NET_HEADER_BYTES + 16;
+      for (let i = 0; i < 3; i++) burst.chains.length[i] = NET_HEADER_BYTES + 18;
       burst.read(4);
+      burst.native = vlan;
       fits = this.#writer.putOf(burst, 3, from);
     } else {
       for (const key of Object.keys(header) as (keyof NetHeader)[]) {
@@ -71,13 +82,17 @@ class Model {
       }
       this.#source.describe(at, length, this.#frame);
       this.#frame.header.copyFrom(header);
+      this.#frame.vlan = vlan;
       fits = this.#writer.put(this.#frame, from);
     }
     if (fits) {
-      this.#pending.push({ frame, header, from });
+      this.#pending.push({ frame, header, from, vlan, headsOnly });
     } else {
       this.refused++;
-      assert.ok(this.#used() + 3 * unitsOf(length) > this.#ringBytes / UNIT, `no room for ${length} bytes`);
+      const free = this.#ringBytes / UNIT - this.#used();
+      // There is no room, or none for a network that has as much as this.
+      const held = sum(this.#all().filter((other) => other.from >>> 20 === from >>> 20));
+      assert.ok(3 * unitsOf(length) > free || held > 4 * free, `no room for ${length} bytes`);
     }
   }
 
@@ -101,7 +116,8 @@ class Model {
       readNetHeader(memory, at, header);
       assert.deepEqual(header, expected.header);
       assert.ok(memory.subarray(at + NET_HEADER_BYTES, at + length[i]!).equals(expected.frame));
-      assert.equal(this.#reader.from >>> 0, expected.from >>> 0);
+      const { from, vlan, headsOnly } = this.#reader;
+      assert.deepEqual([from >>> 0, vlan, headsOnly], [expected.from >>> 0, expected.vlan, expected.headsOnly]);
       this.#taken.push(expected);
       this.crossed++;
     }
@@ -118,11 +134,11 @@ class Model {
     this.#pending = [];
   }
 
-  /** The reading thread dies: what it had not released comes again. */
+  /** The reading thread dies: what it had taken does not come again, and its room is free. */
   replaceReader(): void {
     this.#reader = new CrossingRing(this.shared, 'reader');
     this.#arrivals = new FrameBurst(this.#reader, 0);
-    this.#shown.unshift(...this.#taken.splice(0));
+    this.#taken = [];
   }
 
   /** All that was shown is taken, and then any frame that is not longer than a third of the ring has room. */
@@ -138,12 +154,18 @@ class Model {
 
   /** Units that are surely taken: without what was left empty at the end. */
   #used(): number {
-    const all = [...this.#pending, ...this.#shown, ...this.#taken];
+    const all = this.#all();
     // What lies before the end may not have room for the longest.
     const gap = Math.max(0, ...all.map(({ frame }) => unitsOf(frame.length)));
-    return gap + all.reduce((sum, { frame }) => sum + unitsOf(frame.length), 0);
+    return gap + sum(all);
+  }
+
+  #all(): Record[] {
+    return [...this.#pending, ...this.#shown, ...this.#taken];
   }
 }
+
+const sum = (records: readonly Record[]) => records.reduce((sum, { frame }) => sum + unitsOf(frame.length), 0);
 
 const unitsOf = (frameBytes: number): number => Math.ceil((RECORD_BYTES + frameBytes) / UNIT);
 
@@ -167,6 +189,47 @@ describe('a ring between sidecores', () => {
         }));
     }
   }
+
+  it('keeps room for others, whatever one network puts into it', () => {
+    const shared = CrossingRing.create(2 ** 16);
+    const memory = new StagingMemory();
+    const frame = new Frame();
+    const writer = () => new CrossingRing(shared, 'writer');
+    const fill = (ring: CrossingRing, network: number, length: number) => {
+      let bytes = 0;
+      for (memory.describe(0, length, frame); ring.put(frame, network << NETWORK_SHIFT); )
+        bytes += RECORD_BYTES + length;
+      return bytes / 2 ** 16;
+    };
+    const reader = new CrossingRing(shared, 'reader');
+    const burst = new FrameBurst(reader, 0);
+    for (let round = 0; round < 20; round++) {
+      let ring = writer();
+      const first = fill(ring, 1, 1500);
+      assert.ok(first > 0.75 && first < 0.85, `${first} is full of the first`);
+      // A thread that takes over knows what there is.
+      ring.publish();
+      if (round % 2 === 0) ring = writer();
+      assert.equal(fill(ring, 1, 60), 0);
+      const second = fill(ring, 2, 1000);
+      assert.ok(second > 0.1, `${second} are full of the second`);
+      assert.ok(fill(ring, 3, 60) > 0.01);
+      ring.publish();
+      while (reader.take(burst, 32) > 0) reader.release();
+    }
+  });
+
+  it('has room for the longest frame wherever it begins, if it is none of the smallest', () => {
+    const memory = new StagingMemory();
+    const frame = new Frame();
+    memory.describe(0, FRAME_BYTES_MAX, frame);
+    for (let position = 0; position < CROSSING_BYTES_MIN / UNIT; position += 511) {
+      const shared = CrossingRing.create(CROSSING_BYTES_MIN);
+      const positions = new Int32Array(shared);
+      positions[0] = positions[1] = positions[16] = position;
+      assert.ok(new CrossingRing(shared, 'writer').put(frame, 0), `at ${position}`);
+    }
+  });
 
   it('refuses a frame that it cannot hold, and goes on', () => {
     const shared = CrossingRing.create(1024);

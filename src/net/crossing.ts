@@ -1,5 +1,8 @@
+import { assert } from '../errors.js';
 import { Segments } from '../guest-memory/segments.js';
-import { CrossingRing } from './crossing-ring.js';
+import { BATCH_BYTES_MAX } from '../limits.js';
+import { CrossingRing, NETWORK_SHIFT } from './crossing-ring.js';
+import type { Directory, DirectoryEntry } from './directory.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
@@ -18,31 +21,14 @@ export interface CrossingSetup {
   readonly departures: SharedArrayBuffer;
 }
 
-/** Says which sidecores have ports in which networks, so that nothing crosses in vain. One byte each, in shared memory. */
-export class Presence {
-  readonly #bytes: Uint8Array;
-  readonly #networks: number;
-
-  constructor(shared: SharedArrayBuffer, networks: number) {
-    this.#bytes = new Uint8Array(shared);
-    this.#networks = networks;
-  }
-
-  note(core: number, network: number): void {
-    this.#bytes[core * this.#networks + network] = 1;
-  }
-
-  has(core: number, network: number): boolean {
-    return this.#bytes[core * this.#networks + network] === 1;
-  }
-}
-
 /** Frames from all networks of one sidecore to the same networks of another, and back. */
 export class Crossing {
   readonly core: number;
+  /** Of arrivals that went no further, by `PortCounter`. */
+  readonly arrived: Float64Array;
   readonly #arrivals: CrossingRing;
   readonly #departures: CrossingRing;
-  readonly #presence: Presence;
+  readonly #directory: Directory;
   readonly #wake: () => void;
   /** Frames that crossed, and frames that found no room. */
   readonly #counts: Float64Array;
@@ -56,13 +42,21 @@ export class Crossing {
   /**
    * @param wake - wakes the other sidecore if it sleeps
    * @param counts - of frames that crossed and of those that found no room; several crossings may share them
+   * @param arrived - counters, by `PortCounter`, of what becomes of arrivals; several crossings may share them
    */
-  constructor(setup: CrossingSetup, presence: Presence, wake: () => void, counts: Float64Array = new Float64Array(2)) {
+  constructor(
+    setup: CrossingSetup,
+    directory: Directory,
+    wake: () => void,
+    counts: Float64Array = new Float64Array(2),
+    arrived: Float64Array = new Float64Array(PORT_COUNTER_BYTES / 8),
+  ) {
+    this.arrived = arrived;
     this.core = setup.core;
     this.#counts = counts;
     this.#arrivals = new CrossingRing(setup.arrivals, 'reader');
     this.#departures = new CrossingRing(setup.departures, 'writer');
-    this.#presence = presence;
+    this.#directory = directory;
     this.#wake = wake;
     this.#burst = new FrameBurst(this.#arrivals, 0);
   }
@@ -84,14 +78,26 @@ export class Crossing {
   }
 
   put(frame: Frame, network: number): void {
-    if (!this.#presence.has(this.core, network)) return;
+    if (!this.#directory.has(this.core, network)) return;
     this.#count(this.#departures.put(frame, recordFrom(network, frame.port, frame.pair)));
   }
 
   putBurst(burst: FrameBurst, from: number, to: number, network: number): void {
-    if (!this.#presence.has(this.core, network)) return;
+    if (!this.#directory.has(this.core, network)) return;
     const record = recordFrom(network, burst.port, burst.pair);
     for (let i = from; i < to; i++) this.#count(this.#departures.putOf(burst, i, record));
+  }
+
+  /** Tells the other sidecore where a frame's sender is. */
+  tell(frame: Frame, network: number): void {
+    if (!this.#directory.has(this.core, network)) return;
+    if (this.#departures.putHead(frame, recordFrom(network, frame.port, frame.pair))) this.#dirty = true;
+  }
+
+  /** A station is expected behind a port of the other sidecore. */
+  expect({ network: id, number, vlan, high, low }: DirectoryEntry): void {
+    const end = this.#ends[id]!;
+    end.network.expect(high, low, this.#origin(id, number), vlan);
   }
 
   /** Shows the other sidecore what was put in this turn. */
@@ -106,40 +112,59 @@ export class Crossing {
     return this.#arrivals.hasRecords;
   }
 
-  /** Switches what has arrived, one burst of it. Returns how many frames. */
+  /** Switches what has arrived, whoever sent it: a burst of frames, or what a turn has time for. Returns how many. */
   turn(): number {
-    const burst = this.#burst;
-    const count = this.#arrivals.take(burst, BURST_FRAMES);
-    if (count === 0) return 0;
-    const { from } = this.#arrivals;
-    const id = from >>> (PORT_BITS + PAIR_BITS);
-    const end = this.#ends[id];
-    if (end !== undefined) {
-      burst.pair = from & PAIR_MASK;
-      burst.read(count);
-      const number = (from >>> PAIR_BITS) & PORT_MASK;
-      this.#forward(count, end.network, end.origins[number] ?? this.#meet(id, number));
+    const arrivals = this.#arrivals;
+    let count = 0;
+    for (let bytes = 0; count < BURST_FRAMES && bytes < BATCH_BYTES_MAX; ) {
+      const taken = arrivals.take(this.#burst, BURST_FRAMES - count, BATCH_BYTES_MAX - bytes);
+      if (taken === 0) break;
+      for (let i = 0; i < taken; i++) bytes += this.#burst.chains.length[i]!;
+      this.#receive(taken);
+      arrivals.release();
+      count += taken;
     }
-    this.#arrivals.release();
     return count;
   }
 
-  /** A port of the other sidecore is heard from for the first time. */
-  #meet(id: number, number: number): Port {
+  /** Switches the frames that were taken, all of one queue pair of one port. */
+  #receive(count: number): void {
+    const burst = this.#burst;
+    const { from } = this.#arrivals;
+    const id = from >>> NETWORK_SHIFT;
+    const end = this.#ends[id];
+    if (end === undefined) return;
+    const port = this.#origin(id, (from >>> PAIR_BITS) & PORT_MASK);
+    burst.pair = from & PAIR_MASK;
+    burst.read(count);
+    if (this.#arrivals.headsOnly) this.#hear(count, end.network, port);
+    else this.#forward(count, end.network, port);
+  }
+
+  /** A port of the other sidecore, which is made known here when it is heard of for the first time. */
+  #origin(id: number, number: number): Port {
     const { network, origins } = this.#ends[id]!;
-    const port = new CrossingPort(number, id, this);
-    origins[number] = port;
-    network.know(port);
+    let port = origins[number];
+    if (port === undefined) {
+      port = origins[number] = new CrossingPort(number, id, this);
+      network.know(port);
+    }
     return port;
+  }
+
+  #hear(count: number, network: Switch, port: Port): void {
+    const { vlan } = this.#arrivals;
+    for (let i = 0; i < count; i++) network.hear(this.#frameOf(i), port, vlan);
   }
 
   #forward(count: number, network: Switch, port: Port): void {
     const { way } = this.#burst;
+    const { vlan } = this.#arrivals;
     for (let i = 0; i < count; ) {
       let end = i;
       while (end < count && way[end]! === Way.READ) end++;
-      if (end > i) network.forwardBurst(this.#burst, i, end, port);
-      else network.forward(this.#frameOf(end++), port);
+      if (end > i) network.forwardBurst(this.#burst, i, end, port, vlan);
+      else network.forward(this.#frameOf(end++), port, vlan);
       i = end;
     }
   }
@@ -167,10 +192,13 @@ export class Crossing {
   }
 }
 
-/** A network's switch on another sidecore, or a port of that, as a port of the one here: a trunk that carries all VLANs. */
+/**
+ * A network's switch on another sidecore, or a port of that, as a port of the one here. It carries all VLANs: a frame crosses as it
+ * came, and its VLAN beside it.
+ */
 class CrossingPort implements Port {
   readonly number: number;
-  readonly counters = new Float64Array(PORT_COUNTER_BYTES / 8);
+  readonly counters: Float64Array;
   readonly vlans = trunkPort();
   /** The other switch does what is left to do. */
   readonly offloads = -1;
@@ -183,10 +211,15 @@ class CrossingPort implements Port {
     this.number = number;
     this.#network = network;
     this.#crossing = crossing;
+    this.counters = crossing.arrived;
   }
 
   deliver(frame: Frame): void {
     this.#crossing.put(frame, this.#network);
+  }
+
+  tell(frame: Frame): void {
+    this.#crossing.tell(frame, this.#network);
   }
 
   deliverBurst(burst: FrameBurst, from: number, to: number): void {
@@ -194,10 +227,12 @@ class CrossingPort implements Port {
   }
 }
 
-/** A record's word: network, number of the port, queue pair. */
+/** What a record says of whose it is: network, number of the port, queue pair. */
 const PAIR_BITS = 8;
 const PAIR_MASK = 2 ** PAIR_BITS - 1;
-const PORT_BITS = 12;
+const PORT_BITS = NETWORK_SHIFT - PAIR_BITS;
 const PORT_MASK = MAC_PORTS_MAX - 1;
 const recordFrom = (network: number, port: number, pair: number): number =>
-  (network << (PORT_BITS + PAIR_BITS)) | (port << PAIR_BITS) | (pair & PAIR_MASK);
+  (network << NETWORK_SHIFT) | (port << PAIR_BITS) | (pair & PAIR_MASK);
+
+assert(2 ** PORT_BITS === MAC_PORTS_MAX, 'a record has room for every port');

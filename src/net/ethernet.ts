@@ -15,6 +15,9 @@ export const VLAN_TAG_BYTES = 4;
 /** Types, and the types by which tags are known. IEEE registry; VLAN_S is the outer tag of 802.1ad */
 export const EtherType = { IPV4: 0x0800, ARP: 0x0806, VLAN: 0x8100, IPV6: 0x86dd, VLAN_S: 0x88a8 } as const;
 
+/** 802.1Q's type as two bytes of a frame read as a little-endian number. */
+export const TAG_TYPE_LE = ((EtherType.VLAN & 0xff) << 8) | (EtherType.VLAN >>> 8);
+
 /** A frame without a tag. */
 export const UNTAGGED = -1;
 
@@ -31,8 +34,16 @@ export const isBroadcast = (high: number, low: number): boolean => high === 0xff
 /** An address that a frame can come from: not of a group, and not zero. */
 export const isStation = (high: number, low: number): boolean => (high & GROUP_BIT) === 0 && (high | low) !== 0;
 
+/** A number of 16 bits in network order, most significant byte first, as those in all headers of a frame. */
+export const readBe16 = (bytes: Buffer, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+
+export function writeBe16(bytes: Buffer, at: number, value: number): void {
+  bytes[at] = value >>> 8;
+  bytes[at + 1] = value;
+}
+
 /** The upper 16 bits of the address at `offset`. */
-export const macHigh = (bytes: Buffer, offset: number): number => (bytes[offset]! << 8) | bytes[offset + 1]!;
+export const macHigh = readBe16;
 
 /** The lower 32 bits of the address at `offset`, signed. */
 export const macLow = (bytes: Buffer, offset: number): number =>
@@ -48,41 +59,11 @@ export function writeMac(bytes: Buffer, offset: number, high: number, low: numbe
   bytes[offset + 5] = low;
 }
 
-/** The header of a frame, with its outer tag. Made once and filled anew for each frame. */
-export class EthernetHeader {
-  destinationHigh = 0;
-  destinationLow = 0;
-  sourceHigh = 0;
-  sourceLow = 0;
-  /** Type of what follows the outer tag, or the length of what follows if below 1536. */
-  type = 0;
-  /** VLAN id of the outer tag, 0 … 4095, or `UNTAGGED`. Only 802.1Q's own tags count. */
-  tag = UNTAGGED;
-  /** Priority and drop bit of that tag, the upper four bits of its control information; 0 without. */
-  priority = 0;
-  /** Bytes before what `type` is about: 14, or 18 with a tag. */
-  byteLength = 0;
-}
-
-/** Reads the header of a frame of which `length` bytes lie at `offset`; false if they are too few, and nothing is filled in. */
-export function readEthernet(frame: Buffer, offset: number, length: number, into: EthernetHeader): boolean {
-  if (length < ETHERNET_HEADER_BYTES) return false;
-  const type = read16(frame, offset + EthernetOffset.TYPE);
-  const tagged = type === EtherType.VLAN;
-  if (tagged && length < ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES) return false;
-  into.destinationHigh = macHigh(frame, offset + EthernetOffset.DESTINATION);
-  into.destinationLow = macLow(frame, offset + EthernetOffset.DESTINATION);
-  into.sourceHigh = macHigh(frame, offset + EthernetOffset.SOURCE);
-  into.sourceLow = macLow(frame, offset + EthernetOffset.SOURCE);
-  const control = tagged ? read16(frame, offset + ETHERNET_HEADER_BYTES) : 0;
-  into.tag = tagged ? control & 0xfff : UNTAGGED;
-  into.priority = control >>> 12;
-  into.type = tagged ? read16(frame, offset + ETHERNET_HEADER_BYTES + 2) : type;
-  into.byteLength = tagged ? ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES : ETHERNET_HEADER_BYTES;
-  return true;
-}
-
-/** Writes a tag, four bytes, as it follows the source address. `priority` as in `EthernetHeader`. IEEE 802.1Q, 9.6 */
+/**
+ * Writes a tag, four bytes, as it follows the source address.
+ *
+ * @param priority - with the drop bit: the upper four bits of its control information. IEEE 802.1Q, 9.6
+ */
 export function writeTag(bytes: Buffer, offset: number, vlan: number, priority: number): void {
   bytes[offset] = EtherType.VLAN >>> 8;
   bytes[offset + 1] = EtherType.VLAN & 0xff;
@@ -117,5 +98,3 @@ export function parseMac(text: string): { readonly high: number; readonly low: n
   const digits = text.replace(/[:-]/g, '');
   return { high: Number.parseInt(digits.slice(0, 4), 16), low: Number.parseInt(digits.slice(4), 16) | 0 };
 }
-
-const read16 = (bytes: Buffer, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;

@@ -47,7 +47,7 @@ function wayOf(frame: Buffer, options: { at?: number; header?: Buffer; memoryByt
 describe('a burst of frames', () => {
   it('reads the first bytes of frames that begin anywhere', () => {
     for (let at = 0; at < 40; at++) {
-      for (const length of [16, 17, 60, 1514]) {
+      for (const length of [18, 19, 60, 1514]) {
         assert.equal(wayOf(makeFrame(TO, FROM, length, at), { at }), Way.READ, `${length} at ${at}`);
       }
     }
@@ -56,7 +56,7 @@ describe('a burst of frames', () => {
   it('keeps each apart, as many as there can be', () => {
     const memory = new StagingMemory(2 ** 16);
     const burst = new FrameBurst(memory, 3);
-    const frames = Array.from({ length: BURST_FRAMES }, (_, i) => makeFrame(TO, FROM, 16 + 7 * i, i));
+    const frames = Array.from({ length: BURST_FRAMES }, (_, i) => makeFrame(TO, FROM, 18 + 7 * i, i));
     for (let i = 0; i < BURST_FRAMES; i++) put(burst, memory, i, 1501 * i, frames[i]!);
     burst.firstSlot = 40;
     burst.read(BURST_FRAMES);
@@ -116,7 +116,9 @@ describe('a burst of frames', () => {
       [0, Way.UNREAD],
       [13, Way.UNREAD],
       [15, Way.UNREAD],
-      [16, Way.READ],
+      // One that says "tag" has all of it, and a type.
+      [17, Way.UNREAD],
+      [18, Way.READ],
       [FRAME_BYTES_MAX, Way.READ],
       [FRAME_BYTES_MAX + 1, Way.UNREAD],
       [2 ** 31, Way.UNREAD],
@@ -132,9 +134,10 @@ describe('a burst of frames', () => {
   });
 
   it('reads no word that is not there', () => {
-    const frame = makeFrame(TO, FROM, 16, 1);
-    const bytes = NET_HEADER_BYTES + frame.length;
-    for (let at = 0; at <= 36; at++) {
+    const frame = makeFrame(TO, FROM, 18, 1);
+    // So many are read, in whole words.
+    const bytes = NET_HEADER_BYTES + HEAD_BYTES;
+    for (let at = 0; at <= 34; at++) {
       const way = wayOf(frame, { at, memoryBytes: 64 });
       // Whole words up to the one behind it.
       assert.equal(way, (at >>> 2) + bytes / 4 < 16 ? Way.READ : Way.UNREAD, `at ${at}`);

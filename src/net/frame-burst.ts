@@ -1,5 +1,6 @@
 import { FRAME_BYTES_MAX } from '../limits.js';
 import { Burst } from '../virtio/burst.js';
+import { ETHERNET_HEADER_BYTES, VLAN_TAG_BYTES } from './ethernet.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { type Frame, type FrameMemory, type FrameOwner, HEAD_BYTES } from './frame.js';
 
@@ -20,8 +21,10 @@ export const Way = {
 const ASKS_MASK = 0xff01;
 /** Words of a network header and the first bytes of a frame. */
 const HEADER_AND_HEAD_WORDS = (NET_HEADER_BYTES + HEAD_BYTES) / 4;
-/** The most that follows the first bytes. */
-const TAIL_BYTES_MAX = FRAME_BYTES_MAX - HEAD_BYTES;
+/** Shorter frames, which no network has, go by themselves: so a type that says "tag" is that of a whole one, with a type behind it. */
+export const BURST_FRAME_BYTES_MIN = ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
+/** How much longer a frame may be. */
+const BYTES_ABOVE_MIN = FRAME_BYTES_MAX - BURST_FRAME_BYTES_MIN;
 
 /**
  * Frames of one sender that are looked at, switched and copied together, each in one piece of memory: the way of most frames.
@@ -33,6 +36,8 @@ export class FrameBurst {
   /** Number of the port by which they came, as the switch knows it, and the queue pair. */
   port = 0;
   pair: number;
+  /** VLAN of those without a tag, or with one that only has a priority. */
+  native = 0;
   /** Where the frames are, without what stands before them in their chains. */
   readonly chains = new Burst(BURST_FRAMES);
   /** The first 16 bytes of each, as four words. */
@@ -68,7 +73,8 @@ export class FrameBurst {
       way[i] = Way.UNREAD;
       const word = at >>> 2;
       // A frame of no allowed length is its sender's to judge. One word more than is needed: the last bytes of a window have none.
-      if ((length - HEAD_BYTES) >>> 0 > TAIL_BYTES_MAX || word + HEADER_AND_HEAD_WORDS >= words.length) continue;
+      if ((length - BURST_FRAME_BYTES_MIN) >>> 0 > BYTES_ABOVE_MIN || word + HEADER_AND_HEAD_WORDS >= words.length)
+        continue;
       const to = 4 * i;
       const shift = (at & 3) << 3;
       if (shift === 0) {

@@ -38,6 +38,7 @@ describe('findLayout', () => {
             protocol: plan.tcp ? 6 : 17,
             fragment: false,
             ipBytes: plan.lengthUnsaid ? 0 : frame.length - l3,
+            headersBytesMax: FRAME_HEADERS_BYTES_MAX,
           },
         );
       }),

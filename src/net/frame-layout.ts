@@ -1,4 +1,4 @@
-import { ETHERNET_HEADER_BYTES, EtherType, isTagType, VLAN_TAG_BYTES } from './ethernet.js';
+import { ETHERNET_HEADER_BYTES, EtherType, isTagType, readBe16, VLAN_TAG_BYTES } from './ethernet.js';
 
 /** First bytes of a frame in which all its headers must lie, bytes. Ethernet, two tags, IPv4 and TCP have at most 142. */
 export const FRAME_HEADERS_BYTES_MAX = 256;
@@ -50,14 +50,19 @@ export class FrameLayout {
   l4 = 0;
   /** Bytes from `l3` to the end of the packet as IP says; 0 if it does not say. */
   ipBytes = 0;
+  /** Bytes in which all headers had to lie. */
+  headersBytesMax = FRAME_HEADERS_BYTES_MAX;
 }
 
 /**
  * Finds the headers of a frame of `length` bytes, of which `frame` holds the first `FRAME_HEADERS_BYTES_MAX`, or all. Returns
  * 0 or a `LayoutFault`. TCP and UDP headers are not looked into.
+ *
+ * @param tagsAdded - VLAN tags, 0 or 1, that it may have got since it was found to be in order: what was is so still
  */
-export function findLayout(frame: Buffer, length: number, into: FrameLayout): number {
-  const end = Math.min(frame.length, length, FRAME_HEADERS_BYTES_MAX);
+export function findLayout(frame: Buffer, length: number, into: FrameLayout, tagsAdded = 0): number {
+  into.headersBytesMax = FRAME_HEADERS_BYTES_MAX + tagsAdded * VLAN_TAG_BYTES;
+  const end = Math.min(frame.length, length, into.headersBytesMax);
   into.ipVersion = 0;
   into.protocol = -1;
   into.fragment = false;
@@ -65,11 +70,11 @@ export function findLayout(frame: Buffer, length: number, into: FrameLayout): nu
   into.ipBytes = 0;
   if (end < ETHERNET_HEADER_BYTES) return LayoutFault.TRUNCATED;
   let l3 = ETHERNET_HEADER_BYTES;
-  let type = read16(frame, l3 - 2);
-  for (let tags = 0; tags < VLAN_TAGS_MAX && isTagType(type); tags++) {
+  let type = readBe16(frame, l3 - 2);
+  for (let tags = 0; tags < VLAN_TAGS_MAX + tagsAdded && isTagType(type); tags++) {
     l3 += VLAN_TAG_BYTES;
     if (l3 > end) return LayoutFault.TRUNCATED;
-    type = read16(frame, l3 - 2);
+    type = readBe16(frame, l3 - 2);
   }
   into.l3 = into.l4 = l3;
   if (type === EtherType.IPV4) return findIpv4(frame, length, end, into);
@@ -85,9 +90,9 @@ function findIpv4(frame: Buffer, length: number, end: number, into: FrameLayout)
   const headerBytes = (versionAndWords & 0xf) * 4;
   if (versionAndWords >>> 4 !== 4 || headerBytes < IPV4_HEADER_BYTES) return LayoutFault.HEADER_INVALID;
   if (l3 + headerBytes > end) return missing(l3 + headerBytes, length);
-  const moreAndOffset = read16(frame, l3 + 6) & 0x3fff;
+  const moreAndOffset = readBe16(frame, l3 + 6) & 0x3fff;
   into.ipVersion = 4;
-  into.ipBytes = read16(frame, l3 + 2);
+  into.ipBytes = readBe16(frame, l3 + 2);
   into.fragment = moreAndOffset !== 0;
   into.protocol = (moreAndOffset & 0x1fff) === 0 ? frame[l3 + 9]! : -1;
   into.l4 = l3 + headerBytes;
@@ -99,7 +104,7 @@ function findIpv6(frame: Buffer, length: number, end: number, into: FrameLayout)
   const l3 = into.l3;
   if (l3 + IPV6_HEADER_BYTES > end) return missing(l3 + IPV6_HEADER_BYTES, length);
   if (frame[l3]! >>> 4 !== 6) return LayoutFault.HEADER_INVALID;
-  const payloadBytes = read16(frame, l3 + 4);
+  const payloadBytes = readBe16(frame, l3 + 4);
   into.ipBytes = payloadBytes === 0 ? 0 : IPV6_HEADER_BYTES + payloadBytes;
   let protocol: number = frame[l3 + 6]!;
   let l4 = l3 + IPV6_HEADER_BYTES;
@@ -112,7 +117,7 @@ function findIpv6(frame: Buffer, length: number, end: number, into: FrameLayout)
     let laterFragment = false;
     if (protocol === IpProtocol.FRAGMENT) {
       into.fragment = true;
-      laterFragment = (read16(frame, l4 + 2) & 0xfff8) !== 0;
+      laterFragment = (readBe16(frame, l4 + 2) & 0xfff8) !== 0;
     } else {
       headerBytes += frame[l4 + 1]! * 8;
     }
@@ -144,5 +149,3 @@ function isExtension(protocol: number): boolean {
 /** A header that ends at `needed` is not all there: is it the frame that is short, or what we look at of it? */
 const missing = (needed: number, length: number): number =>
   needed > length ? LayoutFault.TRUNCATED : LayoutFault.HEADERS_EXCEEDED;
-
-const read16 = (bytes: Buffer, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;

@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { withoutTag, withTag } from '../../test/support/frames.js';
 import { check } from '../../test/support/seed.js';
 import { Segments } from '../guest-memory/segments.js';
-import { EthernetHeader, readEthernet, UNTAGGED } from './ethernet.js';
-import { Frame, type FrameMemory, HEAD_BYTES } from './frame.js';
+import { macHigh, macLow, UNTAGGED } from './ethernet.js';
+import { Frame, type FrameMemory, TAGGED_HEAD_BYTES } from './frame.js';
 import { NetHeader, NetHeaderFlag } from './net-header.js';
 
 /** Memory in which pieces lie, each in a window of its own. */
@@ -43,22 +43,27 @@ function setFrame(frame: Frame, bytes: Buffer, lengths: readonly number[], skip:
   const segments = new Segments(pieces.length);
   const memory = memoryOf(pieces.map((piece) => Buffer.concat([Buffer.alloc(gap, 0xdd), piece])));
   for (const [window, { length }] of pieces.entries()) segments.push(window, gap, length);
-  const head = Buffer.concat([Buffer.alloc(3), bytes.subarray(0, HEAD_BYTES)]);
+  const head = Buffer.concat([Buffer.alloc(3), bytes.subarray(0, TAGGED_HEAD_BYTES)]);
   frame.set(memory, segments, pieces.length, skip, bytes.length, head, 3);
   // What the sender does now to the first bytes is not seen.
-  let left = skip + Math.min(HEAD_BYTES, bytes.length);
+  let left = skip + Math.min(privateBytes(bytes), bytes.length);
   for (const [window, { length }] of pieces.entries()) {
     memory.bytes[window]!.fill(0xaa, gap, gap + Math.min(length, left));
     left -= Math.min(length, left);
   }
 }
 
+/** How many of a frame's first bytes are read once: those that say what VLAN it is in, with and without its tag. */
+const privateBytes = (bytes: Buffer) => (bytes.readUInt16BE(12) === 0x8100 ? TAGGED_HEAD_BYTES : 16);
+
 /** The same for a frame in one piece. */
 function setPiece(frame: Frame, bytes: Buffer, offset: number): void {
   const window = Buffer.alloc(offset + bytes.length + 9, 0xdd);
   bytes.copy(window, offset);
   const words = Array.from({ length: 4 }, (_, i) => window.readUInt32LE(offset + 4 * i));
-  frame.setPiece(memoryOf([window]), 0, offset, bytes.length, words[0]!, words[1]!, words[2]!, words[3]!);
+  const memory = memoryOf([window]);
+  frame.setPiece(memory, 0, offset, bytes.length, words[0]!, words[1]!, words[2]!, words[3]!);
+  memory.bytes[0]!.fill(0xaa, offset, offset + Math.min(privateBytes(bytes), bytes.length));
 }
 
 /** All of a frame as it leaves. */
@@ -72,26 +77,28 @@ function bytesOf(frame: Frame): Buffer {
 
 /** Fails unless the frame says of itself what its bytes say. */
 function expectFields(frame: Frame, bytes: Buffer): void {
-  const header = new EthernetHeader();
-  const whole = readEthernet(bytes, 0, bytes.length, header);
-  if (!whole) return;
-  const { destinationHigh, destinationLow, sourceHigh, sourceLow, tag, priority } = header;
   assert.deepEqual(
     [frame.destinationHigh, frame.destinationLow | 0, frame.sourceHigh, frame.sourceLow | 0],
-    [destinationHigh, destinationLow | 0, sourceHigh, sourceLow | 0],
+    [macHigh(bytes, 0), macLow(bytes, 0), macHigh(bytes, 6), macLow(bytes, 6)],
   );
-  assert.deepEqual([frame.tag, frame.tagNow, frame.priority], [tag, tag, tag === UNTAGGED ? 0 : priority]);
+  const tagged = bytes.readUInt16BE(12) === 0x8100 && bytes.length >= 18;
+  const control = tagged ? bytes.readUInt16BE(14) : 0;
+  const tag = tagged ? control & 0xfff : UNTAGGED;
+  assert.deepEqual([frame.tag, frame.tagNow, frame.priority], [tag, tag, control >>> 12]);
   assert.equal(frame.etherType, bytes.readUInt16BE(12));
+  assert.equal(frame.hidesTag, tagged && bytes.readUInt16BE(16) === 0x8100);
 }
 
 const anyFrame = fc
   .record({
     bytes: fc.uint8Array({ minLength: 14, maxLength: 200, size: 'max' }),
     type: fc.constantFrom(0x8100, 0x8100, 0x88a8, 0x0800, 0x88b5),
+    next: fc.constantFrom(0x8100, 0x0800),
   })
-  .map(({ bytes, type }) => {
+  .map(({ bytes, type, next }) => {
     const frame = Buffer.from(bytes);
     frame.writeUInt16BE(type, 12);
+    if (frame.length >= 18) frame.writeUInt16BE(next, 16);
     return frame;
   });
 const anyTag = fc.oneof(fc.constant(UNTAGGED), fc.integer({ min: 0, max: 4094 }));
@@ -113,7 +120,7 @@ describe('a frame', () => {
     const frame = new Frame();
     check(
       fc.property(anyFrame, fc.nat(7), (bytes, offset) => {
-        if (bytes.length < HEAD_BYTES) return;
+        if (bytes.length < 18) return;
         setPiece(frame, bytes, offset);
         assert.ok(bytesOf(frame).equals(bytes));
         expectFields(frame, bytes);

@@ -1,10 +1,22 @@
 import { copyBytes } from '../guest-memory/copy.js';
 import { Segments } from '../guest-memory/segments.js';
-import { ETHERNET_HEADER_BYTES, EtherType, insertTag, removeTag, UNTAGGED, VLAN_TAG_BYTES } from './ethernet.js';
+import {
+  ETHERNET_HEADER_BYTES,
+  EthernetOffset,
+  EtherType,
+  insertTag,
+  readBe16,
+  removeTag,
+  TAG_TYPE_LE,
+  UNTAGGED,
+  VLAN_TAG_BYTES,
+} from './ethernet.js';
 import { NetHeader } from './net-header.js';
 
-/** Bytes of a frame that are read once and passed on as they were read: both addresses, and a tag or the type. */
+/** Bytes of a frame that are read once and passed on as they were read: both addresses, the type or a tag. */
 export const HEAD_BYTES = 16;
+/** The same of a frame with a tag: it may leave without that, and then its receiver takes what follows for the type. */
+export const TAGGED_HEAD_BYTES = HEAD_BYTES + VLAN_TAG_BYTES;
 
 /** Memory of which frames are pieces: a guest's, or ours. By window, as `Segments` names them. */
 export interface FrameMemory {
@@ -37,7 +49,7 @@ export class Frame {
   /** Of prefix and rest together. */
   byteLength = 0;
   /** Private memory with the bytes `prefixStart` … `prefixStart + prefixBytes - 1`; a multiple of four each, but for short frames. */
-  readonly prefix = Buffer.alloc(HEAD_BYTES + VLAN_TAG_BYTES);
+  readonly prefix = Buffer.alloc(VLAN_TAG_BYTES + TAGGED_HEAD_BYTES);
   readonly prefixWords = new Uint32Array(this.prefix.buffer, this.prefix.byteOffset, this.prefix.length / 4);
   prefixStart = VLAN_TAG_BYTES;
   prefixBytes = HEAD_BYTES;
@@ -52,6 +64,8 @@ export class Frame {
   /** VLAN id of its tag as it came, or `UNTAGGED`; priority and drop bit of that. */
   tag = UNTAGGED;
   priority = 0;
+  /** Behind that tag there is another one: without the first, it would be in the VLAN that the second says. */
+  hidesTag = false;
   /** VLAN that it is in. */
   vlan = 0;
   /** Number of the port by which it came, and the queue pair. */
@@ -73,7 +87,7 @@ export class Frame {
   /**
    * Takes a frame of at least 14 bytes, which begins `skip` bytes into `segments[0 … end)`.
    *
-   * @param head - private memory with its first 16 bytes, or all of it, at `headAt`
+   * @param head - private memory with its first `TAGGED_HEAD_BYTES`, or all of it, at `headAt`
    */
   set(
     memory: FrameMemory,
@@ -88,7 +102,8 @@ export class Frame {
     this.segments = segments;
     this.byteLength = byteLength;
     this.end = end;
-    const prefixBytes = Math.min(HEAD_BYTES, byteLength);
+    const tagged = readBe16(head, headAt + EthernetOffset.TYPE) === EtherType.VLAN;
+    const prefixBytes = Math.min(tagged ? TAGGED_HEAD_BYTES : HEAD_BYTES, byteLength);
     for (let i = 0; i < prefixBytes; i++) this.prefix[VLAN_TAG_BYTES + i] = head[headAt + i]!;
     let first = 0;
     let rest = skip + prefixBytes;
@@ -98,7 +113,7 @@ export class Frame {
     this.#look(prefixBytes);
   }
 
-  /** Takes a frame in one piece, whose first 16 bytes were read. */
+  /** Takes a frame in one piece, of at least 16 bytes, and 18 with a tag, whose first 16 bytes were read. */
   setPiece(
     memory: FrameMemory,
     window: number,
@@ -110,20 +125,26 @@ export class Frame {
     d: number,
   ): void {
     const segments = this.#piece;
-    const { prefixWords } = this;
+    const { prefix, prefixWords } = this;
     this.memory = memory;
     this.segments = segments;
-    segments.window[0] = window;
-    segments.offset[0] = offset + HEAD_BYTES;
-    segments.length[0] = byteLength - HEAD_BYTES;
-    segments.count = this.end = byteLength > HEAD_BYTES ? 1 : 0;
     this.first = this.skip = 0;
     this.byteLength = byteLength;
     prefixWords[1] = a;
     prefixWords[2] = b;
     prefixWords[3] = c;
     prefixWords[4] = d;
-    this.#look(HEAD_BYTES);
+    let prefixBytes = HEAD_BYTES;
+    if ((d & 0xffff) === TAG_TYPE_LE) {
+      const bytes = memory.bytes[window]!;
+      const end = Math.min(TAGGED_HEAD_BYTES, byteLength);
+      for (; prefixBytes < end; prefixBytes++) prefix[VLAN_TAG_BYTES + prefixBytes] = bytes[offset + prefixBytes]!;
+    }
+    segments.window[0] = window;
+    segments.offset[0] = offset + prefixBytes;
+    segments.length[0] = byteLength - prefixBytes;
+    segments.count = this.end = byteLength > prefixBytes ? 1 : 0;
+    this.#look(prefixBytes);
   }
 
   /** Has it leave with a tag, or without: `UNTAGGED`. A later call overrides an earlier one. */
@@ -169,21 +190,21 @@ export class Frame {
     const { prefix } = this;
     this.prefixStart = VLAN_TAG_BYTES;
     this.prefixBytes = prefixBytes;
-    this.destinationHigh = read16(prefix, 4);
-    this.destinationLow = ((read16(prefix, 6) << 16) | read16(prefix, 8)) >>> 0;
-    this.sourceHigh = read16(prefix, 10);
-    this.sourceLow = ((read16(prefix, 12) << 16) | read16(prefix, 14)) >>> 0;
-    this.etherType = read16(prefix, 16);
+    this.destinationHigh = readBe16(prefix, 4);
+    this.destinationLow = ((readBe16(prefix, 6) << 16) | readBe16(prefix, 8)) >>> 0;
+    this.sourceHigh = readBe16(prefix, 10);
+    this.sourceLow = ((readBe16(prefix, 12) << 16) | readBe16(prefix, 14)) >>> 0;
+    this.etherType = readBe16(prefix, 16);
     this.tag = UNTAGGED;
     this.priority = 0;
+    this.hidesTag = false;
     // A tag that is cut off is none; a type has to follow it.
     if (this.etherType === EtherType.VLAN && this.byteLength >= ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES) {
-      const control = read16(prefix, 18);
+      const control = readBe16(prefix, 18);
       this.tag = control & 0xfff;
       this.priority = control >>> 12;
+      this.hidesTag = readBe16(prefix, 20) === EtherType.VLAN;
     }
     this.tagNow = this.tag;
   }
 }
-
-const read16 = (bytes: Buffer, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;

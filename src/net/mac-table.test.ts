@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { check, seeded } from '../../test/support/seed.js';
-import { Learn, MAC_PROBES_MAX, MAC_UNKNOWN, MacTable } from './mac-table.js';
+import { Learn, MAC_AGE_S, MAC_PORTS_MAX, MAC_PROBES_MAX, MAC_UNKNOWN, MacTable } from './mac-table.js';
 
 const secrets = [0x1234_5678, 0x9abc_def0] as const;
+const quotasOf = (entriesMax: number) => new Int32Array(MAC_PORTS_MAX).fill(entriesMax);
 
 describe('a MAC table', () => {
   it('finds what it has learned, by VLAN and address', () => {
@@ -31,9 +32,9 @@ describe('a MAC table', () => {
       [0x3333, 1],
     ] as const) {
       assert.equal(table.learn(0, high, low, 1, 0), Learn.REFUSED);
+      table.expect(0, high, low, 1, 0);
       assert.equal(table.lookup(0, high, low, 0), MAC_UNKNOWN);
     }
-    assert.equal(table.learnedOn(1), 0);
   });
 
   it('follows a guest that has moved', () => {
@@ -41,7 +42,6 @@ describe('a MAC table', () => {
     table.learn(0, 0x5254, 1, 3, 0);
     assert.equal(table.learn(0, 0x5254, 1, 9, 10), Learn.MOVED);
     assert.equal(table.lookup(0, 0x5254, 1, 10), 9);
-    assert.deepEqual([table.learnedOn(3), table.learnedOn(9)], [0, 1]);
   });
 
   it('forgets what it has not seen for long', () => {
@@ -52,78 +52,67 @@ describe('a MAC table', () => {
     assert.equal(table.lookup(0, 0x5254, 1, 400), 3);
     assert.equal(table.lookup(0, 0x5254, 1, 401), MAC_UNKNOWN);
     assert.equal(table.lookup(0, 0x5254, 2, 401), 3);
-    assert.equal(table.learnedOn(3), 2);
     let swept = 0;
     for (let i = 0; i < 8; i++) swept += table.sweep(10, 401);
     assert.equal(swept, 1);
-    assert.equal(table.learnedOn(3), 1);
-  });
-
-  it('forgets a port', () => {
-    const table = new MacTable({ secrets });
-    for (let low = 1; low <= 500; low++) table.learn(low % 7, 0x5254, low, low % 5, 0);
-    assert.ok(table.pin(0, 0x5254, 1000, 2, 0));
-    table.flushPort(2);
-    assert.equal(table.lookup(0, 0x5254, 1000, 0), MAC_UNKNOWN);
-    for (let low = 1; low <= 500; low++) {
-      assert.equal(table.lookup(low % 7, 0x5254, low, 0), low % 5 === 2 ? MAC_UNKNOWN : low % 5);
-    }
-    assert.equal(table.learnedOn(2), 0);
-    assert.equal(table.entries(0, 1000).length, 400);
-  });
-
-  it('shows what it knows', () => {
-    const table = new MacTable({ secrets });
-    table.learn(5, 0x5254, 0xffff_0001, 3, 100);
-    table.pin(6, 0x5254, 2, 4, 100);
-    const entries = table.entries(130, 10).sort((a, b) => a.vlan - b.vlan);
-    assert.deepEqual(entries, [
-      { vlan: 5, high: 0x5254, low: 0xffff_0001, port: 3, pinned: false, idleS: 30 },
-      { vlan: 6, high: 0x5254, low: 2, port: 4, pinned: true, idleS: 0 },
-    ]);
-    assert.equal(table.entries(130, 1).length, 1);
-    assert.equal(table.entries(401, 10).length, 1);
   });
 });
 
-describe('pinned addresses', () => {
-  it('are nobody else’s, whatever he sends', () => {
+describe('expected addresses', () => {
+  it('are known for good, until they are heard from elsewhere', () => {
     const table = new MacTable({ secrets });
     table.learn(0, 0x5254, 1, 9, 0);
-    assert.ok(table.pin(0, 0x5254, 1, 3, 0));
-    assert.deepEqual([table.learnedOn(9), table.learnedOn(3)], [0, 0]);
-    assert.equal(table.learn(0, 0x5254, 1, 9, 5), Learn.PINNED_ELSEWHERE);
+    table.expect(0, 0x5254, 1, 3, 0);
     assert.equal(table.learn(0, 0x5254, 1, 3, 5), Learn.KNOWN);
-    assert.equal(table.lookup(0, 0x5254, 1, 2 ** 31), 3);
     table.sweep(2 ** 17, 2 ** 31);
     assert.equal(table.lookup(0, 0x5254, 1, 2 ** 31), 3);
-    table.forget(0, 0x5254, 1);
-    assert.equal(table.lookup(0, 0x5254, 1, 5), MAC_UNKNOWN);
-    assert.equal(table.learn(0, 0x5254, 1, 9, 5), Learn.ADDED);
+    assert.equal(table.learn(0, 0x5254, 1, 9, 2 ** 31), Learn.MOVED);
+    assert.equal(table.lookup(0, 0x5254, 1, 2 ** 31), 9);
+    assert.equal(table.lookup(0, 0x5254, 1, 2 ** 31 + MAC_AGE_S + 1), MAC_UNKNOWN, 'it ages now');
   });
 
   it('find room among learned ones, but not among their like', () => {
     const table = new MacTable({ secrets, slots: MAC_PROBES_MAX });
     for (let low = 1; low <= 200; low++) table.learn(0, 0x5254, low, low % 3, low);
-    let pinned = 0;
-    for (let low = 1000; low < 1200; low++) if (table.pin(0, 0x5254, low, 5, 200)) pinned++;
-    assert.equal(pinned, 2 * MAC_PROBES_MAX - 1);
-    assert.deepEqual([table.learnedOn(0), table.learnedOn(1), table.learnedOn(2), table.learnedOn(5)], [0, 0, 0, 0]);
+    for (let low = 1000; low < 1200; low++) table.expect(0, 0x5254, low, 5, 200);
+    const known = (from: number, to: number) => {
+      let count = 0;
+      for (let low = from; low < to; low++) if (table.lookup(0, 0x5254, low, 200) !== MAC_UNKNOWN) count++;
+      return count;
+    };
+    assert.equal(known(1000, 1200), 2 * MAC_PROBES_MAX - 1);
+    assert.equal(known(1, 201), 0);
     assert.equal(table.learn(0, 0x5254, 1, 1, 200), Learn.REFUSED);
+  });
+
+  it('count against nobody, before they move and after', () => {
+    const table = new MacTable({ secrets, quotas: quotasOf(10) });
+    for (let low = 1; low <= 50; low++) table.expect(0, 0x5254, low, 3, 0);
+    for (let low = 100; low < 110; low++) assert.equal(table.learn(0, 0x5254, low, 3, 0), Learn.ADDED);
+    for (let low = 1; low <= 10; low++) assert.equal(table.learn(0, 0x5254, low, 4, 0), Learn.MOVED);
+    assert.equal(table.learn(0, 0x5254, 11, 4, 0), Learn.REFUSED, 'it has as many as it may');
+    // Port 3 has lost none of those that it may have, and won none.
+    table.sweep(2 ** 17, MAC_AGE_S + 1);
+    for (let low = 200; low < 210; low++) assert.equal(table.learn(0, 0x5254, low, 3, 1000), Learn.ADDED);
+    for (let low = 300; low < 320; low++) table.learn(0, 0x5254, low, 3, 1000);
+    let count = 0;
+    for (let low = 200; low < 320; low++) if (table.lookup(0, 0x5254, low, 1000) === 3) count++;
+    assert.equal(count, 10);
   });
 });
 
 describe('a flood of addresses', () => {
   it('takes up no more than its port may have, and pushes out nobody', () => {
     seeded(1, (random) => {
-      const table = new MacTable({ secrets: [random.word(), random.word()], slots: 4096, portEntriesMax: 256 });
+      const table = new MacTable({ secrets: [random.word(), random.word()], slots: 4096, quotas: quotasOf(256) });
       const quiet: number[] = [];
       for (let low = 1; low <= 400; low++) {
         assert.equal(table.learn(0, 0x5254, low, 1 + (low % 4), 0), Learn.ADDED);
         quiet.push(low);
       }
-      for (let i = 0; i < 200_000; i++) table.learn(0, 0x0200 | (i & 0xfe), random.word(), 7, i % 100);
-      assert.ok(table.learnedOn(7) <= 256);
+      const flood = Array.from({ length: 200_000 }, (_, i) => [0x0200 | (i & 0xfe), random.word()] as const);
+      for (const [i, [high, low]] of flood.entries()) table.learn(0, high, low, 7, i % 100);
+      assert.ok(flood.filter(([high, low]) => table.lookup(0, high, low, 100) === 7).length <= 256);
       for (const low of quiet) assert.equal(table.lookup(0, 0x5254, low, 100), 1 + (low % 4));
       // What comes later still finds room, nearly always.
       let refused = 0;
@@ -134,7 +123,7 @@ describe('a flood of addresses', () => {
 
   it('leaves room for nearly all addresses while a quarter of the table is full', () => {
     seeded(2, (random) => {
-      const table = new MacTable({ secrets: [random.word(), random.word()], portEntriesMax: 2 ** 15 });
+      const table = new MacTable({ secrets: [random.word(), random.word()], quotas: quotasOf(2 ** 15) });
       // Counted upwards in steps, as addresses are handed out.
       for (let low = 0; low < 2 ** 14; low++) table.learn(0, 0x5254, low << 8, low & 63, 0);
       let lost = 0;
@@ -148,7 +137,11 @@ describe('a flood of addresses', () => {
     table.setQuota(7, 10);
     for (let low = 1; low <= 100; low++) table.learn(0, 0x5254, low, 1, 0);
     for (let low = 1; low <= 100; low++) table.learn(0, 0x5254, low, 7, 0);
-    assert.deepEqual([table.learnedOn(1), table.learnedOn(7)], [90, 10]);
+    const places = Array.from({ length: 100 }, (_, i) => table.lookup(0, 0x5254, 1 + i, 0));
+    assert.deepEqual(
+      [places.filter((port) => port === 1).length, places.filter((port) => port === 7).length],
+      [90, 10],
+    );
   });
 });
 
@@ -156,7 +149,7 @@ describe('a small table under anything', () => {
   interface Known {
     port: number;
     seenS: number;
-    pinned: boolean;
+    expected: boolean;
   }
   const PORTS = 4;
   const QUOTA = 6;
@@ -166,9 +159,7 @@ describe('a small table under anything', () => {
   const steps = fc.array(
     fc.oneof(
       { weight: 10, arbitrary: fc.record({ what: fc.constant('learn' as const), at: address, port }) },
-      { weight: 1, arbitrary: fc.record({ what: fc.constant('pin' as const), at: address, port }) },
-      { weight: 1, arbitrary: fc.record({ what: fc.constant('forget' as const), at: address, port }) },
-      { weight: 1, arbitrary: fc.record({ what: fc.constant('flush' as const), at: address, port }) },
+      { weight: 1, arbitrary: fc.record({ what: fc.constant('expect' as const), at: address, port }) },
       { weight: 3, arbitrary: fc.record({ what: fc.constant('sweep' as const), at: address, port }) },
     ),
     { minLength: 1, maxLength: 150, size: 'max' },
@@ -176,55 +167,49 @@ describe('a small table under anything', () => {
 
   /** Runs the steps on a table and on a map that follows what the table says it did, and compares after each. */
   function run(list: typeof steps extends fc.Arbitrary<infer T> ? T : never): void {
-    const table = new MacTable({ secrets, slots: 8, portEntriesMax: QUOTA, ageS: AGE_S });
+    const table = new MacTable({ secrets, slots: 8, quotas: quotasOf(QUOTA), ageS: AGE_S });
     const known = new Map<string, Known>();
     const name = ({ vlan, low }: { vlan: number; low: number }) => `${vlan} ${low}`;
+    const found = (key: string, now: number) => {
+      const [vlan, low] = key.split(' ').map(Number) as [number, number];
+      return table.lookup(vlan, 0x5254, low, now);
+    };
     for (const [step, { what, at, port }] of list.entries()) {
       const now = step * 2;
       const before = known.get(name(at));
-      const fresh = (entry: Known | undefined) => entry !== undefined && (entry.pinned || now - entry.seenS <= AGE_S);
+      const fresh = (entry: Known) => entry.expected || now - entry.seenS <= AGE_S;
+      for (const [key, entry] of known) if (!fresh(entry)) known.delete(key);
       if (what === 'learn') {
-        const others = [...known].filter(([key, entry]) => entry.port !== port && fresh(entry) && key !== name(at));
+        const others = [...known].filter(([key, entry]) => entry.port !== port && key !== name(at));
         const result = table.learn(at.vlan, 0x5254, at.low, port, now);
-        if (before?.pinned && before.port !== port) assert.equal(result, Learn.PINNED_ELSEWHERE);
-        else if (result >= 0) known.set(name(at), { port, seenS: now, pinned: before?.pinned ?? false });
+        const stays = before?.expected === true && before.port === port;
+        if (result >= 0) known.set(name(at), { port, seenS: now, expected: stays });
         // Nobody else has lost anything by it.
-        for (const [key, entry] of others) {
-          const [vlan, low] = key.split(' ').map(Number) as [number, number];
-          assert.equal(table.lookup(vlan, 0x5254, low, now), entry.port);
-        }
-      } else if (what === 'pin') {
-        if (table.pin(at.vlan, 0x5254, at.low, port, now)) known.set(name(at), { port, seenS: now, pinned: true });
-      } else if (what === 'forget') {
-        table.forget(at.vlan, 0x5254, at.low);
-        known.delete(name(at));
-      } else if (what === 'flush') {
-        table.flushPort(port);
-        for (const [key, entry] of known) if (entry.port === port) known.delete(key);
+        for (const [key, entry] of others) assert.equal(found(key, now), entry.port);
+      } else if (what === 'expect') {
+        table.expect(at.vlan, 0x5254, at.low, port, now);
+        if (found(name(at), now) === port) known.set(name(at), { port, seenS: now, expected: true });
       } else {
         table.sweep(7, now);
       }
-      const entries = table.entries(now, 100);
-      // What was pushed out by its own port, or by a pin, is gone from the map too; nothing else may be gone or appear.
+      // What was pushed out by its own port, or by one that is expected, is gone from the map too; nothing else may be gone or appear.
       for (const [key, entry] of known) {
-        const found = entries.some(({ vlan, low }) => name({ vlan, low }) === key);
-        if (!found) assert.ok(!entry.pinned || !fresh(entry), `${key} was pinned`);
-        if (!found) known.delete(key);
+        if (found(key, now) === entry.port) continue;
+        assert.equal(found(key, now), MAC_UNKNOWN);
+        assert.ok(!entry.expected, `${key} was expected`);
+        known.delete(key);
       }
-      for (const { vlan, low, port: where, pinned } of entries) {
-        const entry = known.get(name({ vlan, low }))!;
-        assert.deepEqual({ port: where, pinned }, { port: entry.port, pinned: entry.pinned });
-        assert.equal(table.lookup(vlan, 0x5254, low, now), where);
-      }
+      for (let vlan = 0; vlan < 2; vlan++)
+        for (let low = 0; low <= 20; low++)
+          if (!known.has(name({ vlan, low }))) assert.equal(found(name({ vlan, low }), now), MAC_UNKNOWN);
       for (let p = 0; p < PORTS; p++) {
-        const live = entries.filter((entry) => entry.port === p && !entry.pinned).length;
-        assert.ok(table.learnedOn(p) >= live && table.learnedOn(p) <= QUOTA);
+        const live = [...known.values()].filter((entry) => entry.port === p && !entry.expected).length;
+        assert.ok(live <= QUOTA);
       }
     }
-    // Swept and aged, nothing is left but what is pinned, and the counts agree.
+    // Swept and aged, nothing is left but what is expected.
     table.sweep(100, 10_000);
-    for (let p = 0; p < PORTS; p++) assert.equal(table.learnedOn(p), 0);
-    assert.ok(table.entries(10_000, 100).every(({ pinned }) => pinned));
+    for (const [key, entry] of known) assert.equal(found(key, 10_000), entry.expected ? entry.port : MAC_UNKNOWN);
   }
 
   it('says what it did, keeps its counts, and lets no port take from another', () => {

@@ -21,29 +21,15 @@ export const Learn = {
   MOVED: 2,
   /** No address of a station, or the port has as many as it may, or there was no room that it may take. */
   REFUSED: -1,
-  /** It is pinned to another port: whoever sent the frame pretends. */
-  PINNED_ELSEWHERE: -2,
 } as const;
 
 /** `lookup` knows no port. */
 export const MAC_UNKNOWN = -1;
 
-/** One address, for those who want to see the table. */
-export interface MacEntry {
-  readonly vlan: number;
-  /** Upper 16 and lower 32 bits, unsigned. */
-  readonly high: number;
-  readonly low: number;
-  readonly port: number;
-  readonly pinned: boolean;
-  /** Since its last frame, s; 0 if pinned. */
-  readonly idleS: number;
-}
-
 /** In `#keys`: the slot is taken. Below it 12 bits of VLAN id and 16 of address. */
 const TAKEN = 1 << 31;
-/** In `#seen`: never ages, never moves. */
-const PINNED = 0xffff_ffff;
+/** In `#seen`: expected, so that it does not age. */
+const EXPECTED = 0xffff_ffff;
 
 /**
  * Which port an address is behind, as learned from the frames that came from there. IEEE 802.1Q, 8.7 and 8.8
@@ -53,8 +39,8 @@ const PINNED = 0xffff_ffff;
  *
  * No port can push out what was learned on another: a new address takes a free slot, one whose address was not seen for
  * `ageS`, or the least recent one of the same port in its window; otherwise it is not learned, and frames to it go to all
- * ports. A port may take over an address (a guest that has moved sends from elsewhere), unless it is pinned, and only within
- * the number of addresses that it may have.
+ * ports. A port may take over an address (a guest that has moved sends from elsewhere), but only within the number of addresses
+ * that it may have. Addresses that are *expected* behind a port before they were heard from do not age, until they move.
  *
  * Belongs to one thread. Times are whole seconds of a clock that does not go back, 0 … 2^32 - 2.
  */
@@ -73,14 +59,17 @@ export class MacTable {
   /** Where `sweep` goes on. */
   #swept = 0;
 
-  /** @param secrets - two random 32-bit numbers. */
+  /**
+   * @param secrets - two random 32-bit numbers
+   * @param quotas - by port, how many addresses it may have; several tables may share them
+   */
   constructor(options: {
     readonly secrets: readonly [number, number];
     readonly slots?: number;
-    readonly portEntriesMax?: number;
+    readonly quotas?: Int32Array;
     readonly ageS?: number;
   }) {
-    const { secrets, slots = MAC_SLOTS, portEntriesMax = MAC_PORT_ENTRIES_MAX, ageS = MAC_AGE_S } = options;
+    const { secrets, slots = MAC_SLOTS, ageS = MAC_AGE_S } = options;
     assert(slots >= MAC_PROBES_MAX && (slots & (slots - 1)) === 0, 'the slots of a MAC table are a power of two');
     // The last window goes beyond the end, so that none has to wrap.
     const count = slots + MAC_PROBES_MAX - 1;
@@ -89,7 +78,7 @@ export class MacTable {
     this.#lows = new Int32Array(count);
     this.#seen = new Uint32Array(count);
     this.#ports = new Uint16Array(count);
-    this.#quotas = new Int32Array(MAC_PORTS_MAX).fill(portEntriesMax);
+    this.#quotas = options.quotas ?? new Int32Array(MAC_PORTS_MAX).fill(MAC_PORT_ENTRIES_MAX);
     this.#ageS = ageS;
     this.#secretA = secrets[0] | 0;
     this.#secretB = secrets[1] | 0;
@@ -110,12 +99,11 @@ export class MacTable {
     if (before === port) {
       // Mostly nothing has changed, and what is not written stays in every cache that has it.
       const seen = this.#seen[at]!;
-      if (seen !== nowS && seen !== PINNED) this.#seen[at] = nowS;
+      if (seen !== nowS && seen !== EXPECTED) this.#seen[at] = nowS;
       return Learn.KNOWN;
     }
-    if (this.#seen[at] === PINNED) return Learn.PINNED_ELSEWHERE;
     if (this.#counts[port]! >= this.#quotas[port]!) return Learn.REFUSED;
-    this.#counts[before]!--;
+    if (this.#seen[at] !== EXPECTED) this.#counts[before]!--;
     this.#counts[port]!++;
     this.#ports[at] = port;
     this.#seen[at] = nowS;
@@ -123,41 +111,22 @@ export class MacTable {
   }
 
   /**
-   * Ties an address to a port: it does not age, and is not learned elsewhere. It takes the place of what was learned, if there
-   * is no other. False if its window is full of pinned ones.
+   * Notes that an address is behind a port, for good, until a frame comes from it elsewhere. It counts against nobody, and takes the
+   * place of what was learned, if there is no other. Nothing is noted if it is no station's, or its window is full of expected ones.
    */
-  pin(vlan: number, high: number, low: number, port: number, nowS: number): boolean {
-    assert(isStation(high, low), 'only addresses of stations are pinned');
+  expect(vlan: number, high: number, low: number, port: number, nowS: number): void {
+    if (!isStation(high, low)) return;
     const key = TAKEN | (vlan << 16) | high;
     let at = this.#find(key, low | 0);
     if (at < 0) at = this.#vacancy(this.#start(key, low | 0), nowS, ANY_PORT);
-    if (at < 0) return false;
+    if (at < 0) return;
     this.#remove(at);
-    this.#put(at, key, low | 0, port, PINNED);
-    return true;
-  }
-
-  /** Forgets one address, learned or pinned. */
-  forget(vlan: number, high: number, low: number): void {
-    const at = this.#find(TAKEN | (vlan << 16) | high, low | 0);
-    if (at >= 0) this.#remove(at);
-  }
-
-  /** Forgets all addresses behind a port, pinned ones too. Walks the table. */
-  flushPort(port: number): void {
-    for (let at = 0; at < this.#keys.length; at++) {
-      if (this.#keys[at] !== 0 && this.#ports[at] === port) this.#remove(at);
-    }
+    this.#put(at, key, low | 0, port, EXPECTED);
   }
 
   /** How many addresses may be learned on a port. What it has beyond that ages away. */
   setQuota(port: number, entriesMax: number): void {
     this.#quotas[port] = entriesMax;
-  }
-
-  /** Addresses learned on a port, with those that are old and not yet swept. */
-  learnedOn(port: number): number {
-    return this.#counts[port]!;
   }
 
   /**
@@ -176,25 +145,6 @@ export class MacTable {
     }
     this.#swept = at;
     return count;
-  }
-
-  /** What is known now, at most `limit` entries, in no order. Walks the table, and allocates. */
-  entries(nowS: number, limit: number): MacEntry[] {
-    const entries: MacEntry[] = [];
-    for (let at = 0; at < this.#keys.length && entries.length < limit; at++) {
-      const key = this.#keys[at]!;
-      if (key === 0 || this.#isOld(at, nowS)) continue;
-      const pinned = this.#seen[at] === PINNED;
-      entries.push({
-        vlan: (key >>> 16) & 0xfff,
-        high: key & 0xffff,
-        low: this.#lows[at]! >>> 0,
-        port: this.#ports[at]!,
-        pinned,
-        idleS: pinned ? 0 : nowS - this.#seen[at]!,
-      });
-    }
-    return entries;
   }
 
   /** Where an address is, or -1. */
@@ -239,7 +189,7 @@ export class MacTable {
   /** The slot of a window whose address, learned on `port`, was not seen for longest; -1 if there is none. */
   #leastRecent(start: number, port: number): number {
     let found = -1;
-    let least = PINNED;
+    let least = EXPECTED;
     for (let at = start; at < start + MAC_PROBES_MAX; at++) {
       const seen = this.#seen[at]!;
       if (this.#keys[at] === 0 || seen >= least || (port !== ANY_PORT && this.#ports[at] !== port)) continue;
@@ -251,10 +201,10 @@ export class MacTable {
 
   #isOld(at: number, nowS: number): boolean {
     const seen = this.#seen[at]!;
-    return seen !== PINNED && nowS - seen > this.#ageS;
+    return seen !== EXPECTED && nowS - seen > this.#ageS;
   }
 
-  /** Pinned ones count against no port. */
+  /** Expected ones count against no port. */
   #put(at: number, key: number, low: number, port: number, seen: number): void {
     this.#keys[at] = key;
     this.#lows[at] = low;
@@ -263,7 +213,7 @@ export class MacTable {
   }
 
   #remove(at: number): void {
-    if (this.#keys[at] !== 0 && this.#seen[at] !== PINNED) this.#counts[this.#ports[at]!]!--;
+    if (this.#keys[at] !== 0 && this.#seen[at] !== EXPECTED) this.#counts[this.#ports[at]!]!--;
     this.#keys[at] = 0;
   }
 }

@@ -70,27 +70,27 @@ export class NetHeader {
 export function readNetHeader(bytes: Buffer, offset: number, into: NetHeader): void {
   into.flags = bytes[offset + NetHeaderOffset.FLAGS]!;
   into.gsoType = bytes[offset + NetHeaderOffset.GSO_TYPE]!;
-  into.hdrLen = read16(bytes, offset + NetHeaderOffset.HDR_LEN);
-  into.gsoSize = read16(bytes, offset + NetHeaderOffset.GSO_SIZE);
-  into.csumStart = read16(bytes, offset + NetHeaderOffset.CSUM_START);
-  into.csumOffset = read16(bytes, offset + NetHeaderOffset.CSUM_OFFSET);
-  into.numBuffers = read16(bytes, offset + NetHeaderOffset.NUM_BUFFERS);
+  into.hdrLen = readLe16(bytes, offset + NetHeaderOffset.HDR_LEN);
+  into.gsoSize = readLe16(bytes, offset + NetHeaderOffset.GSO_SIZE);
+  into.csumStart = readLe16(bytes, offset + NetHeaderOffset.CSUM_START);
+  into.csumOffset = readLe16(bytes, offset + NetHeaderOffset.CSUM_OFFSET);
+  into.numBuffers = readLe16(bytes, offset + NetHeaderOffset.NUM_BUFFERS);
 }
 
 /** Writes 12 bytes. */
 export function writeNetHeader(bytes: Buffer, offset: number, header: NetHeader): void {
   bytes[offset + NetHeaderOffset.FLAGS] = header.flags;
   bytes[offset + NetHeaderOffset.GSO_TYPE] = header.gsoType;
-  write16(bytes, offset + NetHeaderOffset.HDR_LEN, header.hdrLen);
-  write16(bytes, offset + NetHeaderOffset.GSO_SIZE, header.gsoSize);
-  write16(bytes, offset + NetHeaderOffset.CSUM_START, header.csumStart);
-  write16(bytes, offset + NetHeaderOffset.CSUM_OFFSET, header.csumOffset);
-  write16(bytes, offset + NetHeaderOffset.NUM_BUFFERS, header.numBuffers);
+  writeLe16(bytes, offset + NetHeaderOffset.HDR_LEN, header.hdrLen);
+  writeLe16(bytes, offset + NetHeaderOffset.GSO_SIZE, header.gsoSize);
+  writeLe16(bytes, offset + NetHeaderOffset.CSUM_START, header.csumStart);
+  writeLe16(bytes, offset + NetHeaderOffset.CSUM_OFFSET, header.csumOffset);
+  writeLe16(bytes, offset + NetHeaderOffset.NUM_BUFFERS, header.numBuffers);
 }
 
-const read16 = (bytes: Buffer, at: number): number => bytes[at]! | (bytes[at + 1]! << 8);
+const readLe16 = (bytes: Buffer, at: number): number => bytes[at]! | (bytes[at + 1]! << 8);
 
-function write16(bytes: Buffer, at: number, value: number): void {
+function writeLe16(bytes: Buffer, at: number, value: number): void {
   bytes[at] = value;
   bytes[at + 1] = value >>> 8;
 }

@@ -1,18 +1,21 @@
 import { randomInt } from 'node:crypto';
 import { nowNs } from '../host/clock.js';
 import type { FrameCapture } from './capture/frame-capture.js';
-import type { Crossing, Presence } from './crossing.js';
+import type { Crossing } from './crossing.js';
 import type { NetDeviceSpec } from './device.js';
 import { NetDeviceState } from './device-state.js';
+import type { Directory } from './directory.js';
 import { Frame } from './frame.js';
 import { GuestPort } from './guest-port.js';
 import { MacTable } from './mac-table.js';
+import type { Port } from './port.js';
 import { createPort } from './ports/index.js';
 import type { PortSpec } from './ports/port-spec.js';
 import type { ServedPort } from './ports/served-port.js';
 import { StagingMemory } from './staging-memory.js';
 import { Switch } from './switch.js';
 import type { UringHost } from './uring-user.js';
+import { VLAN_DROP } from './vlan.js';
 
 /** Calls between two readings of the clock, which makes the switches' time coarse: some milliseconds to a second. */
 const TICK_CALLS = 2 ** 13;
@@ -20,7 +23,7 @@ const TICK_CALLS = 2 ** 13;
 /** The switches of one sidecore and what is plugged into them: guests' cards, other ports, the same networks of other sidecores. */
 export class Networks {
   readonly #core: number;
-  readonly #presence: Presence;
+  readonly #directory: Directory;
   readonly #crossings: readonly Crossing[];
   readonly #switches = new Map<number, Switch>();
   readonly #guests = new Map<number, GuestPort>();
@@ -29,12 +32,15 @@ export class Networks {
   readonly #frame = new Frame();
   /** By number of the port, which need not be there yet. */
   readonly #captures = new Map<number, FrameCapture>();
+  /** Which stations of other sidecores are expected here already, by number of the port; and entries of the directory then. */
+  readonly #expected = new Set<number>();
+  #entriesSeen = 0;
   #untilTick = 1;
 
-  /** @param core - number of the sidecore, for `presence` */
-  constructor(core: number, presence: Presence, crossings: readonly Crossing[]) {
+  /** @param core - number of the sidecore, for `directory` */
+  constructor(core: number, directory: Directory, crossings: readonly Crossing[]) {
     this.#core = core;
-    this.#presence = presence;
+    this.#directory = directory;
     this.#crossings = crossings;
   }
 
@@ -42,10 +48,11 @@ export class Networks {
   switch(id: number): Switch {
     let found = this.#switches.get(id);
     if (found === undefined) {
-      found = new Switch(new MacTable({ secrets: randomPair() }), coarseNowS());
+      found = new Switch(new MacTable({ secrets: randomPair(), quotas: this.#directory.quotas }), coarseNowS());
       this.#switches.set(id, found);
       for (const crossing of this.#crossings) crossing.join(id, found);
-      this.#presence.note(this.#core, id);
+      this.#directory.note(this.#core, id);
+      this.#expectOthers();
     }
     return found;
   }
@@ -59,6 +66,7 @@ export class Networks {
 
   /** Passes on what has come by other ways than guests' rings. Returns how many frames. */
   turn(): number {
+    if (this.#directory.made !== this.#entriesSeen) this.#expectOthers();
     let work = 0;
     for (let i = 0; i < this.#served.length; i++) work += this.#served[i]!.turn();
     for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn();
@@ -88,8 +96,26 @@ export class Networks {
       const network = this.switch(spec.switchId);
       network.plug(port);
       network.expect(spec.mac.high, spec.mac.low, port);
+      this.#enter(port, spec);
     }
     return port;
+  }
+
+  /** Says to other sidecores which station is expected behind a port here. */
+  #enter({ number, vlans }: Port, { switchId, mac }: Pick<NetDeviceSpec, 'switchId' | 'mac'>): void {
+    if (vlans.native === VLAN_DROP) return;
+    this.#directory.enter({ number, core: this.#core, network: switchId, vlan: vlans.native, ...mac });
+  }
+
+  /** Expects the stations of others where they are, once each. */
+  #expectOthers(): void {
+    this.#entriesSeen = this.#directory.made;
+    for (const entry of this.#directory.entries()) {
+      const crossing = this.#crossings.find(({ core }) => core === entry.core);
+      if (crossing === undefined || !this.#switches.has(entry.network) || this.#expected.has(entry.number)) continue;
+      this.#expected.add(entry.number);
+      crossing.expect(entry);
+    }
   }
 
   /** Serves a port that is no guest's. Throws what keeps it from being made. */
@@ -99,6 +125,7 @@ export class Networks {
     port.capture = this.#captures.get(spec.number);
     network.plug(port);
     this.#served.push(port);
+    this.#enter(port, spec);
   }
 
   /** Takes nothing more from these ports; they are gone when `drained` says so. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { check } from '../../test/support/seed.js';
+import { FRAME_BYTES_MAX } from '../limits.js';
 import { FRAME_HEADERS_BYTES_MAX, LayoutFault } from './frame-layout.js';
 import { GSO_ECN, GsoType, NetHeader, NetHeaderFlag } from './net-header.js';
 import { checkOffload, GSO_SEGMENTS_MAX, OffloadFault } from './offload-check.js';
@@ -154,6 +155,18 @@ describe('an offload header', () => {
     assert.equal(verdict({ csumOffset: 6 }, { gsoSize: 0 }), OffloadFault.CHECKSUM_MISPLACED);
     assert.equal(verdict({ csumOffset: 16 }, { gsoSize: 0, plan: { tcp: false } }), OffloadFault.CHECKSUM_MISPLACED);
     assert.equal(verdict({ csumStart: 18 }, { gsoSize: 0, plan: { tags: [5] } }), OffloadFault.CHECKSUM_OUTSIDE);
+  });
+
+  it('leaves room for a tag where it says where the sum begins', () => {
+    const frame = Buffer.alloc(FRAME_BYTES_MAX);
+    frame.writeUInt16BE(0x88b5, 12);
+    const check = (csumStart: number) => {
+      const header = new NetHeader();
+      Object.assign(header, { flags: NetHeaderFlag.NEEDS_CSUM, csumStart, csumOffset: 3 });
+      return checkOffload(header, frame, frame.length, -1);
+    };
+    assert.equal(check(0xffff - 4), 0);
+    for (const csumStart of [0xfffc, 0xfffd, 0xffff]) assert.equal(check(csumStart), OffloadFault.CHECKSUM_OUTSIDE);
   });
 
   it('must be about a packet of its kind', () => {

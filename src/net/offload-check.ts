@@ -1,5 +1,5 @@
+import { VLAN_TAG_BYTES } from './ethernet.js';
 import {
-  FRAME_HEADERS_BYTES_MAX,
   FrameLayout,
   findLayout,
   IPV6_HEADER_BYTES,
@@ -20,13 +20,16 @@ export const IPV6_PACKET_BYTES_MAX = IPV6_HEADER_BYTES + 65535;
  */
 export const GSO_SEGMENTS_MAX = 512;
 
+/** Where a sum may begin, bytes: behind a tag that the frame may get on its way, the field still has to hold it. VIRTIO 1.3, 5.1.6 */
+export const CSUM_START_MAX = 0xffff - VLAN_TAG_BYTES;
+
 /** Why a frame is not passed on with its header; besides these, values of `LayoutFault`. Zero is none. */
 export const OffloadFault = {
   /** Asks for what was not negotiated: a checksum, a kind of segmentation, ECN. */
   NOT_NEGOTIATED: -40,
   /** The kind of segmentation is unknown, or fragmentation, which nobody is offered. */
   GSO_TYPE_UNKNOWN: -41,
-  /** The sum would begin, or go, outside the frame or into its Ethernet or IP header. */
+  /** The sum would begin, or go, outside the frame or into its Ethernet or IP header, or where no header can say that it does. */
   CHECKSUM_OUTSIDE: -42,
   /** The packet is TCP or UDP, and the sum would not go where its checksum is; or it is to be cut up, and neither. */
   CHECKSUM_MISPLACED: -43,
@@ -96,7 +99,8 @@ export function checkWith(
 function checkChecksum(layout: FrameLayout, header: NetHeader, length: number): number {
   const { csumStart, csumOffset } = header;
   // Sums of 16-bit numbers do not wrap here, as they would in C.
-  if (csumStart < layout.l4 || csumStart + csumOffset + 2 > length) return OffloadFault.CHECKSUM_OUTSIDE;
+  if (csumStart < layout.l4 || csumStart > CSUM_START_MAX) return OffloadFault.CHECKSUM_OUTSIDE;
+  if (csumStart + csumOffset + 2 > length) return OffloadFault.CHECKSUM_OUTSIDE;
   // Elsewhere in the frame it belongs to a protocol that we do not know, such as what is inside a tunnel.
   if (csumStart !== layout.l4) return 0;
   if (layout.protocol === IpProtocol.TCP && csumOffset !== TCP_CHECKSUM) return OffloadFault.CHECKSUM_MISPLACED;
@@ -114,12 +118,12 @@ function gsoHeaderBytes(layout: FrameLayout, header: NetHeader, frame: Buffer, l
   if (header.csumStart !== l4) return OffloadFault.CHECKSUM_MISPLACED;
   let headerBytes = l4 + (isTcp ? TCP_HEADER_BYTES : UDP_HEADER_BYTES);
   if (headerBytes > length) return LayoutFault.TRUNCATED;
-  if (headerBytes > FRAME_HEADERS_BYTES_MAX) return LayoutFault.HEADERS_EXCEEDED;
+  if (headerBytes > layout.headersBytesMax) return LayoutFault.HEADERS_EXCEEDED;
   if (isTcp) {
     const tcpBytes = (frame[l4 + TCP_DATA_OFFSET]! >>> 4) * 4;
     if (tcpBytes < TCP_HEADER_BYTES) return LayoutFault.HEADER_INVALID;
     headerBytes = l4 + tcpBytes;
-    if (headerBytes > FRAME_HEADERS_BYTES_MAX) return LayoutFault.HEADERS_EXCEEDED;
+    if (headerBytes > layout.headersBytesMax) return LayoutFault.HEADERS_EXCEEDED;
   }
   const payloadBytes = length - headerBytes;
   const packetBytesMax = ipVersion === 4 ? IPV4_PACKET_BYTES_MAX : IPV6_PACKET_BYTES_MAX;

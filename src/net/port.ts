@@ -46,5 +46,7 @@ export interface Port {
   deliver(frame: Frame): void;
   /** The same for the frames `from` … `to` - 1 of a burst, which leave as they came. */
   deliverBurst(burst: FrameBurst, from: number, to: number): void;
+  /** Of a port that leads to another sidecore: says there where a frame's sender is, and no more. */
+  tell?(frame: Frame): void;
 }
 export type PortCounterName = keyof typeof PortCounter;

@@ -1,5 +1,6 @@
 import { copyBytes } from '../guest-memory/copy.js';
 import { addSums, checksumNotZero, checksumOf, sumBytes } from './checksum.js';
+import { readBe16, writeBe16 } from './ethernet.js';
 import { FrameLayout, findLayout, IPV6_HEADER_BYTES } from './frame-layout.js';
 import { GSO_ECN, GsoType, type NetHeader } from './net-header.js';
 import { checkWith, OffloadFault } from './offload-check.js';
@@ -45,16 +46,6 @@ export class Segmenter {
   #ipSum = 0;
   #l4Sum = 0;
 
-  /** Bytes of the largest segment with its headers. */
-  get segmentBytesMax(): number {
-    return this.#headerBytes + Math.min(this.#gsoSize, this.#payloadBytes);
-  }
-
-  /** Segments of the whole frame. */
-  get segmentCount(): number {
-    return Math.ceil(this.#payloadBytes / this.#gsoSize);
-  }
-
   /**
    * Takes a frame of `length` bytes, which must stay as it is until its last segment was made. Returns 0, or the fault that
    * `checkOffload` would find; then there are no segments. The header is left as `checkOffload` leaves it.
@@ -65,7 +56,8 @@ export class Segmenter {
     this.#payloadBytes = this.#done = 0;
     if (header.gsoType === GsoType.NONE) return OffloadFault.GSO_TYPE_UNKNOWN;
     const layout = this.#layout;
-    let fault = findLayout(frame, length, layout);
+    // It was checked before it got its tag.
+    let fault = findLayout(frame, length, layout, 1);
     if (fault === 0) fault = checkWith(layout, header, frame, length, ALL_OFFLOADS);
     if (fault !== 0) return fault;
     this.#frame = frame;
@@ -98,7 +90,7 @@ export class Segmenter {
     const payloadSum = sumBytes(into, at + headerBytes, at + byteLength);
     const { l3, l4, ipVersion } = this.#layout;
     if (ipVersion === 4) this.#writeIpv4(into, at + l3, byteLength - l3);
-    else write16(into, at + l3 + IPV6_PAYLOAD_LENGTH, byteLength - l3 - IPV6_HEADER_BYTES);
+    else writeBe16(into, at + l3 + IPV6_PAYLOAD_LENGTH, byteLength - l3 - IPV6_HEADER_BYTES);
     const sum = addSums(this.#l4Sum, payloadSum);
     if (this.#isTcp) this.#writeTcp(into, at + l4, byteLength - l4, sum, done + payloadBytes === this.#payloadBytes);
     else this.#writeUdp(into, at + l4, byteLength - l4, sum);
@@ -109,7 +101,7 @@ export class Segmenter {
 
   #startIpv4(l3: number, l4: number): void {
     const frame = this.#frame;
-    this.#ipId = read16(frame, l3 + Ipv4.ID);
+    this.#ipId = readBe16(frame, l3 + Ipv4.ID);
     let sum = sumBytes(frame, l3, l3 + Ipv4.TOTAL_LENGTH);
     sum = addSums(sum, sumBytes(frame, l3 + Ipv4.FRAGMENT, l3 + Ipv4.CHECKSUM));
     this.#ipSum = addSums(sum, sumBytes(frame, l3 + Ipv4.SOURCE, l4));
@@ -117,9 +109,9 @@ export class Segmenter {
 
   #startTcp(l4: number, length: number): void {
     const frame = this.#frame;
-    this.#sequence = (read16(frame, l4 + Tcp.SEQUENCE) << 16) | read16(frame, l4 + Tcp.SEQUENCE + 2);
-    this.#offsetFlags = read16(frame, l4 + Tcp.OFFSET_FLAGS);
-    let sum = pseudoSum(read16(frame, l4 + Tcp.CHECKSUM), length - l4);
+    this.#sequence = (readBe16(frame, l4 + Tcp.SEQUENCE) << 16) | readBe16(frame, l4 + Tcp.SEQUENCE + 2);
+    this.#offsetFlags = readBe16(frame, l4 + Tcp.OFFSET_FLAGS);
+    let sum = pseudoSum(readBe16(frame, l4 + Tcp.CHECKSUM), length - l4);
     sum = addSums(sum, sumBytes(frame, l4, l4 + Tcp.SEQUENCE));
     sum = addSums(sum, sumBytes(frame, l4 + Tcp.ACKNOWLEDGEMENT, l4 + Tcp.OFFSET_FLAGS));
     sum = addSums(sum, sumBytes(frame, l4 + Tcp.WINDOW, l4 + Tcp.CHECKSUM));
@@ -127,16 +119,16 @@ export class Segmenter {
   }
 
   #startUdp(l4: number, length: number): void {
-    const sum = pseudoSum(read16(this.#frame, l4 + Udp.CHECKSUM), length - l4);
+    const sum = pseudoSum(readBe16(this.#frame, l4 + Udp.CHECKSUM), length - l4);
     this.#l4Sum = addSums(sum, sumBytes(this.#frame, l4, l4 + Udp.LENGTH));
   }
 
   /** RFC 6864 lets the ids of whole packets be anything; counting up keeps them apart on paths that cut these up again. */
   #writeIpv4(into: Buffer, ip: number, totalLength: number): void {
     const id = (this.#ipId + this.#index) & 0xffff;
-    write16(into, ip + Ipv4.TOTAL_LENGTH, totalLength);
-    write16(into, ip + Ipv4.ID, id);
-    write16(into, ip + Ipv4.CHECKSUM, checksumOf(addSums(addSums(this.#ipSum, totalLength), id)));
+    writeBe16(into, ip + Ipv4.TOTAL_LENGTH, totalLength);
+    writeBe16(into, ip + Ipv4.ID, id);
+    writeBe16(into, ip + Ipv4.CHECKSUM, checksumOf(addSums(addSums(this.#ipSum, totalLength), id)));
   }
 
   /** The end of the data is in the last segment, and the answer to congestion is given once. RFC 9293, 3.1; RFC 3168, 6.1.2 */
@@ -147,17 +139,17 @@ export class Segmenter {
     const sequence = this.#sequence + this.#done;
     const high = (sequence >>> 16) & 0xffff;
     const low = sequence & 0xffff;
-    write16(into, tcp + Tcp.SEQUENCE, high);
-    write16(into, tcp + Tcp.SEQUENCE + 2, low);
-    write16(into, tcp + Tcp.OFFSET_FLAGS, offsetFlags);
+    writeBe16(into, tcp + Tcp.SEQUENCE, high);
+    writeBe16(into, tcp + Tcp.SEQUENCE + 2, low);
+    writeBe16(into, tcp + Tcp.OFFSET_FLAGS, offsetFlags);
     const sum = addSums(addSums(addSums(sumOfRest, tcpBytes), addSums(high, low)), offsetFlags);
-    write16(into, tcp + Tcp.CHECKSUM, checksumNotZero(sum));
+    writeBe16(into, tcp + Tcp.CHECKSUM, checksumNotZero(sum));
   }
 
   /** The length counts twice: in the pseudo-header and in the header. */
   #writeUdp(into: Buffer, udp: number, udpBytes: number, sumOfRest: number): void {
-    write16(into, udp + Udp.LENGTH, udpBytes);
-    write16(into, udp + Udp.CHECKSUM, checksumNotZero(addSums(addSums(sumOfRest, udpBytes), udpBytes)));
+    writeBe16(into, udp + Udp.LENGTH, udpBytes);
+    writeBe16(into, udp + Udp.CHECKSUM, checksumNotZero(addSums(addSums(sumOfRest, udpBytes), udpBytes)));
   }
 }
 
@@ -166,10 +158,3 @@ export class Segmenter {
  * It knows better than the packet tells: behind an IPv6 routing header the destination is another. VIRTIO 1.3, 5.1.6.2.1
  */
 const pseudoSum = (sum: number, length: number): number => addSums(sum, ~length & 0xffff);
-
-const read16 = (bytes: Buffer, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
-
-function write16(bytes: Buffer, at: number, value: number): void {
-  bytes[at] = value >>> 8;
-  bytes[at + 1] = value;
-}

@@ -60,6 +60,65 @@ describe('offloads in software', () => {
     assert.equal(port.counters[PortCounter.DROPPED_OFFLOAD], 0);
   });
 
+  it('cut up what has got a tag since it was checked, however long its headers are', () => {
+    const offload = new SoftwareOffload();
+    const port = new TestPort(0);
+    const base: PacketPlan = {
+      tags: [],
+      version: 6,
+      tcp: true,
+      optionWords: 0,
+      extensions: [],
+      tcpOptionWords: 1,
+      flags: 0x10,
+      sequence: 1,
+      id: 0,
+      salt: Uint8Array.from({ length: 64 }, (_, i) => i),
+      payload: Uint8Array.from({ length: 3000 }, (_, i) => i),
+      lengthUnsaid: false,
+    };
+    // 254 bytes of headers, of 256 that are looked at; and as many tags as are looked through, the first a provider's.
+    for (const plan of [
+      { ...base, extensions: [{ kind: 60, units: 21 }] },
+      { ...base, tags: [7, 8] },
+    ]) {
+      const packet = buildPacket(plan);
+      if (plan.tags.length > 0) packet.frame.writeUInt16BE(0x88a8, 12);
+      packet.frame.copy(memory.buffer);
+      const frame = new Frame();
+      memory.describe(0, packet.frame.length, frame);
+      frame.header.copyFrom(offloadHeader(plan, packet, 1000));
+      assert.equal(checkOffload(frame.header, packet.frame, packet.frame.length, ALL), 0);
+      frame.leaveAs(5);
+      offload.deliver(frame, port);
+      const delivered = port.frames();
+      assert.equal(port.counters[PortCounter.DROPPED_OFFLOAD], 0);
+      assert.equal(delivered.length, 3);
+      for (const bytes of delivered) assert.equal(bytes.readUInt32BE(12), 0x8100_0005);
+      const payload = Buffer.concat(delivered.map((bytes) => bytes.subarray(packet.headerBytes + 4)));
+      assert.ok(payload.equals(plan.payload));
+    }
+  });
+
+  it('drop a frame whose sum has no place in it', () => {
+    const offload = new SoftwareOffload();
+    const port = new TestPort(0);
+    const frame = new Frame();
+    const wrong = [
+      [-3, 3],
+      [58, 1],
+      [60, 0],
+      [0xffff, 0xffff],
+    ] as const;
+    for (const [i, [csumStart, csumOffset]] of wrong.entries()) {
+      memory.describe(0, 60, frame);
+      Object.assign(frame.header, { flags: 1, gsoType: GsoType.NONE, csumStart, csumOffset });
+      offload.deliver(frame, port);
+      assert.deepEqual(port.take(), []);
+      assert.equal(port.counters[PortCounter.DROPPED_OFFLOAD], i + 1);
+    }
+  });
+
   it('drop a frame that its sender has changed since it was checked', () => {
     const offload = new SoftwareOffload();
     const port = new TestPort(0);

@@ -1,4 +1,4 @@
-import { completeChecksum } from './checksum.js';
+import { completeChecksum, holdsChecksum } from './checksum.js';
 import { Frame } from './frame.js';
 import { GsoType, NetHeader } from './net-header.js';
 import { type Port, PortCounter } from './port.js';
@@ -23,6 +23,10 @@ export class SoftwareOffload {
     const { header } = frame;
     port.counters[PortCounter.SOFTWARE_OFFLOADS]!++;
     if (header.gsoType === GsoType.NONE) {
+      if (!holdsChecksum(length, header.csumStart, header.csumOffset)) {
+        port.counters[PortCounter.DROPPED_OFFLOAD]!++;
+        return;
+      }
       completeChecksum(whole, length, header.csumStart, header.csumOffset);
       this.#deliver(this.#whole, length, frame, port);
       return;

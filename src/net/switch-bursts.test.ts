@@ -21,25 +21,30 @@ const burst = new FrameBurst(memory, 0);
 const single = new StagingMemory();
 const frame = new Frame();
 
-/** Sends frames by a port, all together: those that a sender would not put into a burst by themselves. */
-function sendBurst(network: Switch, frames: readonly Buffer[], from: TestPort): void {
-  const { chains } = burst;
+/** Sends frames by a port, all together, as a queue does: those that do not go in bursts by themselves. */
+function sendBurst(network: Switch, frames: readonly Buffer[], from: TestPort, native = from.vlans.native): void {
+  const { chains, way } = burst;
   for (const [i, bytes] of frames.entries()) {
-    assert.ok(bytes.length >= 16 && bytes.length <= 200);
+    assert.ok(bytes.length <= 200);
     bytes.copy(memory.buffer, 256 * i + NET_HEADER_BYTES);
     chains.offset[i] = 256 * i;
     chains.length[i] = NET_HEADER_BYTES + bytes.length;
   }
   burst.read(frames.length);
-  assert.ok(frames.every((_, i) => burst.way[i] === Way.READ));
-  network.forwardBurst(burst, 0, frames.length, from);
+  for (let i = 0; i < frames.length; ) {
+    let end = i;
+    while (end < frames.length && way[end] === Way.READ) end++;
+    if (end > i) network.forwardBurst(burst, i, end, from, native);
+    else sendOne(network, frames[end++]!, from, native);
+    i = end;
+  }
 }
 
-function sendOne(network: Switch, bytes: Buffer, from: TestPort): void {
+function sendOne(network: Switch, bytes: Buffer, from: TestPort, native = from.vlans.native): void {
   bytes.copy(single.buffer);
   single.describe(0, bytes.length, frame);
   frame.header.clear();
-  network.forward(frame, from);
+  network.forward(frame, from, native);
 }
 
 /** A switch as the standard describes it, in maps. */
@@ -54,31 +59,33 @@ class PlainSwitch {
     this.#ports.set(port.number, port);
   }
 
-  unplug({ number }: TestPort): void {
-    this.#ports.delete(number);
-    for (const [key, port] of this.#known) if (port === number) this.#known.delete(key);
-  }
-
   expect(mac: Buffer, { number, vlans }: TestPort): void {
     if (vlans.native !== VLAN_DROP) this.#known.set(key(vlans.native, mac), number);
   }
 
-  forward(bytes: Buffer, from: TestPort): void {
+  /** @param native - VLAN of frames without a tag, if it is not the port's own */
+  forward(bytes: Buffer, from: TestPort, native = from.vlans.native): void {
     const isTagged = bytes.readUInt16BE(12) === 0x8100 && bytes.length >= 18;
     const control = isTagged ? bytes.readUInt16BE(14) : 0;
     const bare = isTagged ? withoutTag(bytes) : bytes;
     const id = control & 0xfff;
-    const vlan = id === 0 ? from.vlans.native : id;
+    const vlan = id === 0 ? native : id;
     if (vlan === VLAN_DROP || (id !== 0 && !carries(from.vlans, id))) return this.#drop(from, 'DROPPED_VLAN');
     const [destination, source] = [bytes.subarray(0, 6), bytes.subarray(6, 12)];
     if ((source[0]! & 1) === 0 && source.some((byte) => byte !== 0)) this.#known.set(key(vlan, source), from.number);
     const known = (destination[0]! & 1) === 0 ? this.#known.get(key(vlan, destination)) : undefined;
-    if (known === from.number) return this.#drop(from, 'DROPPED_SAME_PORT');
-    for (const to of known === undefined ? this.#ports.values() : [this.#ports.get(known)!]) {
+    const there = known === undefined ? undefined : this.#ports.get(known)!;
+    if (there === from || (there?.mesh && from.mesh)) return this.#drop(from, 'DROPPED_SAME_PORT');
+    let kept = false;
+    for (const to of there === undefined ? this.#ports.values() : [there]) {
       if (to === from || (to.mesh && from.mesh)) continue;
-      if (vlan === to.vlans.native) this.#deliver(to, bare);
+      if (to.mesh) this.#deliver(to, bytes);
+      else if (vlan === to.vlans.native && isTagged && bare.readUInt16BE(12) === 0x8100) kept = true;
+      else if (vlan === to.vlans.native) this.#deliver(to, bare);
       else if (carries(to.vlans, vlan)) this.#deliver(to, withTag(bare, (control & 0xf000) | vlan));
+      else if (there !== undefined) kept = true;
     }
+    if (kept) this.#drop(from, 'DROPPED_VLAN');
   }
 
   #deliver({ number }: TestPort, bytes: Buffer): void {
@@ -115,9 +122,13 @@ function anyFrames(random: Random): Buffer[] {
     if (last !== undefined && random.chance(0.4)) return last;
     const from = senders.length === 0 || random.chance(0.05) ? random.pick([NOBODY, ...GROUPS]) : random.pick(senders);
     const to = receivers.length === 0 || random.chance(0.2) ? random.pick(GROUPS) : random.pick(receivers);
-    const bytes = makeFrame(to, from, 16 + random.below(40), random.below(1000));
-    const tag = random.pick([undefined, undefined, 0, 1, 2, 3, 4094, 4095]);
-    last = tag === undefined ? bytes : withTag(bytes, (random.below(16) << 12) | tag);
+    last = makeFrame(to, from, 14 + random.below(40), random.below(1000));
+    // Tags behind tags, too.
+    for (let tags = random.pick([0, 0, 0, 0, 1, 1, 1, 2]); tags > 0; tags--) {
+      last = withTag(last, (random.below(16) << 12) | random.pick([0, 0, 1, 2, 3, 4094, 4095]));
+    }
+    // And tags that are cut off.
+    if (random.chance(0.1)) last = last.subarray(0, 14 + random.below(5));
     return last;
   });
 }
@@ -130,34 +141,27 @@ describe('a switch and its plain model', () => {
         const model = new PlainSwitch();
         const made = [newSwitch(), newSwitch()] as const;
         const ports = Array.from({ length: 2 + random.below(6) }, (_, number) => {
-          const options = { vlans: anyVlans(random), mesh: random.chance(0.3) };
+          const mesh = random.chance(0.3);
+          const options = { vlans: mesh ? trunkPort() : anyVlans(random), mesh };
           return [new TestPort(number, options), new TestPort(number, options)] as const;
         });
-        const plugged = new Set<(typeof ports)[number]>();
-        const plug = (pair: (typeof ports)[number]) => {
-          plugged.add(pair);
+        for (const pair of ports) {
           model.plug(pair[0]);
           for (const [i, network] of made.entries()) network.plug(pair[i]!);
-        };
-        for (const pair of ports) plug(pair);
+        }
         for (let step = 0; step < 60; step++) {
           const pair = random.pick(ports);
-          if (random.chance(0.05) && plugged.size > 1 && plugged.has(pair)) {
-            plugged.delete(pair);
-            model.unplug(pair[0]);
-            for (const [i, network] of made.entries()) network.unplug(pair[i]!);
-          } else if (!plugged.has(pair)) {
-            plug(pair);
-          } else if (random.chance(0.05)) {
+          if (random.chance(0.05)) {
             const mac = random.pick(STATIONS);
             model.expect(mac, pair[0]);
             for (const [i, network] of made.entries()) network.expect(macHigh(mac, 0), macLow(mac, 0), pair[i]!);
           }
-          if (!plugged.has(pair)) continue;
           const frames = anyFrames(random);
-          for (const bytes of frames) model.forward(bytes, pair[0]);
-          for (const bytes of frames) sendOne(made[0], bytes, pair[0]);
-          sendBurst(made[1], frames, pair[1]);
+          // What comes from another sidecore comes with its VLAN.
+          const native = pair[0].mesh ? random.pick([NO_VLAN, 1, 2, 4094]) : pair[0].vlans.native;
+          for (const bytes of frames) model.forward(bytes, pair[0], native);
+          for (const bytes of frames) sendOne(made[0], bytes, pair[0], native);
+          sendBurst(made[1], frames, pair[1], native);
           for (const [one, other] of ports) {
             const expected = model.delivered.get(one.number) ?? [];
             expectSame(one.frames(), expected, `one by one, port ${one.number}:`);
@@ -230,14 +234,27 @@ describe('what a switch remembers of flows', () => {
     }
   });
 
-  it('is nothing of ports that are there no longer, or were not there yet', () => {
-    const { network, ports, receivers, hear } = create();
-    hear(b, ports[1]);
-    assert.deepEqual(receivers(), [1]);
-    network.unplug(ports[1]);
-    assert.deepEqual(receivers(), [2]);
-    network.plug(ports[1]);
+  it('is nothing of ports that were not there yet', () => {
+    const { network, ports, receivers } = create();
+    const fourth = new TestPort(3);
     assert.deepEqual(receivers(), [1, 2]);
+    network.plug(fourth);
+    assert.deepEqual(receivers(), [1, 2]);
+    assert.equal(fourth.frames().length, 1);
+    assert.ok(ports.every((port) => port.frames().length === 0));
+  });
+
+  it('is that of whole tags: a frame that is cut off within its tag says nothing of others', () => {
+    const network = newSwitch();
+    const [access, trunk] = [new TestPort(0, { vlans: accessPort(5) }), new TestPort(1, { vlans: trunkPort(5, [20]) })];
+    for (const port of [access, trunk]) network.plug(port);
+    network.expect(macHigh(b, 0), macLow(b, 0), trunk);
+    const tagged = withTag(makeFrame(b, a, 60, 1), 20);
+    for (const length of [16, 17]) {
+      sendBurst(network, [tagged.subarray(0, length), tagged, tagged], access);
+      expectSame(trunk.frames(), [tagged.subarray(0, length)]);
+    }
+    assert.equal(access.counters[PortCounter.DROPPED_VLAN], 4);
   });
 
   it('is what was said of a station before it was heard of', () => {

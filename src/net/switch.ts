@@ -1,5 +1,5 @@
 import { Direction } from './capture/capture-ring.js';
-import { EtherType, isGroup, UNTAGGED } from './ethernet.js';
+import { isGroup, TAG_TYPE_LE, UNTAGGED } from './ethernet.js';
 import { FlowCache } from './flow-cache.js';
 import { Frame } from './frame.js';
 import { type FrameBurst, Way } from './frame-burst.js';
@@ -58,16 +58,16 @@ export class Switch {
     this.#ports[port.number] ??= port;
   }
 
-  unplug(port: Port): void {
-    this.#ports[port.number] = undefined;
-    this.#plugged.splice(this.#plugged.indexOf(port), 1);
-    this.#table.flushPort(port.number);
+  /** Notes that a station is behind a port before it was heard from, and until it is heard from elsewhere. */
+  expect(high: number, low: number, port: Port, vlan = port.vlans.native): void {
+    if (vlan === VLAN_DROP) return;
+    this.#table.expect(vlan, high, low, port.number, this.#nowS);
     this.#flows.clear();
   }
 
-  /** Notes that an address is behind a port before it was heard from, so that what comes first is not flooded. */
-  expect(high: number, low: number, port: Port): void {
-    if (port.vlans.native !== VLAN_DROP) this.#learn(port.vlans.native, high, low, port);
+  /** Notes where the sender of a frame is that went elsewhere. */
+  hear({ sourceHigh, sourceLow }: Frame, from: Port, vlan: number): void {
+    this.#learn(vlan, sourceHigh, sourceLow, from);
   }
 
   /** Lets more addresses be learned on a port than a guest's card may have. */
@@ -75,13 +75,14 @@ export class Switch {
     this.#table.setQuota(port.number, entriesMax);
   }
 
-  forward(frame: Frame, from: Port): void {
+  /** @param native - VLAN of a frame without a tag, if it is not the port's own: it was found out where the frame came from */
+  forward(frame: Frame, from: Port, native = from.vlans.native): void {
     if (from.capture !== undefined) from.capture.add(frame, Direction.OUTBOUND);
-    this.#forward(frame, from);
+    this.#forward(frame, from, native);
   }
 
-  #forward(frame: Frame, from: Port): void {
-    const vlan = ingressVlan(from.vlans, frame.tag);
+  #forward(frame: Frame, from: Port, native: number): void {
+    const vlan = ingressVlan(from.vlans, frame.tag, native);
     if (vlan === VLAN_DROP) {
       from.counters[PortCounter.DROPPED_VLAN]!++;
       return;
@@ -89,18 +90,29 @@ export class Switch {
     frame.vlan = vlan;
     frame.port = from.number;
     const { sourceHigh, sourceLow, destinationHigh, destinationLow } = frame;
-    this.#learn(vlan, sourceHigh, sourceLow, from);
+    const fresh = this.#learn(vlan, sourceHigh, sourceLow, from);
     const known = isGroup(destinationHigh) ? -1 : this.#table.lookup(vlan, destinationHigh, destinationLow, this.#nowS);
     const to = known < 0 ? undefined : this.#ports[known];
-    if (to === undefined) this.#flood(frame, from);
-    else if (to === from) from.counters[PortCounter.DROPPED_SAME_PORT]!++;
-    else if (!(to.mesh && from.mesh) && !this.#leave(frame, to)) from.counters[PortCounter.DROPPED_VLAN]!++;
+    if (to === undefined) return this.#flood(frame, from);
+    if (fresh) this.#tell(frame, from);
+    if (to === from || (to.mesh && from.mesh)) from.counters[PortCounter.DROPPED_SAME_PORT]!++;
+    else if (!this.#leave(frame, to)) from.counters[PortCounter.DROPPED_VLAN]!++;
   }
 
-  /** Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. */
-  forwardBurst(burst: FrameBurst, from: number, to: number, port: Port): void {
+  /**
+   * A station was heard from at a port where it was not before: all other sidecores are told, wherever the frame goes. Else one that
+   * had it elsewhere would go on sending there, until that is old.
+   */
+  #tell(frame: Frame, from: Port): void {
+    if (from.mesh) return;
+    for (let i = 0; i < this.#plugged.length; i++) this.#plugged[i]!.tell?.(frame);
+  }
+
+  /** Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. `native` as for `forward`. */
+  forwardBurst(burst: FrameBurst, from: number, to: number, port: Port, native = port.vlans.native): void {
     if (port.capture !== undefined) port.capture.addBurst(burst, from, to, Direction.OUTBOUND);
     burst.port = port.number;
+    burst.native = native;
     const { way, head } = burst;
     for (let i = from; i < to; i++) {
       const at = 4 * i;
@@ -117,7 +129,7 @@ export class Switch {
       const there = way[i]!;
       let end = i + 1;
       if (there < 0) {
-        this.#forward(burst.frame(i, this.#frame), port);
+        this.#forward(burst.frame(i, this.#frame), port, native);
       } else {
         while (end < to && way[end] === there) end++;
         const receiver = this.#ports[there]!;
@@ -136,47 +148,66 @@ export class Switch {
     const b = head[at + 1]!;
     const c = head[at + 2]!;
     const d = head[at + 3]!;
-    const tagged = (d & 0xffff) === TAG_TYPE;
-    const key = tagged ? from.number | (d & 0xffff_0000) | TAGGED : from.number;
+    const tagged = (d & 0xffff) === TAG_TYPE_LE;
+    const key = from.number | (tagged ? (d & 0xffff_0000) | TAGGED : burst.native << 16);
     const flows = this.#flows;
     const place = flows.place(a, b, c);
     if (flows.has(place, a, b, c, key)) return flows.way(place);
-    const way = this.#findWay(burst.frame(index, this.#frame), from);
+    const way = this.#findWay(burst.frame(index, this.#frame), from, burst.native);
     // Later: what was learned has cleared the cache.
     flows.put(place, a, b, c, key, way);
     return way;
   }
 
-  #findWay(frame: Frame, from: Port): number {
+  #findWay(frame: Frame, from: Port, native: number): number {
     const { tag, destinationHigh } = frame;
-    const vlan = ingressVlan(from.vlans, tag);
+    const vlan = ingressVlan(from.vlans, tag, native);
     if (vlan === VLAN_DROP || tag === 0) return Way.GENERAL;
-    this.#learn(vlan, frame.sourceHigh, frame.sourceLow, from);
+    const fresh = this.#learn(vlan, frame.sourceHigh, frame.sourceLow, from);
     if (isGroup(destinationHigh)) return Way.GENERAL;
     const known = this.#table.lookup(vlan, destinationHigh, frame.destinationLow, this.#nowS);
     const to = known < 0 ? undefined : this.#ports[known];
-    if (to === undefined || to === from || (to.mesh && from.mesh)) return Way.GENERAL;
+    if (to === undefined) return Way.GENERAL;
+    if (fresh) {
+      frame.vlan = vlan;
+      frame.port = from.number;
+      this.#tell(frame, from);
+    }
+    if (to === from || (to.mesh && from.mesh)) return Way.GENERAL;
     const asItCame = tag === UNTAGGED ? Egress.UNTAGGED : Egress.TAGGED;
-    return egressOf(to.vlans, vlan) === asItCame ? known : Way.GENERAL;
+    return to.mesh || egressOf(to.vlans, vlan) === asItCame ? known : Way.GENERAL;
   }
 
-  #learn(vlan: number, high: number, low: number, from: Port): void {
+  /** Returns whether the address was not known there before. */
+  #learn(vlan: number, high: number, low: number, from: Port): boolean {
     const learned = this.#table.learn(vlan, high, low, from.number, this.#nowS);
-    if (learned === Learn.ADDED || learned === Learn.MOVED) this.#flows.clear();
+    if (learned !== Learn.ADDED && learned !== Learn.MOVED) return false;
+    this.#flows.clear();
+    return true;
   }
 
   #flood(frame: Frame, from: Port): void {
+    let kept = 0;
     for (let i = 0; i < this.#plugged.length; i++) {
       const port = this.#plugged[i]!;
-      if (port !== from && !(port.mesh && from.mesh)) this.#leave(frame, port);
+      if (port === from || (port.mesh && from.mesh) || this.#leave(frame, port)) continue;
+      if (frame.hidesTag && egressOf(port.vlans, frame.vlan) !== Egress.NONE) kept = 1;
     }
+    from.counters[PortCounter.DROPPED_VLAN]! += kept;
   }
 
-  /** Has a frame leave by a port, with or without a tag, done what its receiver does not do; false if the port is not in its VLAN. */
+  /**
+   * Has a frame leave by a port, with or without a tag, done what its receiver does not do. False if the port is not in its VLAN, or
+   * would get it with a tag that says another one. To another sidecore it goes as it came, together with its VLAN.
+   */
   #leave(frame: Frame, port: Port): boolean {
-    const egress = egressOf(port.vlans, frame.vlan);
-    if (egress === Egress.NONE) return false;
-    frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
+    if (port.mesh) {
+      frame.leaveAs(frame.tag);
+    } else {
+      const egress = egressOf(port.vlans, frame.vlan);
+      if (egress === Egress.NONE || (egress === Egress.UNTAGGED && frame.hidesTag)) return false;
+      frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
+    }
     if (port.capture !== undefined) port.capture.add(frame, Direction.INBOUND);
     if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
     else this.#offload.deliver(frame, port);
@@ -184,7 +215,5 @@ export class Switch {
   }
 }
 
-/** 802.1Q's type as it lies in memory, read as a little-endian number. */
-const TAG_TYPE = ((EtherType.VLAN & 0xff) << 8) | (EtherType.VLAN >>> 8);
 /** Bit of a flow's key, above all ports' numbers. */
 const TAGGED = 1 << 15;

@@ -41,9 +41,10 @@ const VLAN_SET_WORDS = 128;
  * The VLAN that a frame belongs to when it comes in by a port, or `VLAN_DROP`.
  *
  * @param tag - the id in its tag, or `UNTAGGED`. An id of 0 counts as no tag. IEEE 802.1Q, 6.9.1
+ * @param native - VLAN of frames that have none
  */
-export function ingressVlan(port: PortVlans, tag: number): number {
-  if (tag === UNTAGGED || tag === 0) return port.native;
+export function ingressVlan(port: PortVlans, tag: number, native: number = port.native): number {
+  if (tag === UNTAGGED || tag === 0) return native;
   if (tag > VLAN_ID_MAX) return VLAN_DROP;
   return isTagged(port, tag) ? tag : VLAN_DROP;
 }

@@ -1,3 +1,5 @@
+import { PORT_COUNTER_BYTES, PortCounter } from '../net/port.js';
+
 /** Words of a sidecore's shared state. */
 const Word = {
   /** Counts what the core was told; a change makes it look at its mailbox and at its kicks. */
@@ -26,20 +28,26 @@ const Counter = {
 } as const;
 
 const WORD_BYTES = 4 * 16;
+const COUNTER_BYTES = 8 * Object.keys(Counter).length;
+/** Where `PortCounter` has drops. */
+const DROP_SLOTS = Object.entries(PortCounter).flatMap(([name, slot]) => (name.startsWith('DROPPED_') ? [slot] : []));
 
 /** What a sidecore and the daemon share: the bell, and what the core says of itself. Outlives the core's thread. */
 export class CoreState {
   readonly buffer: SharedArrayBuffer;
   /** Frames that went to other sidecores, and those that found no room; for `Crossing`. */
   readonly crossings: Float64Array;
+  /** What became of frames that came from other sidecores, by `PortCounter`; for `Crossing` too. */
+  readonly arrived: Float64Array;
   readonly #words: Int32Array;
   readonly #counters: Float64Array;
 
-  constructor(buffer = new SharedArrayBuffer(WORD_BYTES + 8 * Object.keys(Counter).length)) {
+  constructor(buffer = new SharedArrayBuffer(WORD_BYTES + COUNTER_BYTES + PORT_COUNTER_BYTES)) {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer, 0, WORD_BYTES / 4);
-    this.#counters = new Float64Array(buffer, WORD_BYTES);
+    this.#counters = new Float64Array(buffer, WORD_BYTES, COUNTER_BYTES / 8);
     this.crossings = new Float64Array(buffer, WORD_BYTES + 8 * Counter.CROSSED, 2);
+    this.arrived = new Float64Array(buffer, WORD_BYTES + COUNTER_BYTES);
   }
 
   /** Rings the bell. True if the core sleeps, so that its bell descriptor has to be written. */
@@ -121,6 +129,7 @@ export class CoreState {
       queuesWatched: at(Counter.WATCHED),
       crossed: at(Counter.CROSSED),
       crossingsDropped: at(Counter.CROSSINGS_DROPPED),
+      arrivalsDropped: DROP_SLOTS.reduce<number>((sum, slot) => sum + this.arrived[slot]!, 0),
     };
   }
 }

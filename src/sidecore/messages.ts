@@ -39,8 +39,8 @@ export type CoreMessage =
 
 /** All sidecores of a daemon, as one of them sees the others. */
 export interface Neighbourhood {
-  /** Memory of the `Presence`, and for how many networks. */
-  readonly presence: SharedArrayBuffer;
+  /** Memory of the `Directory`, and for how many networks. */
+  readonly directory: SharedArrayBuffer;
   readonly networks: number;
   readonly others: readonly (CrossingSetup & {
     /** Memory of the other's `CoreState`, and its bell. */

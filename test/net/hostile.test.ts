@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { NetDriver, NetRing } from '../../src/guest/net-driver.js';
 import { signal } from '../../src/host/eventfd.js';
+import { FRAME_BYTES_MAX } from '../../src/limits.js';
+import { NET_FEATURES } from '../../src/net/features.js';
 import { DescriptorFlag } from '../../src/virtio/ring-layout.js';
 import { CleanupSteps } from '../support/daemon.js';
 import { BROADCAST, makeFrame } from '../support/frames.js';
@@ -12,6 +14,7 @@ import { TestDaemon } from '../vhost-user/test-daemon.js';
 import { connectGuest, introduce, next, send } from './guests.js';
 
 const NIC = { nics: { n: {} } };
+const TAGGED_NIC = { nics: { n: { vlan: 5 } } };
 
 /** Writes one word of all descriptors of a ring: 0 is the address, 2 the length, 3 flags and next. */
 function overwrite({ ram }: NetDriver, { ring }: NetRing, word: number, value: number): void {
@@ -33,7 +36,7 @@ for (const mode of ['sidecore', 'baseline'] as const) {
     let pair: [NetDriver, NetDriver];
     const cleanup = new CleanupSteps();
     before(async () => {
-      served = await TestDaemon.start(cleanup, { hostile: NIC, a: NIC, b: NIC }, mode);
+      served = await TestDaemon.start(cleanup, { hostile: NIC, a: NIC, b: NIC, c: TAGGED_NIC, d: TAGGED_NIC }, mode);
       pair = [
         await connectGuest(cleanup, { socket: served.socket('a', 'n') }),
         await connectGuest(cleanup, { socket: served.socket('b', 'n') }),
@@ -128,6 +131,24 @@ for (const mode of ['sidecore', 'baseline'] as const) {
         async () => (await nic()).dropped_offload === before.dropped_offload + wrong.length,
         'each is counted',
       );
+    });
+
+    it('that have a sum begin where the longest frames end do not harm another sidecore', async (test) => {
+      const [c, d] = ['c', 'd'].map((vm) => served.socket(vm, 'n')) as [string, string];
+      const features = NET_FEATURES.CSUM | NET_FEATURES.MRG_RXBUF;
+      const hostile = await connectGuest(test, { socket: c, buffers: 16, bufferBytes: 69_632, features });
+      const victim = await connectGuest(test, { socket: d, features: NET_FEATURES.MRG_RXBUF });
+      await introduce([hostile, victim]);
+      const dropped = async () => (await served.status()).nics.c!.n!.dropped_offload;
+      for (const [i, csumStart] of [0xfffd, 0xffff].entries()) {
+        hostile.reclaim();
+        assert.ok(hostile.send(makeFrame(BROADCAST, hostile.mac, FRAME_BYTES_MAX, 1)));
+        const header = headerBytes({ FLAGS: 1, CSUM_START: csumStart, CSUM_OFFSET: 3 });
+        for (let slot = 0; slot < hostile.tx.ring.size; slot++) header.copy(hostile.tx.bytes(slot));
+        hostile.tx.publish();
+        await until(async () => (await dropped()) === i + 1, 'it is counted');
+      }
+      await talk();
     });
   });
 }

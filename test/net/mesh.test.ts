@@ -1,12 +1,14 @@
 /** Guests on different sidecores, whose switches are one network: several sidecores in one thread, real rings between them. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FRAME_BYTES_MAX } from '../../src/limits.js';
 import { NET_FEATURES, OFFLOAD_FEATURES } from '../../src/net/features.js';
 import { NetHeader } from '../../src/net/net-header.js';
 import { buildPacket, expectSegments, offloadHeader, type PacketPlan } from '../../src/net/packets.test.js';
-import { accessPort } from '../../src/net/vlan.js';
+import { PortCounter } from '../../src/net/port.js';
+import { accessPort, NO_VLAN, trunkPort } from '../../src/net/vlan.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
-import { BROADCAST, expectSame, makeFrame, withTag } from '../support/frames.js';
+import { BROADCAST, expectSame, macOf, makeFrame, withTag } from '../support/frames.js';
 import { type Guest, headerBytes, type Mesh, withMesh } from '../support/net-rig.js';
 
 const PLAIN = RING_FEATURES.VERSION_1 | RING_FEATURES.INDIRECT_DESC | NET_FEATURES.MRG_RXBUF;
@@ -181,6 +183,184 @@ describe('networks over several sidecores', () => {
         );
         for (const { header, written } of finished)
           assert.deepEqual(header, Object.assign(new NetHeader(), { numBuffers: written.length }));
+      }
+    }));
+
+  it('keep a guest in its VLAN, whatever tags are behind the first', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const plain = here!.guest({ vlans: accessPort(0) });
+      const access = here!.guest({ vlans: accessPort(5) });
+      const trunk = here!.guest({ vlans: trunkPort(NO_VLAN, [5]) });
+      const listeners = mesh.rigs.flatMap((rig) =>
+        [accessPort(0), accessPort(5), accessPort(20), trunkPort(5, [20])].map((vlans) => rig.guest({ vlans })),
+      );
+      for (const [from, first] of [
+        [plain, 0],
+        [access, 0],
+        [trunk, 5],
+      ] as const) {
+        for (const second of [20, 5, 0, 4095]) {
+          const dropped = from.count('DROPPED_VLAN');
+          const frame = withTag(withTag(makeFrame(BROADCAST, from.mac, 60, 1), second), first);
+          // Most frames go in bursts, and one in pieces does not.
+          for (const cuts of [[], [20]]) from.send(frame, { cuts });
+          mesh.run();
+          for (const guest of listeners) assert.deepEqual(guest.frames(), [], `${first} ${second}`);
+          assert.equal(from.count('DROPPED_VLAN') - dropped, 2);
+        }
+      }
+      for (const guest of mesh.rigs.flatMap(({ guests }) => guests)) guest.frames();
+      // One that is in the trunk's VLAN with its tag leaves with that.
+      const carrier = there!.guest({ vlans: trunkPort(NO_VLAN, [5]) });
+      const twice = withTag(withTag(makeFrame(carrier.mac, trunk.mac, 60, 1), 20), 5);
+      trunk.send(twice);
+      mesh.run();
+      expectSame(carrier.frames(), [twice]);
+      // And a priority is kept, without its tag or with that of the VLAN.
+      access.send(withTag(makeFrame(carrier.mac, access.mac, 60, 2), 0xe000));
+      mesh.run();
+      expectSame(carrier.frames(), [withTag(makeFrame(carrier.mac, access.mac, 60, 2), 0xe005)]);
+    }));
+
+  it('do not let a frame that is cut off within its tag say where others go', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const a = here!.guest({ vlans: accessPort(5) });
+      const near = here!.guest({ vlans: trunkPort(5, [20]) });
+      const far = there!.guest({ vlans: trunkPort(5, [20]) });
+      for (const to of [near, far]) {
+        const tagged = withTag(makeFrame(to.mac, a.mac, 60, 1), 20);
+        const dropped = a.count('DROPPED_VLAN');
+        for (const length of [16, 17]) {
+          for (const bytes of [tagged.subarray(0, length), tagged, tagged]) a.send(bytes);
+          mesh.run();
+          expectSame(to.frames(), [tagged.subarray(0, length)]);
+          a.send(tagged);
+          mesh.run();
+          expectSame(to.frames(), []);
+        }
+        assert.equal(a.count('DROPPED_VLAN') - dropped, 6);
+      }
+    }));
+
+  it('carry what many senders send in turn as fast as what one does', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const senders = Array.from({ length: 16 }, () => here!.guest({ buffers: 1 }));
+      const to = there!.guest({ buffers: 100 });
+      mesh.run();
+      // Each puts one frame into the ring in every turn.
+      for (let turn = 0; turn < 4; turn++) {
+        for (const [i, { mac }] of senders.entries()) senders[i]!.send(makeFrame(to.mac, mac, 60, turn));
+        here!.turn();
+      }
+      let turns = 0;
+      for (let count = 0; count < 64; turns++) {
+        there!.turn();
+        count += to.frames().length;
+      }
+      assert.equal(turns, 2);
+    }));
+
+  it('know the stations of cards everywhere, before they were heard from and after long silence', () =>
+    withMesh(3, (mesh) => {
+      const guests = mesh.rigs.map((rig) => rig.guest({ vlans: accessPort(7) }));
+      const late = mesh.rigs[2]!.guest({ vlans: accessPort(7) });
+      mesh.run();
+      for (const to of [...guests.slice(1), late]) {
+        const frame = makeFrame(to.mac, guests[0]!.mac, 60, 1);
+        guests[0]!.send(frame);
+        mesh.run();
+        for (const guest of [...guests, late]) expectSame(guest.frames(), guest === to ? [frame] : []);
+      }
+    }));
+
+  it('send to where a station is, though it has moved and told only one of them', () =>
+    withMesh(3, (mesh) => {
+      const guests = mesh.rigs.map((rig) => rig.guest());
+      const [a, b, c] = guests as [Guest, Guest, Guest];
+      const station = Buffer.from('525400aa0001', 'hex');
+      const to = makeFrame(station, a.mac, 100, 1);
+      for (const guest of guests) guest.send(makeFrame(BROADCAST, guest.mac, 60, 0));
+      b.send(makeFrame(BROADCAST, station, 60, 2));
+      mesh.run();
+      for (const guest of guests) guest.frames();
+      // It says something to a guest where it was before, and to nobody else; in a burst, or by itself.
+      for (const [place, peer, cuts] of [
+        [c, b, []],
+        [b, c, [30]],
+        [c, b, [30]],
+      ] as const) {
+        place.send(makeFrame(peer.mac, station, 60, 3), { cuts });
+        mesh.run();
+        assert.equal(peer.frames().length, 1);
+        a.send(to);
+        mesh.run();
+        for (const guest of guests) expectSame(guest.frames(), guest === place ? [to] : []);
+      }
+      for (const crossing of mesh.crossings.flat()) assert.ok(crossing.arrived.every((count) => count === 0));
+    }));
+
+  it('let a port have as many addresses on every sidecore as on its own', () =>
+    withMesh(2, (mesh) => {
+      const ADDRESSES = 3000;
+      const [here, there] = mesh.rigs;
+      const gateway = here!.guest({ buffers: 250 });
+      const [far, bystander] = [there!.guest({ buffers: 250 }), there!.guest({ buffers: 250 })];
+      here!.networks.switch(0).allowAddresses(here!.networks.port(gateway.spec), 2 * ADDRESSES);
+      const addresses = Array.from({ length: ADDRESSES }, (_, i) => macOf(0x10_0000 + i));
+      const batches = Array.from({ length: ADDRESSES / 200 }, (_, i) => addresses.slice(200 * i, 200 * (i + 1)));
+      for (const batch of batches) {
+        for (const mac of batch) gateway.send(makeFrame(BROADCAST, mac, 60, 1));
+        mesh.run();
+        gateway.reclaim();
+        for (const guest of [far, bystander]) assert.equal(guest.frames().length, batch.length);
+      }
+      let flooded = 0;
+      for (const batch of batches) {
+        for (const mac of batch) far.send(makeFrame(mac, far.mac, 60, 1));
+        mesh.run();
+        far.reclaim();
+        assert.equal(gateway.frames().length, batch.length);
+        flooded += bystander.frames().length;
+      }
+      assert.ok(flooded < ADDRESSES / 100, `${flooded} are not known`);
+    }));
+
+  it('count what comes from another sidecore and goes no further', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const trunk = here!.guest({ vlans: trunkPort(NO_VLAN, [5]) });
+      const access = there!.guest({ vlans: accessPort(5) });
+      trunk.send(withTag(withTag(makeFrame(access.mac, trunk.mac, 60, 1), 20), 5));
+      mesh.run();
+      assert.deepEqual(access.frames(), []);
+      assert.equal(mesh.crossings[1]![0]!.arrived[PortCounter.DROPPED_VLAN], 1);
+      assert.deepEqual(trunk.drops, {});
+    }));
+
+  it('are not harmed by a frame whose sum begins where the longest frames end', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs;
+      const hostile = here!.guest({ vlans: accessPort(5) });
+      const near = here!.guest({ buffers: 60 });
+      const far = there!.guest({ features: PLAIN, vlans: accessPort(5), buffers: 60 });
+      const frame = makeFrame(BROADCAST, hostile.mac, FRAME_BYTES_MAX, 1);
+      for (const csumStart of [0xffff, 0xfffd, 0xfffc, 0xfffb]) {
+        const dropped = hostile.count('DROPPED_OFFLOAD');
+        hostile.send(frame, { header: headerBytes({ FLAGS: 1, CSUM_START: csumStart, CSUM_OFFSET: 3 }) });
+        mesh.run();
+        const fits = csumStart + 4 <= 0xffff;
+        assert.equal(hostile.count('DROPPED_OFFLOAD') - dropped, fits ? 0 : 1);
+        assert.deepEqual(
+          near.received().map(({ header, frame }) => [header.csumStart, frame.length]),
+          fits ? [[csumStart + 4, frame.length + 4]] : [],
+        );
+        assert.deepEqual(
+          far.frames().map((bytes) => bytes.subarray(0, csumStart).equals(frame.subarray(0, csumStart))),
+          fits ? [true] : [],
+        );
       }
     }));
 

@@ -51,7 +51,7 @@ function received(count: number): Buffer[] {
 }
 
 /** Bytes of each length that matters: short, either side of what is copied, of a page, of an ordinary frame, and the longest. */
-const LENGTHS = [16, 17, 60, 64, 250, 1023, 1024, 1025, 1026, 1514, 4096, 9014, 65_535];
+const LENGTHS = [18, 19, 60, 64, 250, 1023, 1024, 1025, 1026, 1514, 4096, 9014, 65_535];
 
 for (const engine of ['uring', 'polled', 'sync'] as const) {
   const without = engine !== 'sync' && refused ? 'the kernel refuses io_uring' : skip;

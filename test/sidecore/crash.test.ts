@@ -9,6 +9,7 @@ import { Epoll } from '../../src/host/epoll.js';
 import { createEventFd } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
+import { Directory } from '../../src/net/directory.js';
 import { CoreFault } from '../../src/virtio/queue-faults.js';
 import type { QueueSpec } from '../../src/virtio/queue-spec.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
@@ -102,7 +103,7 @@ it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_
     close(kickFd);
     close(epoll.fd);
   });
-  core.start({ presence: new SharedArrayBuffer(0), networks: 0, others: [] });
+  core.start({ directory: Directory.create(1, 0), networks: 0, others: [] });
   const spec = deadlyQueue(ram, kickFd);
   // The first attach is answered, or given up with the queue: it depends on when the thread dies.
   await core.attach(spec, (fault) => faults.push(fault)).catch(() => {});

@@ -1,10 +1,11 @@
 /** Guests with network cards on the switches of one sidecore, driven by descriptors in their memory; no thread, no socket. */
 import assert from 'node:assert/strict';
 import { RequestPool } from '../../src/block/request.js';
-import { Crossing, Presence } from '../../src/net/crossing.js';
+import { Crossing } from '../../src/net/crossing.js';
 import { CrossingRing } from '../../src/net/crossing-ring.js';
 import { NetDevice, type NetDeviceSpec } from '../../src/net/device.js';
 import { NetDeviceState } from '../../src/net/device-state.js';
+import { Directory } from '../../src/net/directory.js';
 import { macHigh, macLow } from '../../src/net/ethernet.js';
 import { NET_HEADER_BYTES } from '../../src/net/features.js';
 import { NetHeader, NetHeaderOffset, readNetHeader } from '../../src/net/net-header.js';
@@ -280,9 +281,9 @@ export class NetRig implements DeviceHost {
   readonly #firstNumber: number;
 
   /** @param mesh - of several sidecores: the number of this one, and its ways to the others */
-  constructor(mesh?: { core: number; presence: Presence; crossings: readonly Crossing[] }) {
-    const { core = 0, presence = new Presence(new SharedArrayBuffer(64), 64), crossings = [] } = mesh ?? {};
-    this.networks = new Networks(core, presence, crossings);
+  constructor(mesh?: { core: number; directory: Directory; crossings: readonly Crossing[] }) {
+    const { core = 0, directory = new Directory(Directory.create(1, 64), 64), crossings = [] } = mesh ?? {};
+    this.networks = new Networks(core, directory, crossings);
     this.#firstNumber = 100 * core;
   }
 
@@ -350,19 +351,19 @@ export class Mesh {
   constructor(cores: number, ringBytes = 2 ** 17, networks = 4) {
     const numbers = Array.from({ length: cores }, (_, core) => core);
     const rings = numbers.map(() => numbers.map(() => CrossingRing.create(ringBytes)));
-    const presence = new Presence(new SharedArrayBuffer(cores * networks), networks);
+    const directory = new Directory(Directory.create(cores, networks), networks);
     this.wakes = numbers.map(() => 0);
     this.crossings = numbers.map((here) =>
       numbers
         .filter((there) => there !== here)
         .map((there) => {
           const setup = { core: there, arrivals: rings[there]![here]!, departures: rings[here]![there]! };
-          return new Crossing(setup, presence, () => {
+          return new Crossing(setup, directory, () => {
             this.wakes[there]!++;
           });
         }),
     );
-    this.rigs = numbers.map((core) => new NetRig({ core, presence, crossings: this.crossings[core]! }));
+    this.rigs = numbers.map((core) => new NetRig({ core, directory, crossings: this.crossings[core]! }));
   }
 
   /** Turns of all, until there is nothing to do. */

@@ -5,7 +5,7 @@ import type { FrameCapture } from '../../capture/frame-capture.js';
 import { EthernetOffset, writeMac } from '../../ethernet.js';
 import { NET_HEADER_BYTES } from '../../features.js';
 import { type Frame, HEAD_BYTES } from '../../frame.js';
-import { BURST_FRAMES, FrameBurst } from '../../frame-burst.js';
+import { BURST_FRAME_BYTES_MIN, BURST_FRAMES, FrameBurst } from '../../frame-burst.js';
 import { PortCounter } from '../../port.js';
 import { StagingMemory } from '../../staging-memory.js';
 import type { Switch } from '../../switch.js';
@@ -42,7 +42,10 @@ export class GeneratorPort implements ServedPort {
 
   constructor(spec: GeneratorPortSpec, network: Switch) {
     const { frameBytes } = spec;
-    assert(frameBytes >= HEAD_BYTES && frameBytes <= FRAME_BYTES_MAX, 'generated frames are such as go in bursts');
+    assert(
+      frameBytes >= BURST_FRAME_BYTES_MIN && frameBytes <= FRAME_BYTES_MAX,
+      'generated frames are such as go in bursts',
+    );
     this.number = spec.number;
     this.counters = new Float64Array(spec.shared);
     this.vlans = spec.vlans;
