@@ -123,6 +123,8 @@ export class Sidecore implements DeviceHost {
       this.#state.countBeat();
       if (queue.closed) this.#dropFaulted(served);
     }
+    // What follows is done for no queue: none is to blame for a death in it.
+    this.#state.serving = 0;
     work += this.networks.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
