@@ -14,9 +14,6 @@ import { StagingMemory } from './staging-memory.js';
 import { Switch } from './switch.js';
 import type { UringHost } from './uring-user.js';
 
-/** Calls between two readings of the clock, which makes the switches' time coarse: some milliseconds to a second. */
-const TICK_CALLS = 2 ** 13;
-
 /** The switches of one sidecore and what is plugged into them: guests' cards, other ports, the same networks of other sidecores. */
 export class Networks {
   readonly #core: number;
@@ -29,7 +26,8 @@ export class Networks {
   readonly #frame = new Frame();
   /** By number of the port, which need not be there yet. */
   readonly #captures = new Map<number, FrameCapture>();
-  #untilTick = 1;
+  /** The switches' time, s. */
+  #nowS = Math.floor(nowNs() / 1e9);
 
   /** @param core - number of the sidecore, for `presence` */
   constructor(core: number, presence: Presence, crossings: readonly Crossing[]) {
@@ -42,7 +40,7 @@ export class Networks {
   switch(id: number): Switch {
     let found = this.#switches.get(id);
     if (found === undefined) {
-      found = new Switch(new MacTable({ secrets: randomPair() }), coarseNowS());
+      found = new Switch(new MacTable({ secrets: randomPair() }), this.#nowS);
       this.#switches.set(id, found);
       for (const crossing of this.#crossings) crossing.join(id, found);
       this.#presence.note(this.#core, id);
@@ -70,11 +68,13 @@ export class Networks {
     for (let i = 0; i < this.#crossings.length; i++) this.#crossings[i]!.flush();
   }
 
-  /** To be called now and then while there is work: addresses age, and those that are old are forgotten little by little. */
-  keepHouse(): void {
-    if (--this.#untilTick > 0) return;
-    this.#untilTick = TICK_CALLS;
-    const nowS = coarseNowS();
+  /**
+   * To be told the time at least once a second while there is work, and after a sleep before anything is switched: addresses age, and
+   * those that are old are forgotten little by little.
+   */
+  tick(nowS: number): void {
+    if (nowS === this.#nowS) return;
+    this.#nowS = nowS;
     for (const network of this.#switches.values()) network.tick(nowS);
   }
 
@@ -134,7 +134,5 @@ export class Networks {
     if (port !== undefined) port.capture = capture;
   }
 }
-
-const coarseNowS = (): number => Math.floor(nowNs() / 1e9);
 
 const randomPair = (): [number, number] => [randomInt(2 ** 32), randomInt(2 ** 32)];

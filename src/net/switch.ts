@@ -3,14 +3,16 @@ import { EtherType, isGroup, UNTAGGED } from './ethernet.js';
 import { FlowCache } from './flow-cache.js';
 import { Frame } from './frame.js';
 import { type FrameBurst, Way } from './frame-burst.js';
-import { Learn, type MacTable } from './mac-table.js';
+import { Learn, MAC_SLOTS, type MacTable } from './mac-table.js';
 import { neededOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
 import { SoftwareOffload } from './software-offload.js';
 import { Egress, egressOf, ingressVlan, VLAN_DROP } from './vlan.js';
 
-/** Slots of the address table that are looked through in one tick. */
-const SWEEP_SLOTS = 256;
+/** Slots of the address table that are looked through for each second that passes: all of them in about a minute. */
+const SWEEP_SLOTS_PER_S = 1024;
+/** The same in one tick, however long nobody ticked: about 10 us. */
+const SWEEP_SLOTS_MAX = 4096;
 
 /**
  * A learning switch, as one sidecore sees it: ports, and behind which of them an address was seen last. A frame to an address
@@ -29,6 +31,8 @@ export class Switch {
   readonly #frame = new Frame();
   /** Coarse time, s. */
   #nowS: number;
+  /** Slots that should have been looked through by now. */
+  #unswept = 0;
 
   /** @param nowS - what is expected before the first tick is as old as this */
   constructor(table: MacTable, nowS = 0) {
@@ -36,9 +40,12 @@ export class Switch {
     this.#nowS = nowS;
   }
 
-  /** Moves the time along, and forgets some of what is old by now. */
+  /** Moves the time along, and forgets some of what is old by now: the more, the more time has passed. */
   tick(nowS: number): void {
-    const forgotten = this.#table.sweep(SWEEP_SLOTS, nowS);
+    this.#unswept = Math.min(this.#unswept + SWEEP_SLOTS_PER_S * (nowS - this.#nowS), MAC_SLOTS);
+    const slots = Math.min(this.#unswept, SWEEP_SLOTS_MAX);
+    this.#unswept -= slots;
+    const forgotten = this.#table.sweep(slots, nowS);
     // What is in use has to be learned again now and then, so that it does not age.
     if (forgotten > 0 || nowS !== this.#nowS) this.#flows.clear();
     this.#nowS = nowS;

@@ -151,7 +151,8 @@ describe('sidecores that die', { timeout: 240_000 }, () => {
     /** Has the core die in the middle of this load, again and again, until it is not served any more. */
     const killUntilLeftOut = async (load: Load) => {
       for (let deaths = 0; (await disk()).queues[0]?.fault === null; deaths++) {
-        assert.ok(deaths < 4 * QUEUE_CRASHES_MAX, 'the queue is left out');
+        // A thread that is ended goes on to the next place where it can be, which may be outside of the queue.
+        assert.ok(deaths < 20 * QUEUE_CRASHES_MAX, 'the queue is left out');
         // A new thread looks at all of them for a moment.
         await until(async () => (await daemon.status()).cores[0]!.queues_polled <= 1, 'the others are idle');
         const { deaths: before } = (await daemon.status()).cores[0]!;
