@@ -1,3 +1,4 @@
+import { DELIVERY_WORK_BYTES } from '../limits.js';
 import { Direction } from './capture/capture-ring.js';
 import { EtherType, isGroup, UNTAGGED } from './ethernet.js';
 import { FlowCache } from './flow-cache.js';
@@ -29,6 +30,11 @@ export class Switch {
   readonly #plugged: Port[] = [];
   readonly #offload = new SoftwareOffload();
   readonly #frame = new Frame();
+  /**
+   * What has been delivered by the general way since it was set to zero, as bytes of `BATCH_BYTES_MAX`: by it a sender knows when its
+   * turn ends.
+   */
+  work = 0;
   /** Coarse time, s. */
   #nowS: number;
   /** Slots that should have been looked through by now. */
@@ -104,9 +110,11 @@ export class Switch {
     else if (!(to.mesh && from.mesh) && !this.#leave(frame, to)) from.counters[PortCounter.DROPPED_VLAN]!++;
   }
 
-  /** Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. */
-  forwardBurst(burst: FrameBurst, from: number, to: number, port: Port): void {
-    if (port.capture !== undefined) port.capture.addBurst(burst, from, to, Direction.OUTBOUND);
+  /**
+   * Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. Returns where it has stopped: before `to`
+   * if `work` has come to `workMax`.
+   */
+  forwardBurst(burst: FrameBurst, from: number, to: number, port: Port, workMax = Number.POSITIVE_INFINITY): number {
     burst.port = port.number;
     const { way, head } = burst;
     for (let i = from; i < to; i++) {
@@ -124,15 +132,18 @@ export class Switch {
       const there = way[i]!;
       let end = i + 1;
       if (there < 0) {
-        this.#forward(burst.frame(i, this.#frame), port);
+        this.forward(burst.frame(i, this.#frame), port);
+        if (this.work >= workMax) return end;
       } else {
         while (end < to && way[end] === there) end++;
+        if (port.capture !== undefined) port.capture.addBurst(burst, i, end, Direction.OUTBOUND);
         const receiver = this.#ports[there]!;
         if (receiver.capture !== undefined) receiver.capture.addBurst(burst, i, end, Direction.INBOUND);
         receiver.deliverBurst(burst, i, end);
       }
       i = end;
     }
+    return to;
   }
 
   /** The port that a frame of a burst goes to as it is, or `Way.GENERAL`. */
@@ -185,8 +196,10 @@ export class Switch {
     if (egress === Egress.NONE) return false;
     frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
     if (port.capture !== undefined) port.capture.add(frame, Direction.INBOUND);
+    let deliveries = 1;
     if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
-    else this.#offload.deliver(frame, port);
+    else deliveries = this.#offload.deliver(frame, port);
+    this.work += frame.byteLength + deliveries * DELIVERY_WORK_BYTES;
     return true;
   }
 }
