@@ -85,12 +85,14 @@ export class GuestPort implements Port {
   /** The ring for so many frames, which are counted if there is none. Those of one queue pair of a sender keep their order in one. */
   #ringFor(pair: number, frames: number): NetRxQueue | undefined {
     const rings = this.#rings;
-    const { pairs } = this.#device;
+    const { pairs, linkUp } = this.#device;
     const count = pairs === 0 || pairs > rings.length ? rings.length : pairs;
-    const ring = count === 0 ? undefined : rings[count === 1 ? 0 : pair % count]!;
-    if (ring?.ready && !ring.closed && this.#device.linkUp) return ring;
-    const slot = this.#device.linkUp ? PortCounter.DROPPED_NOT_READY : PortCounter.DROPPED_LINK_DOWN;
-    this.counters[slot]! += frames;
+    // Its driver may not have got as far with all of them: those that are ready take what would be for the others.
+    for (let i = 0; i < count && linkUp; i++) {
+      const ring = rings[count === 1 ? 0 : (pair + i) % count]!;
+      if (ring.ready && !ring.closed) return ring;
+    }
+    this.counters[linkUp ? PortCounter.DROPPED_NOT_READY : PortCounter.DROPPED_LINK_DOWN]! += frames;
     return undefined;
   }
 }
