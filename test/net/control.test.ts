@@ -1,5 +1,6 @@
 /** What a front end and a driver say to a network card besides frames. */
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { DaemonStatus } from '../../src/daemon/daemon.js';
 import { NetDriver, NetRing } from '../../src/guest/net-driver.js';
@@ -52,6 +53,14 @@ describe('the control of network cards', { timeout: 60_000 }, () => {
     assert.equal((await nic.ask('GET_PROTOCOL_FEATURES')).readBigUInt64LE(0) & ours, ours);
   });
 
+  it('a built-in guest that cannot come up leaves nothing behind', async () => {
+    const open = () => readdirSync('/proc/self/fd').length;
+    const before = open();
+    // A disk has no second ring.
+    await assert.rejects(NetDriver.connect({ socket: served.socket('a', 'd') }));
+    assert.equal(open(), before);
+  });
+
   it('SEND_RARP has everybody learn where the guest is', async (test) => {
     const b = await guest(test, 'b');
     const a = await RawFrontEnd.connect(served.socket('a', 'n'));
@@ -79,6 +88,7 @@ describe('the control of network cards', { timeout: 60_000 }, () => {
     assert.equal((await card('a')).mtu, 9000);
     assert.ok(await a.acknowledged('RESET_DEVICE'), 'the next driver has the same front end');
     assert.equal((await card('a')).mtu, 9000);
+    assert.equal((await card('a')).last_fault?.code, 'NETWORK_MESSAGE_INVALID');
     a.close();
     await until(async () => !(await card('a')).connected, 'its session ends');
     assert.equal((await card('a')).mtu, 1500);
