@@ -11,7 +11,7 @@ import { type PortConfig, portVlans, type TapConfig } from './config.js';
 import type { Core } from './core.js';
 
 /** One configured port of a network that is no guest's card, while the daemon runs. */
-export class ServedPort {
+export class NetPort {
   /** NETWORK/PORT. */
   readonly label: string;
   readonly network: string;

@@ -32,6 +32,8 @@ export class CrossingRing {
   readonly words: Uint32Array[];
   readonly longs: BigUint64Array[];
   readonly hostAddress = new Float64Array(1);
+  /** Whose the records were that were taken last, as the writer said it. */
+  from = 0;
   readonly #positions: Int32Array;
   readonly #buffer: Buffer;
   readonly #words: Uint32Array;
@@ -121,9 +123,6 @@ export class CrossingRing {
     }
     return count;
   }
-
-  /** Whose the records were that were taken last, as the writer said it. */
-  from = 0;
 
   /** Gives the room of all that was taken back to the writer. */
   release(): void {

@@ -33,6 +33,8 @@ export class GeneratorPort implements ServedPort {
   closed = false;
   readonly #switch: Switch;
   readonly #frameBytes: number;
+  /** Bytes from one frame to the next. */
+  readonly #stride: number;
   readonly #sent: StagingMemory;
   readonly #burst: FrameBurst;
   readonly #sink = new StagingMemory();
@@ -53,8 +55,6 @@ export class GeneratorPort implements ServedPort {
     this.#stride = stride;
     network.expect(spec.mac.high, spec.mac.low, this);
   }
-
-  readonly #stride: number;
 
   /** Sends a burst. Returns its frames. */
   turn(): number {
