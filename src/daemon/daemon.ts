@@ -139,6 +139,7 @@ export class Daemon {
     }
     this.#supervision = setInterval(() => {
       for (const disk of this.#disks) disk.reportIoErrors();
+      for (const port of this.#ports) port.reportLoss();
     }, SUPERVISE_MS).unref();
   }
 

@@ -20,6 +20,7 @@ export class NetPort {
   readonly #core: Core;
   readonly #log: Logger;
   readonly #spec: PortSpec;
+  #lossTold = false;
 
   /**
    * Opens what the port leads to; throws one clear error if it cannot.
@@ -48,6 +49,17 @@ export class NetPort {
     const config = this.#config;
     const what = config.type === 'tap' ? `TAP device ${config.device}` : config.type;
     this.#log.info(`${this.label}: ${what}`);
+  }
+
+  /** To be called now and then: tells the operator, once, that what the port leads to is gone. */
+  reportLoss(): void {
+    const config = this.#config;
+    if (this.#lossTold || config.type !== 'tap') return;
+    if (new Float64Array(this.#spec.shared)[PortCounter.QUEUES_LOST] === 0) return;
+    this.#lossTold = true;
+    this.#log.warn(
+      `${this.label}: TAP device ${config.device} is gone, somebody has deleted it; frames for it are lost. To have it made again, start the daemon anew.`,
+    );
   }
 
   /** Lets go of what the port leads to, when no core serves it any more. */
