@@ -46,6 +46,7 @@ export const ERROR_CODES = {
   CALL_BLOCKED: 'session',
 
   CONFIG_SPACE_INVALID: 'request',
+  NETWORK_MESSAGE_INVALID: 'request',
   IO_FAILED: 'request',
 
   VRING_INVALID: 'queue',

@@ -59,6 +59,11 @@ export const PUBLISH_REQUESTS = 16;
 /** Bytes after which a queue's turn ends, whatever it has waiting: the paper's figure, about 50 us of copying. */
 export const BATCH_BYTES_MAX = 2 ** 19;
 /**
+ * What one delivery of a frame, or of a segment of one, counts in that besides its bytes: about as long as it takes by the general
+ * way. So a guest that floods, or has its frames cut up, has fewer of them sent in its turn.
+ */
+export const DELIVERY_WORK_BYTES = 2048;
+/**
  * Data segments of one request, as told to the driver (seg_max): what a chain through a 128-entry queue holds.
  */
 export const DATA_SEGMENTS_MAX = 126;
@@ -99,6 +104,13 @@ export const MTU_MAX = 65535;
 /** Shortest and longest Ethernet frame that is passed on, bytes, without checksum: a header; 64 KiB, a header and two tags. */
 export const FRAME_BYTES_MIN = 14;
 export const FRAME_BYTES_MAX = 65_535 + 14 + 8;
+/**
+ * Least payload of a TCP segment with the options of its header, bytes: Linux's TCP_MIN_SND_MSS. Cutting up takes time by the segment,
+ * and nobody needs smaller ones.
+ */
+export const TCP_SEGMENT_BYTES_MIN = 48;
+/** Datagrams that one frame may be cut into: Linux's UDP_MAX_SEGMENTS. They may be of any size. */
+export const UDP_SEGMENTS_MAX = 128;
 /** Addresses that a driver may name as those it wants frames for, besides its own: QEMU's figure. More mean all. */
 export const CONTROL_MACS_MAX = 64;
 /** Queue pairs of one network card. */

@@ -240,7 +240,7 @@ function accessFault(path: string, mode: number): string | undefined {
 }
 
 /** What the configuration comes to, for programs. */
-function summary({ cores, mode, run_dir, vms }: Config) {
+function summary({ cores, mode, run_dir, vms, networks }: Config) {
   const disks = Object.entries(vms).flatMap(([vm, { disks }]) =>
     Object.entries(disks).map(([name, disk]) => ({
       disk: `${vm}/${name}`,
@@ -252,7 +252,24 @@ function summary({ cores, mode, run_dir, vms }: Config) {
       socket: disk.socket,
     })),
   );
-  return { cores, mode, run_dir, vms: Object.keys(vms), disks };
+  const nics = Object.entries(vms).flatMap(([vm, { nics }]) =>
+    Object.entries(nics).map(([name, { network, mac, queue_pairs, role, socket }]) => ({
+      nic: `${vm}/${name}`,
+      network,
+      mac,
+      queue_pairs,
+      role,
+      socket,
+    })),
+  );
+  const ports = Object.entries(networks).flatMap(([network, { ports }]) =>
+    Object.entries(ports).map(([name, port]) => ({
+      port: `${network}/${name}`,
+      type: port.type,
+      device: port.type === 'tap' ? port.device : null,
+    })),
+  );
+  return { cores, mode, run_dir, vms: Object.keys(vms), disks, nics, ports };
 }
 
 /** Null for block devices, whose size cannot be told without opening them. */
@@ -262,23 +279,50 @@ function imageBytes({ backend }: DiskConfig): number | null {
 }
 
 function summaryText(path: string, config: Config): string {
-  const { cores, mode, run_dir, vms, disks } = summary(config);
-  const rows = disks.map(({ disk, backend, size_bytes, read_only, queues, role, socket }) => [
+  const { cores, mode, run_dir, vms, disks, nics, ports } = summary(config);
+  const disksAt = disks.map(({ disk, backend, size_bytes, read_only, queues, role, socket }) => [
     disk,
     `${backend}${read_only ? ', read-only' : ''}`,
     size_bytes === null ? '?' : sizeText(size_bytes),
     String(queues),
-    `${socket}${role === 'client' ? ' (client)' : ''}`,
+    socketText(socket, role),
   ]);
-  const columns = [
-    { head: 'DISK' },
-    { head: 'BACK END' },
-    { head: 'SIZE', right: true },
-    { head: 'QUEUES', right: true },
-    { head: 'SOCKET' },
+  const cards = nics.map(({ nic, network, mac = '?', queue_pairs, role, socket }) => [
+    nic,
+    network,
+    mac,
+    String(queue_pairs),
+    socketText(socket, role),
+  ]);
+  const counts = [count(vms.length, 'VM'), count(disks.length, 'disk')];
+  if (nics.length > 0) counts.push(count(nics.length, 'network card'));
+  if (ports.length > 0) counts.push(count(ports.length, 'port'));
+  const head = `${path} is good: ${counts.join(', ')}, mode ${mode}, CPU ${cores.join(', ')}, run directory ${run_dir}\n`;
+  const tables = [
+    { columns: DISK_COLUMNS, rows: disksAt },
+    { columns: NIC_COLUMNS, rows: cards },
+    { columns: PORT_COLUMNS, rows: ports.map(({ port, type, device }) => [port, type, device ?? '-']) },
   ];
-  const head = `${path} is good: ${count(vms.length, 'VM')}, ${count(disks.length, 'disk')}, mode ${mode}, CPU ${cores.join(', ')}, run directory ${run_dir}\n`;
-  return disks.length === 0 ? head : `${head}\n${table(columns, rows, terminalWidth())}`;
+  const shown = tables.filter(({ rows }) => rows.length > 0);
+  return [head, ...shown.map(({ columns, rows }) => table(columns, rows, terminalWidth()))].join('\n');
 }
+
+const DISK_COLUMNS = [
+  { head: 'DISK' },
+  { head: 'BACK END' },
+  { head: 'SIZE', right: true },
+  { head: 'QUEUES', right: true },
+  { head: 'SOCKET' },
+];
+const NIC_COLUMNS = [
+  { head: 'NETWORK CARD' },
+  { head: 'NETWORK' },
+  { head: 'MAC' },
+  { head: 'PAIRS', right: true },
+  { head: 'SOCKET' },
+];
+const PORT_COLUMNS = [{ head: 'PORT' }, { head: 'TYPE' }, { head: 'DEVICE' }];
+
+const socketText = (socket = '', role: string) => `${socket}${role === 'client' ? ' (client)' : ''}`;
 
 const count = (number: number, what: string) => `${number} ${what}${number === 1 ? '' : 's'}`;

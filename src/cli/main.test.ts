@@ -149,7 +149,42 @@ it('check prints a summary, or problems and ends with 1', (test) => {
         socket: `${run}/web1.root.sock`,
       },
     ],
+    nics: [],
+    ports: [],
   });
+});
+
+it('check lists network cards and ports as well', (test) => {
+  const file = configFile(
+    test,
+    `run_dir: run
+networks: {lan: {ports: {gen: {type: generator}}}}
+vms: {a: {nics: {n: {mac: "52:54:00:00:00:01", queue_pairs: 2}, m: {role: client, socket: m.sock, mac: "52:54:00:00:00:02"}}}}`,
+  );
+  const run = join(file, '../run');
+  const { status, stdout } = sidecore('check', '-c', file);
+  assert.equal(status, 0);
+  const lines = stdout.split('\n').map((line) => line.trim().split(/ {2,}/));
+  assert.match(lines[0]![0]!, / is good: 1 VM, 0 disks, 2 network cards, 1 port, mode sidecore/);
+  assert.deepEqual(lines.slice(2), [
+    ['NETWORK CARD', 'NETWORK', 'MAC', 'PAIRS', 'SOCKET'],
+    ['a/n', 'lan', '52:54:00:00:00:01', '2', `${run}/a.n.sock`],
+    ['a/m', 'lan', '52:54:00:00:00:02', '1', `${join(file, '..')}/m.sock (client)`],
+    [''],
+    ['PORT', 'TYPE', 'DEVICE'],
+    ['lan/gen', 'generator', '-'],
+    [''],
+  ]);
+  const { nics, ports } = JSON.parse(sidecore('check', '-c', file, '--json').stdout);
+  assert.deepEqual(nics[0], {
+    nic: 'a/n',
+    network: 'lan',
+    mac: '52:54:00:00:00:01',
+    queue_pairs: 2,
+    role: 'server',
+    socket: `${run}/a.n.sock`,
+  });
+  assert.deepEqual(ports, [{ port: 'lan/gen', type: 'generator', device: null }]);
 });
 
 it('vm-args refuses what cannot be', (test) => {

@@ -185,6 +185,7 @@ it('shows network cards', () => {
     dropped_vlan: 0,
     dropped_filtered: 0,
     software_offloads: 0,
+    queues_lost: 0,
     socket: '/run/sidecore/web1.net0.sock',
     role: 'server',
     core: 0,

@@ -12,7 +12,7 @@ import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet, SUPERVISE_MS } from './core-set.js';
 import { ServedDisk } from './disk.js';
-import { ServedPort } from './net-port.js';
+import { NetPort } from './net-port.js';
 import { ServedNic } from './nic.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
@@ -37,7 +37,7 @@ export class Daemon {
   readonly #log: Logger;
   readonly #disks: ServedDisk[] = [];
   readonly #nics: ServedNic[] = [];
-  readonly #ports: ServedPort[] = [];
+  readonly #ports: NetPort[] = [];
   readonly #captures: Captures;
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
@@ -134,11 +134,12 @@ export class Daemon {
       for (const [name, port] of Object.entries(ports)) {
         const number = this.#nics.length + this.#ports.length;
         const place = { switchId: networks.indexOf(network), number, core: this.cores.place().core, log: this.#log };
-        about(`port ${name} of network ${network}`, () => this.#ports.push(new ServedPort(network, name, port, place)));
+        about(`port ${name} of network ${network}`, () => this.#ports.push(new NetPort(network, name, port, place)));
       }
     }
     this.#supervision = setInterval(() => {
       for (const disk of this.#disks) disk.reportIoErrors();
+      for (const port of this.#ports) port.reportLoss();
     }, SUPERVISE_MS).unref();
   }
 

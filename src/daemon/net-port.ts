@@ -11,7 +11,7 @@ import { type PortConfig, portVlans, type TapConfig } from './config.js';
 import type { Core } from './core.js';
 
 /** One configured port of a network that is no guest's card, while the daemon runs. */
-export class ServedPort {
+export class NetPort {
   /** NETWORK/PORT. */
   readonly label: string;
   readonly network: string;
@@ -20,6 +20,7 @@ export class ServedPort {
   readonly #core: Core;
   readonly #log: Logger;
   readonly #spec: PortSpec;
+  #lossTold = false;
 
   /**
    * Opens what the port leads to; throws one clear error if it cannot.
@@ -48,6 +49,17 @@ export class ServedPort {
     const config = this.#config;
     const what = config.type === 'tap' ? `TAP device ${config.device}` : config.type;
     this.#log.info(`${this.label}: ${what}`);
+  }
+
+  /** To be called now and then: tells the operator, once, that what the port leads to is gone. */
+  reportLoss(): void {
+    const config = this.#config;
+    if (this.#lossTold || config.type !== 'tap') return;
+    if (new Float64Array(this.#spec.shared)[PortCounter.QUEUES_LOST] === 0) return;
+    this.#lossTold = true;
+    this.#log.warn(
+      `${this.label}: TAP device ${config.device} is gone, somebody has deleted it; frames for it are lost. To have it made again, start the daemon anew.`,
+    );
   }
 
   /** Lets go of what the port leads to, when no core serves it any more. */

@@ -1,6 +1,5 @@
 import { createEventFd, signal } from '../host/eventfd.js';
 import { close } from '../host/libc.js';
-
 import { NET_FEATURES, NET_HEADER_BYTES } from '../net/features.js';
 import { NetConfigOffset } from '../net/net-config.js';
 import { PROTOCOL_FEATURES } from '../vhost-user/messages.js';
@@ -97,25 +96,42 @@ export class NetDriver {
     this.#free = Array.from({ length: tx.ring.size }, (_, slot) => slot);
   }
 
-  /** Connects to a back end and brings both rings up, with all receive buffers offered. */
+  /** Connects to a back end and brings both rings up, with all receive buffers offered. Nothing is left behind if that fails. */
   static async connect(options: NetDriverOptions): Promise<NetDriver> {
     const { socket, buffers = 256, bufferBytes = 2048, features = DEFAULT_FEATURES } = options;
     const frontEnd = await FrontEnd.connect(socket);
-    await frontEnd.negotiate(RING_FEATURES.VERSION_1 | RING_FEATURES.EVENT_IDX | features);
-    const eventIdx = (frontEnd.features & RING_FEATURES.EVENT_IDX) !== 0n;
-    const ram = new GuestRam(2 * buffers * (bufferBytes + 64) + 2 ** 20);
-    const rx = new NetRing(ram, buffers, bufferBytes, eventIdx, DescriptorFlag.WRITE);
-    const tx = new NetRing(ram, buffers, bufferBytes, eventIdx, 0);
-    const user = ram.userAddress;
-    await frontEnd.shareMemory(
-      [{ guestAddress: 0n, size: BigInt(ram.byteLength), userAddress: BigInt(user), mmapOffset: 0n }],
-      [ram.fd],
-    );
-    // A back end that has no configuration to read may end the connection if it is asked.
-    const hasConfig = (frontEnd.protocolFeatures & PROTOCOL_FEATURES.CONFIG) !== 0n;
-    const mac = hasConfig ? await frontEnd.readConfig(NetConfigOffset.MAC, 6) : Buffer.alloc(6);
-    const driver = new NetDriver(ram, frontEnd, rx, tx, mac);
-    for (let slot = 0; slot < buffers; slot++) rx.offer(slot, bufferBytes);
+    const held: { close(): void }[] = [frontEnd];
+    const hold = <T extends { close(): void }>(what: T): T => {
+      held.unshift(what);
+      return what;
+    };
+    try {
+      await frontEnd.negotiate(RING_FEATURES.VERSION_1 | RING_FEATURES.EVENT_IDX | features);
+      const eventIdx = (frontEnd.features & RING_FEATURES.EVENT_IDX) !== 0n;
+      const ram = hold(new GuestRam(2 * buffers * (bufferBytes + 64) + 2 ** 20));
+      const rx = hold(new NetRing(ram, buffers, bufferBytes, eventIdx, DescriptorFlag.WRITE));
+      const tx = hold(new NetRing(ram, buffers, bufferBytes, eventIdx, 0));
+      const user = BigInt(ram.userAddress);
+      await frontEnd.shareMemory(
+        [{ guestAddress: 0n, size: BigInt(ram.byteLength), userAddress: user, mmapOffset: 0n }],
+        [ram.fd],
+      );
+      // A back end that has no configuration to read may end the connection if it is asked.
+      const hasConfig = (frontEnd.protocolFeatures & PROTOCOL_FEATURES.CONFIG) !== 0n;
+      const mac = hasConfig ? await frontEnd.readConfig(NetConfigOffset.MAC, 6) : Buffer.alloc(6);
+      const driver = new NetDriver(ram, frontEnd, rx, tx, mac);
+      await driver.#start();
+      return driver;
+    } catch (error) {
+      for (const each of held) each.close();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { rx, tx, frontEnd } = this;
+    const user = this.ram.userAddress;
+    for (let slot = 0; slot < rx.ring.size; slot++) rx.offer(slot, rx.bufferBytes);
     rx.ring.publish();
     for (const [index, { ring, kickFd, callFd }] of [rx, tx].entries()) {
       await frontEnd.startRing({
@@ -129,7 +145,6 @@ export class NetDriver {
       });
       signal(kickFd);
     }
-    return driver;
   }
 
   /** Sends a frame if a buffer is free; false if not. The device sees it at the next `tx.publish`. */

@@ -43,6 +43,7 @@ export class Talk implements LoadCompanion {
       frames++;
       this.#check(heard, this.#question);
       this.#answer.writeUInt32LE(numberOf(heard), HEADER_BYTES);
+      // One for which there is no buffer is lost, and whoever has asked counts it.
       this.#say(this.#answering, this.#answer);
     }
     for (let heard = this.#asking.receive(); heard !== undefined; heard = this.#asking.receive()) {
@@ -70,8 +71,8 @@ export class Talk implements LoadCompanion {
   #ask(): void {
     this.#number = (this.#number + 1) >>> 0;
     this.#question.writeUInt32LE(this.#number, HEADER_BYTES);
-    this.#askedAt = nowNs();
-    this.#say(this.#asking, this.#question);
+    // One for which there is no buffer is asked again in the next turn.
+    this.#askedAt = this.#say(this.#asking, this.#question) ? nowNs() : 0;
   }
 
   /** Holds a frame against one like it, whatever its number. */
@@ -80,11 +81,13 @@ export class Talk implements LoadCompanion {
     this.counters.countCheck(heard.equals(like));
   }
 
-  #say(driver: NetDriver, bytes: Buffer): void {
+  /** Sends a frame; false if there is no buffer for it. */
+  #say(driver: NetDriver, bytes: Buffer): boolean {
     const before = driver.tx.kicks;
-    driver.send(bytes);
+    const sent = driver.send(bytes);
     driver.tx.publish();
     this.counters.countTurn(0, driver.tx.kicks - before);
+    return sent;
   }
 }
 

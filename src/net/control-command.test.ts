@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { CONFIG_SPACE_BYTES_MAX, CONTROL_MACS_MAX } from '../limits.js';
-import { runCommand } from './control-command.js';
+import { CONTROL_BYTES_MAX, runCommand } from './control-command.js';
 import { NetDeviceState } from './device-state.js';
 import { UNTAGGED } from './ethernet.js';
 import { LinkStatus } from './features.js';
@@ -15,7 +15,10 @@ function create() {
   const shared = new SharedArrayBuffer(CONFIG_SPACE_BYTES_MAX + NetDeviceState.BYTES);
   const state = new NetDeviceState(shared);
   state.reset(OWN.high, OWN.low);
-  const run = (...bytes: number[]) => runCommand(Buffer.from(bytes), state, 4);
+  const run = (...bytes: number[]) => {
+    const command = Buffer.from(bytes);
+    return runCommand(command.subarray(0, CONTROL_BYTES_MAX), command.length, state, 4);
+  };
   const accepts = (high: number, low: number, vlan = UNTAGGED) => state.filter.accepts(high, low, vlan);
   return { shared, state, run, accepts };
 }
@@ -62,6 +65,42 @@ describe('commands of the control queue', () => {
     assert.ok(accepts(0x0200, 0xdead) && accepts(0x0300, 1));
   });
 
+  it('a table that fits again ends that, and leaves the modes as the driver has set them', () => {
+    const { run, accepts } = create();
+    run(0, 0, 0);
+    const many = Array.from({ length: CONTROL_MACS_MAX + 1 }, (_, i) => mac(0x0200, i)).flat();
+    const few = [1, 0, ...u32(1), ...mac(0x0200, 7), ...u32(0)];
+    assert.ok(run(1, 0, ...u32(CONTROL_MACS_MAX + 1), ...many, ...u32(0)));
+    assert.ok(run(...few));
+    assert.ok(accepts(0x0200, 7) && !accepts(0x0200, 0xdead) && !accepts(0x0300, 1));
+    assert.ok(run(0, 1, 1), 'all of groups');
+    assert.ok(run(1, 0, ...u32(CONTROL_MACS_MAX + 1), ...many, ...u32(0)));
+    assert.ok(run(...few));
+    assert.ok(accepts(0x0300, 1) && !accepts(0x0200, 0xdead));
+  });
+
+  it('a table of which only the beginning is looked at means all, if it can be one', () => {
+    for (const [unicast, multicast] of [
+      [700, 0],
+      [0, 700],
+      [350, 350],
+    ] as const) {
+      const { run, accepts } = create();
+      run(0, 0, 0);
+      const table = (count: number) => [
+        ...u32(count),
+        ...Array.from({ length: count }, (_, i) => mac(0x0200, i)).flat(),
+      ];
+      const command = [1, 0, ...table(unicast), ...table(multicast)];
+      assert.ok(!run(...command, 0), 'a byte too many');
+      assert.ok(!run(1, 0, ...u32(0xffff), ...command.slice(6)), 'more of stations than there is');
+      assert.ok(!accepts(0x0200, 0xdead));
+      assert.ok(!run(4, 0, ...command.slice(2)), 'another command');
+      assert.ok(run(...command));
+      assert.ok(accepts(0x0200, 0xdead) && accepts(0x0300, 1));
+    }
+  });
+
   it('set the address, which the driver then reads', () => {
     const { shared, run, accepts } = create();
     run(0, 0, 0);
@@ -97,7 +136,8 @@ describe('commands of the control queue', () => {
         (bytes, kind, number) => {
           const { shared, state } = create();
           const before = Buffer.from(new Uint8Array(shared));
-          if (runCommand(Buffer.from([kind, number, ...bytes]), state, 4)) return;
+          const command = Buffer.from([kind, number, ...bytes]);
+          if (runCommand(command, command.length, state, 4)) return;
           assert.deepEqual(Buffer.from(new Uint8Array(shared)), before);
         },
       ),

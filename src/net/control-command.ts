@@ -1,10 +1,9 @@
-import { CONTROL_MACS_MAX } from '../limits.js';
 import type { NetDeviceState } from './device-state.js';
 import { isStation, macHigh, macLow } from './ethernet.js';
 import { type RxFilter, RxMode } from './rx-filter.js';
 import { VLAN_ID_MAX } from './vlan.js';
 
-/** The longest command: class and number, and a table of addresses in two parts that we remember. Longer ones are refused. */
+/** As much as is looked at of a command: class and number, and a table of addresses in two parts that is longer than we remember. */
 export const CONTROL_BYTES_MAX = 4096;
 
 /** Classes of commands, and the commands of each. VIRTIO 1.3, 5.1.6.5 */
@@ -22,13 +21,18 @@ const MAC_BYTES = 6;
 /**
  * Does what a driver commands; false if it cannot be done, and then nothing has changed.
  *
- * @param command - private memory
+ * @param command - private memory with the command, or with its first `CONTROL_BYTES_MAX` bytes
+ * @param byteLength - of the whole command
  * @param pairsMax - queue pairs that the card has
  */
-export function runCommand(command: Buffer, device: NetDeviceState, pairsMax: number): boolean {
+export function runCommand(command: Buffer, byteLength: number, device: NetDeviceState, pairsMax: number): boolean {
   if (command.length < 2) return false;
   const number = command[1]!;
   const data = command.subarray(2);
+  if (byteLength > command.length) {
+    const isTable = command[0] === Class.MAC && number === Mac.TABLE_SET;
+    return isTable && setLongTable(data, byteLength - 2, device.filter);
+  }
   switch (command[0]) {
     case Class.RX:
       return setMode(number, data, device.filter);
@@ -55,7 +59,7 @@ function setMode(number: number, data: Buffer, filter: RxFilter): boolean {
   return true;
 }
 
-/** Unicast addresses and multicast addresses, each with their number before. More than we remember means all of that kind. */
+/** Unicast addresses and multicast addresses, each with their number before. More than we remember means all of both kinds. */
 function setTable(data: Buffer, filter: RxFilter): boolean {
   const tables: (readonly [number, number])[][] = [];
   let at = 0;
@@ -75,11 +79,15 @@ function setTable(data: Buffer, filter: RxFilter): boolean {
   }
   if (at !== data.length) return false;
   const [unicast, multicast] = tables as [(readonly [number, number])[], (readonly [number, number])[]];
-  const fits = unicast.length + multicast.length <= CONTROL_MACS_MAX;
-  filter.setTable(fits ? [...unicast, ...multicast] : []);
-  if (fits) return true;
-  filter.setMode(RxMode.ALLUNI, true);
-  filter.setMode(RxMode.ALLMULTI, true);
+  filter.setTable([...unicast, ...multicast]);
+  return true;
+}
+
+/** The same for a table of `byteLength` bytes, of which only the first are there. */
+function setLongTable(data: Buffer, byteLength: number, filter: RxFilter): boolean {
+  const addressBytes = byteLength - 8;
+  if (addressBytes % MAC_BYTES !== 0 || data.readUInt32LE(0) * MAC_BYTES > addressBytes) return false;
+  filter.setTable('too many');
   return true;
 }
 

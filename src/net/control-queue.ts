@@ -92,15 +92,12 @@ export class NetControlQueue implements DeviceQueue {
 
   #answer(head: number): void {
     const { readableBytes, readableCount, segments } = this.#chain;
-    let done = false;
-    if (readableBytes <= CONTROL_BYTES_MAX) {
-      let at = 0;
-      for (let i = 0; i < readableCount; i++) {
-        const from = segments.offset[i]!;
-        at += this.#memory.bytes[segments.window[i]!]!.copy(this.#command, at, from, from + segments.length[i]!);
-      }
-      done = runCommand(this.#command.subarray(0, at), this.#device, this.#pairsMax);
+    let at = 0;
+    for (let i = 0; i < readableCount && at < CONTROL_BYTES_MAX; i++) {
+      const from = segments.offset[i]!;
+      at += this.#memory.bytes[segments.window[i]!]!.copy(this.#command, at, from, from + segments.length[i]!);
     }
+    const done = runCommand(this.#command.subarray(0, at), readableBytes, this.#device, this.#pairsMax);
     if (!done) this.state.counters[QueueCounter.ERRORS]!++;
     this.#memory.bytes[segments.window[readableCount]!]![segments.offset[readableCount]!] = done ? Ack.OK : Ack.ERR;
     this.ring.push(head, 1);

@@ -49,6 +49,10 @@ export class CrossingRing {
   readonly words: Uint32Array[];
   readonly longs: BigUint64Array[];
   readonly hostAddress = new Float64Array(1);
+  /** Whose the records were that were taken last, as the writer said it; the VLAN of their frames; whether they only say who is where. */
+  from = 0;
+  vlan = 0;
+  headsOnly = false;
   readonly #positions: Int32Array;
   readonly #buffer: Buffer;
   readonly #words: Uint32Array;
@@ -163,11 +167,6 @@ export class CrossingRing {
     Atomics.store(this.#positions, TAKEN, this.#own);
     return count;
   }
-
-  /** Whose the records were that were taken last, as the writer said it; the VLAN of their frames; whether they only say who is where. */
-  from = 0;
-  vlan = 0;
-  headsOnly = false;
 
   /** Gives the room of all that was taken back to the writer. */
   release(): void {

@@ -11,7 +11,7 @@ const Word = {
   FEATURES_LOW: 0,
   FEATURES_HIGH: 1,
   LINK_DOWN: 2,
-  /** Queue pairs that the driver uses, as it has said by the control queue; zero if it has not. */
+  /** Queue pairs that the driver uses, as it says by the control queue; zero if it has none of ours. */
   PAIRS: 3,
 } as const;
 const WORD_BYTES = 16;
@@ -23,10 +23,13 @@ export class NetDeviceState {
   readonly counters: Float64Array;
   readonly filter: RxFilter;
   readonly #words: Int32Array;
-  readonly #config: DataView;
+  /** The configuration space, and its status field: the main thread and a sidecore write that. */
+  readonly #config: Buffer;
+  readonly #status: Uint16Array;
 
   constructor(shared: SharedArrayBuffer) {
-    this.#config = new DataView(shared, 0, CONFIG_SPACE_BYTES_MAX);
+    this.#config = Buffer.from(shared, 0, CONFIG_SPACE_BYTES_MAX);
+    this.#status = new Uint16Array(shared, NetConfigOffset.STATUS, 1);
     this.#words = new Int32Array(shared, CONFIG_SPACE_BYTES_MAX, WORD_BYTES / 4);
     this.counters = new Float64Array(shared, CONFIG_SPACE_BYTES_MAX + WORD_BYTES, PORT_COUNTER_BYTES / 8);
     this.filter = new RxFilter(shared, CONFIG_SPACE_BYTES_MAX + WORD_BYTES + PORT_COUNTER_BYTES);
@@ -59,7 +62,7 @@ export class NetDeviceState {
     this.#words[Word.LINK_DOWN] = up ? 0 : 1;
   }
 
-  /** Queue pairs that the driver uses, or zero: all that it has set up. */
+  /** Queue pairs that the driver uses, or zero: all that its front end has set up. */
   get pairs(): number {
     return this.#words[Word.PAIRS]!;
   }
@@ -68,15 +71,24 @@ export class NetDeviceState {
     this.#words[Word.PAIRS] = pairs;
   }
 
+  /** The driver has a control queue of ours: until it says otherwise, it uses one pair. VIRTIO 1.3, 5.1.6.5.5 */
+  beginControl(): void {
+    if (this.pairs === 0) this.setPairs(1);
+  }
+
   /** Takes over the address that the driver gives its card. */
   setMac(high: number, low: number): void {
-    writeMac(Buffer.from(this.#config.buffer), NetConfigOffset.MAC, high, low);
+    writeMac(this.#config, NetConfigOffset.MAC, high, low);
     this.filter.setOwn(high, low);
   }
 
-  /** The guest has announced itself. VIRTIO 1.3, 5.1.6.5.4 */
+  /** Bits of `LinkStatus`, as the driver reads them. */
+  set status(status: number) {
+    Atomics.store(this.#status, 0, status);
+  }
+
+  /** The guest has announced itself. Whatever else its status says, perhaps since a moment ago, stays. VIRTIO 1.3, 5.1.6.5.4 */
   acknowledgeAnnouncement(): void {
-    const status = this.#config.getUint16(NetConfigOffset.STATUS, true);
-    this.#config.setUint16(NetConfigOffset.STATUS, status & ~LinkStatus.ANNOUNCE, true);
+    Atomics.and(this.#status, 0, ~LinkStatus.ANNOUNCE);
   }
 }

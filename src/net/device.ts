@@ -53,7 +53,7 @@ export class NetDevice implements VirtioDevice {
     this.#state.reset(options.mac.high, options.mac.low);
     writeMac(Buffer.from(this.shared), NetConfigOffset.MAC, options.mac.high, options.mac.low);
     const config = this.#config;
-    config.setUint16(NetConfigOffset.STATUS, LinkStatus.UP, true);
+    this.#state.status = LinkStatus.UP;
     config.setUint16(NetConfigOffset.MAX_QUEUE_PAIRS, options.queuePairs, true);
     config.setUint16(NetConfigOffset.MTU, options.mtu, true);
     config.setUint32(NetConfigOffset.SPEED, options.speedMbps, true);
@@ -72,7 +72,7 @@ export class NetDevice implements VirtioDevice {
   setLink(up: boolean): void {
     const announces = (this.#state.features & NET_FEATURES.GUEST_ANNOUNCE) !== 0n;
     const status = LinkStatus.UP | (announces && !this.#state.linkUp ? LinkStatus.ANNOUNCE : 0);
-    this.#config.setUint16(NetConfigOffset.STATUS, up ? status : 0, true);
+    this.#state.status = up ? status : 0;
     this.#state.linkUp = up;
   }
 
@@ -92,6 +92,8 @@ export class NetDevice implements VirtioDevice {
       return true;
     },
     announcement: rarpFrame,
+    /** What the front end has set goes with it. */
+    endSession: (): void => this.#config.setUint16(NetConfigOffset.MTU, this.options.mtu, true),
   };
 
   readConfig(offset: number, length: number): Buffer {

@@ -54,3 +54,51 @@ describe('the receive rings of a card', () => {
     assert.deepEqual(portWith(kicked, kicked).deliver(2), [0, 1], 'a driver that is about to offer buffers');
   });
 });
+
+/** A port with receive rings of so many pairs, which only count what they get. */
+function create(pairs: number) {
+  const state = new NetDeviceState(new SharedArrayBuffer(CONFIG_SPACE_BYTES_MAX + NetDeviceState.BYTES));
+  const port = new GuestPort(1, state, trunkPort());
+  const rings = Array.from({ length: pairs }, (_, pair) => ({ pair, ready: true, closed: false, frames: 0 }));
+  for (const ring of rings) {
+    const put = () => ++ring.frames > 0;
+    port.add(Object.assign(ring, { put }) as unknown as NetRxQueue);
+  }
+  /** What the rings get of one frame of each of so many pairs of a sender. */
+  const deliver = (senderPairs = 4) => {
+    for (const ring of rings) ring.frames = 0;
+    const frame = new Frame();
+    for (frame.pair = 0; frame.pair < senderPairs; frame.pair++) port.deliver(frame);
+    return rings.map(({ frames }) => frames);
+  };
+  return { state, port, rings, deliver };
+}
+
+describe('the receive ring of a frame', () => {
+  it('is any of those that are set up, if we are not told which the driver uses', () => {
+    assert.deepEqual(create(2).deliver(), [2, 2]);
+  });
+
+  it('is the first, if we could be told, until we are', () => {
+    const { state, deliver } = create(4);
+    state.beginControl();
+    assert.deepEqual(deliver(), [4, 0, 0, 0]);
+    state.setPairs(2);
+    assert.deepEqual(deliver(), [2, 2, 0, 0]);
+    state.beginControl();
+    assert.deepEqual(deliver(), [2, 2, 0, 0], 'another sidecore serves the control queue now');
+    state.reset(0, 0);
+    assert.deepEqual(deliver(), [1, 1, 1, 1]);
+  });
+
+  it('is one that is ready, as long as there is one', () => {
+    const { port, rings, deliver } = create(3);
+    rings[0]!.ready = false;
+    assert.deepEqual(deliver(3), [0, 2, 1]);
+    rings[1]!.closed = true;
+    assert.deepEqual(deliver(3), [0, 0, 3]);
+    rings[2]!.ready = false;
+    assert.deepEqual(deliver(3), [0, 0, 0]);
+    assert.equal(port.counters[PortCounter.DROPPED_NOT_READY], 3);
+  });
+});

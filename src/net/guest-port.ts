@@ -85,21 +85,31 @@ export class GuestPort implements Port {
   /** The ring for so many frames, which are counted if there is none. Those of one queue pair of a sender keep their order in one. */
   #ringFor(pair: number, frames: number): NetRxQueue | undefined {
     const rings = this.#rings;
-    const { pairs } = this.#device;
+    const { pairs, linkUp } = this.#device;
     const count = pairs === 0 || pairs > rings.length ? rings.length : pairs;
-    let ring = count === 0 ? undefined : rings[count === 1 ? 0 : pair % count]!;
-    if (rings.length > 1 && ring?.inUse === false) ring = this.#anyInUse() ?? ring;
-    if (ring?.ready && !ring.closed && this.#device.linkUp) return ring;
-    const slot = this.#device.linkUp ? PortCounter.DROPPED_NOT_READY : PortCounter.DROPPED_LINK_DOWN;
-    this.counters[slot]! += frames;
+    if (linkUp && count > 0) {
+      const ring = rings[count === 1 ? 0 : pair % count]!;
+      const found =
+        ring.ready && !ring.closed && (rings.length === 1 || ring.inUse) ? ring : this.#standIn(pair, count);
+      if (found !== undefined) return found;
+    }
+    this.counters[linkUp ? PortCounter.DROPPED_NOT_READY : PortCounter.DROPPED_LINK_DOWN]! += frames;
     return undefined;
   }
 
   /**
-   * A ring that its driver uses. Not every front end passes on which queue pairs these are: Cloud Hypervisor enables all that there
-   * are, and crosvm does not say that a driver has gone which used more of them.
+   * A ring for frames of a pair whose own is not ready or not used by its driver: one that is, else one that is ready. Not every front
+   * end passes on which queue pairs these are: Cloud Hypervisor enables all that there are, and crosvm does not say that a driver has
+   * gone which used more of them.
    */
-  #anyInUse(): NetRxQueue | undefined {
-    return this.#rings.find(({ inUse, closed }) => inUse && !closed);
+  #standIn(pair: number, count: number): NetRxQueue | undefined {
+    let ready: NetRxQueue | undefined;
+    for (let i = 0; i < count; i++) {
+      const ring = this.#rings[(pair + i) % count]!;
+      if (!ring.ready || ring.closed) continue;
+      if (ring.inUse) return ring;
+      ready ??= ring;
+    }
+    return ready;
   }
 }

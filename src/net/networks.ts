@@ -17,9 +17,6 @@ import { Switch } from './switch.js';
 import type { UringHost } from './uring-user.js';
 import { VLAN_DROP } from './vlan.js';
 
-/** Calls between two readings of the clock, which makes the switches' time coarse: some milliseconds to a second. */
-const TICK_CALLS = 2 ** 13;
-
 /** The switches of one sidecore and what is plugged into them: guests' cards, other ports, the same networks of other sidecores. */
 export class Networks {
   readonly #core: number;
@@ -35,7 +32,8 @@ export class Networks {
   /** Which stations of other sidecores are expected here already, by number of the port; and entries of the directory then. */
   readonly #expected = new Set<number>();
   #entriesSeen = 0;
-  #untilTick = 1;
+  /** The switches' time, s. */
+  #nowS = Math.floor(nowNs() / 1e9);
 
   /** @param core - number of the sidecore, for `directory` */
   constructor(core: number, directory: Directory, crossings: readonly Crossing[]) {
@@ -48,7 +46,7 @@ export class Networks {
   switch(id: number): Switch {
     let found = this.#switches.get(id);
     if (found === undefined) {
-      found = new Switch(new MacTable({ secrets: randomPair(), quotas: this.#directory.quotas }), coarseNowS());
+      found = new Switch(new MacTable({ secrets: randomPair(), quotas: this.#directory.quotas }), this.#nowS);
       this.#switches.set(id, found);
       for (const crossing of this.#crossings) crossing.join(id, found);
       this.#directory.note(this.#core, id);
@@ -78,11 +76,13 @@ export class Networks {
     for (let i = 0; i < this.#crossings.length; i++) this.#crossings[i]!.flush();
   }
 
-  /** To be called now and then while there is work: addresses age, and those that are old are forgotten little by little. */
-  keepHouse(): void {
-    if (--this.#untilTick > 0) return;
-    this.#untilTick = TICK_CALLS;
-    const nowS = coarseNowS();
+  /**
+   * To be told the time at least once a second while there is work, and after a sleep before anything is switched: addresses age, and
+   * those that are old are forgotten little by little.
+   */
+  tick(nowS: number): void {
+    if (nowS === this.#nowS) return;
+    this.#nowS = nowS;
     for (const network of this.#switches.values()) network.tick(nowS);
   }
 
@@ -161,7 +161,5 @@ export class Networks {
     if (port !== undefined) port.capture = capture;
   }
 }
-
-const coarseNowS = (): number => Math.floor(nowNs() / 1e9);
 
 const randomPair = (): [number, number] => [randomInt(2 ** 32), randomInt(2 ** 32)];

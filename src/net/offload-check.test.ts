@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { check } from '../../test/support/seed.js';
-import { FRAME_BYTES_MAX } from '../limits.js';
+import { FRAME_BYTES_MAX, TCP_SEGMENT_BYTES_MIN, UDP_SEGMENTS_MAX } from '../limits.js';
 import { FRAME_HEADERS_BYTES_MAX, LayoutFault } from './frame-layout.js';
 import { GSO_ECN, GsoType, NetHeader, NetHeaderFlag } from './net-header.js';
 import { checkOffload, GSO_SEGMENTS_MAX, OffloadFault } from './offload-check.js';
@@ -188,7 +188,7 @@ describe('an offload header', () => {
   it('must say sizes that make sense', () => {
     const invalid = OffloadFault.GSO_LENGTH_INVALID;
     const bytes = buildPacket(example).frame.length;
-    assert.equal(verdict({ gsoSize: 0 }), OffloadFault.GSO_SIZE_ZERO);
+    assert.equal(verdict({ gsoSize: 0 }), OffloadFault.GSO_SIZE_INVALID);
     assert.equal(verdict({ hdrLen: bytes }), 0);
     assert.equal(verdict({ hdrLen: bytes + 1 }), OffloadFault.HEADER_LENGTH_OUTSIDE);
     assert.equal(verdict({}, { plan: { payload: new Uint8Array(0) } }), invalid);
@@ -202,9 +202,22 @@ describe('an offload header', () => {
     const version6: Partial<PacketPlan> = { version: 6, lengthUnsaid: true };
     assert.equal(verdict({}, { length: 14 + 40 + 65535, plan: version6 }), 0);
     assert.equal(verdict({}, { length: 14 + 40 + 65536, plan: version6 }), invalid);
-    const many = (extra: number) => ({ plan: { payload: new Uint8Array(20 * GSO_SEGMENTS_MAX + extra) } });
-    assert.equal(verdict({ gsoSize: 20 }, many(0)), 0);
-    assert.equal(verdict({ gsoSize: 20 }, many(1)), invalid);
+    const many = (extra: number) => ({ plan: { payload: new Uint8Array(48 * GSO_SEGMENTS_MAX + extra) } });
+    assert.equal(verdict({ gsoSize: 48 }, many(0)), 0);
+    assert.equal(verdict({ gsoSize: 48 }, many(1)), invalid);
+  });
+
+  it('must not ask for smaller segments of TCP than anybody needs, nor for more datagrams', () => {
+    const options = 4 * example.tcpOptionWords;
+    const invalid = OffloadFault.GSO_SIZE_INVALID;
+    assert.equal(verdict({ gsoSize: TCP_SEGMENT_BYTES_MIN - options }), 0);
+    assert.equal(verdict({ gsoSize: TCP_SEGMENT_BYTES_MIN - options - 1 }), invalid);
+    const bare = { plan: { tcpOptionWords: 0 } };
+    assert.equal(verdict({ gsoSize: TCP_SEGMENT_BYTES_MIN }, bare), 0);
+    assert.equal(verdict({ gsoSize: TCP_SEGMENT_BYTES_MIN - 1 }, bare), invalid);
+    const datagrams = (bytes: number) => ({ plan: { tcp: false, payload: new Uint8Array(bytes) }, gsoSize: 20 });
+    assert.equal(verdict({}, datagrams(20 * UDP_SEGMENTS_MAX)), 0);
+    assert.equal(verdict({}, datagrams(20 * UDP_SEGMENTS_MAX + 1)), OffloadFault.GSO_LENGTH_INVALID);
   });
 
   it('is not believed about headers that are not there', () => {

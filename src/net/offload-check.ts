@@ -1,3 +1,4 @@
+import { TCP_SEGMENT_BYTES_MIN, UDP_SEGMENTS_MAX } from '../limits.js';
 import { VLAN_TAG_BYTES } from './ethernet.js';
 import {
   FrameLayout,
@@ -37,8 +38,8 @@ export const OffloadFault = {
   GSO_WITHOUT_CHECKSUM: -44,
   /** The packet is not of the kind that is to be cut up, or is a fragment. */
   GSO_PACKET_DIFFERS: -45,
-  /** A segment would carry nothing. */
-  GSO_SIZE_ZERO: -46,
+  /** A segment would carry nothing, or less than anybody needs. */
+  GSO_SIZE_INVALID: -46,
   /** Nothing to be cut up, or more than an IP packet can hold, or than IP says there is, or too many segments. */
   GSO_LENGTH_INVALID: -47,
   /** `hdr_len` goes beyond the frame. */
@@ -130,8 +131,10 @@ function gsoHeaderBytes(layout: FrameLayout, header: NetHeader, frame: Buffer, l
   if (payloadBytes <= 0 || length - l3 > packetBytesMax) return OffloadFault.GSO_LENGTH_INVALID;
   // Some drivers leave it to whoever cuts the packet up to say how long it is.
   if (layout.ipBytes !== 0 && layout.ipBytes !== length - l3) return OffloadFault.GSO_LENGTH_INVALID;
-  if (header.gsoSize === 0) return OffloadFault.GSO_SIZE_ZERO;
-  if (payloadBytes > header.gsoSize * GSO_SEGMENTS_MAX) return OffloadFault.GSO_LENGTH_INVALID;
+  const optionBytes = headerBytes - l4 - TCP_HEADER_BYTES;
+  const { gsoSize } = header;
+  if (gsoSize === 0 || (isTcp && gsoSize + optionBytes < TCP_SEGMENT_BYTES_MIN)) return OffloadFault.GSO_SIZE_INVALID;
+  if (payloadBytes > gsoSize * (isTcp ? GSO_SEGMENTS_MAX : UDP_SEGMENTS_MAX)) return OffloadFault.GSO_LENGTH_INVALID;
   return headerBytes;
 }
 

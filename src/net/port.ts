@@ -25,6 +25,8 @@ export const PortCounter = {
   DROPPED_FILTERED: 11,
   /** Meant for it: frames that were cut up or summed for it, because it does not take them as they were. */
   SOFTWARE_OFFLOADS: 12,
+  /** Queues of its device that there are no longer: nothing comes from them until the daemon is started anew. */
+  QUEUES_LOST: 13,
 } as const;
 
 /** Bytes of a port's counters. */

@@ -15,7 +15,9 @@ const Word = {
   OWN_LOW: 4,
   /** Addresses in the table. */
   COUNT: 5,
-  TABLE: 6,
+  /** Modes that stand for a table which we could not remember. */
+  INSTEAD: 6,
+  TABLE: 7,
 } as const;
 const VLANS = Word.TABLE + 2 * CONTROL_MACS_MAX;
 const VLAN_WORDS = 128;
@@ -43,7 +45,7 @@ export class RxFilter {
     if (words[Word.BY_VLAN] !== 0 && vlan >= 0 && ((words[VLANS + (vlan >>> 5)]! >>> (vlan & 31)) & 1) === 0)
       return false;
     if (words[Word.BY_ADDRESS] === 0) return true;
-    const mode = words[Word.MODE]!;
+    const mode = words[Word.MODE]! | words[Word.INSTEAD]!;
     if ((mode & RxMode.PROMISC) !== 0) return true;
     if (isBroadcast(high, low)) return (mode & RxMode.NOBCAST) === 0;
     const group = isGroup(high);
@@ -71,8 +73,16 @@ export class RxFilter {
     this.#words[Word.BY_ADDRESS] = 1;
   }
 
-  /** Replaces the table by addresses, as pairs of upper 16 and lower 32 bits. */
-  setTable(macs: readonly (readonly [number, number])[]): void {
+  /**
+   * Replaces the table by addresses, as pairs of upper 16 and lower 32 bits. If they are more than fit, all addresses are taken, of
+   * stations and of groups, until there is another table: the driver's modes stay what it has made them.
+   */
+  setTable(macs: readonly (readonly [number, number])[] | 'too many'): void {
+    if (macs === 'too many' || macs.length > CONTROL_MACS_MAX) {
+      this.#words[Word.INSTEAD] = RxMode.ALLUNI | RxMode.ALLMULTI;
+      this.#words[Word.BY_ADDRESS] = 1;
+      return;
+    }
     const words = this.#words;
     // The other threads may see a mixture for a moment, as with a card whose registers are written one by one.
     words[Word.COUNT] = 0;
@@ -81,6 +91,7 @@ export class RxFilter {
       words[Word.TABLE + 2 * i + 1] = low;
     });
     words[Word.COUNT] = macs.length;
+    words[Word.INSTEAD] = 0;
     words[Word.BY_ADDRESS] = 1;
   }
 

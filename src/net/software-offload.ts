@@ -16,8 +16,8 @@ export class SoftwareOffload {
   readonly #out = new Frame();
   readonly #header = new NetHeader();
 
-  /** Delivers a frame, whose header was checked, in the form that any port takes. */
-  deliver(frame: Frame, port: Port): void {
+  /** Delivers a frame, whose header was checked, in the form that any port takes. Returns how many it has become. */
+  deliver(frame: Frame, port: Port): number {
     const whole = this.#whole.buffer;
     const length = frame.copyTo(whole, 0);
     const { header } = frame;
@@ -25,22 +25,22 @@ export class SoftwareOffload {
     if (header.gsoType === GsoType.NONE) {
       if (!holdsChecksum(length, header.csumStart, header.csumOffset)) {
         port.counters[PortCounter.DROPPED_OFFLOAD]!++;
-        return;
+        return 1;
       }
       completeChecksum(whole, length, header.csumStart, header.csumOffset);
       this.#deliver(this.#whole, length, frame, port);
-      return;
+      return 1;
     }
     const segmenter = this.#segmenter;
     this.#header.copyFrom(header);
     if (segmenter.start(whole, length, this.#header) !== 0) {
       // Its sender has changed it since it was checked.
       port.counters[PortCounter.DROPPED_OFFLOAD]!++;
-      return;
+      return 1;
     }
-    for (;;) {
+    for (let count = 0; ; count++) {
       const bytes = segmenter.next(this.#segment.buffer, 0);
-      if (bytes <= 0) return;
+      if (bytes <= 0) return count;
       this.#deliver(this.#segment, bytes, frame, port);
     }
   }

@@ -88,8 +88,26 @@ describe('a switch', () => {
     network.tick(1000 + MAC_AGE_S - 1);
     network.forward(frame(11, 10), ports[1]!);
     assert.deepEqual(counts(), [1, 1, 1]);
-    for (let ticks = 0; ticks < MAC_SLOTS / 100; ticks++) network.tick(1000 + MAC_AGE_S + 1);
+    network.tick(1000 + MAC_AGE_S + 1);
     network.forward(frame(11, 10), ports[1]!);
     assert.deepEqual(counts(), [2, 1, 2], 'it is flooded again');
   });
+
+  for (const [how, stepS] of [
+    ['second by second', 1],
+    ['after a long sleep', 600],
+  ] as const) {
+    it(`has forgotten what is old about a minute later, ${how}`, () => {
+      const table = new MacTable({ secrets: [1, 2] });
+      const network = new Switch(table, 1000);
+      const port = new TestPort(0);
+      network.plug(port);
+      const count = 500;
+      for (let number = 1; number <= count; number++) network.forward(frame(number, 0), port);
+      let now = 1000;
+      for (; now <= 1000 + MAC_AGE_S; now += stepS) network.tick(now);
+      for (let i = 0; i < 80; i++) network.tick(now++);
+      assert.equal(table.sweep(2 * MAC_SLOTS, now), 0, 'nothing is left to forget');
+    });
+  }
 });

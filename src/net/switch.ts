@@ -1,16 +1,19 @@
+import { DELIVERY_WORK_BYTES } from '../limits.js';
 import { Direction } from './capture/capture-ring.js';
 import { isGroup, TAG_TYPE_LE, UNTAGGED } from './ethernet.js';
 import { FlowCache } from './flow-cache.js';
 import { Frame } from './frame.js';
 import { type FrameBurst, Way } from './frame-burst.js';
-import { Learn, type MacTable } from './mac-table.js';
+import { Learn, MAC_SLOTS, type MacTable } from './mac-table.js';
 import { neededOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
 import { SoftwareOffload } from './software-offload.js';
 import { Egress, egressOf, ingressVlan, VLAN_DROP } from './vlan.js';
 
-/** Slots of the address table that are looked through in one tick. */
-const SWEEP_SLOTS = 256;
+/** Slots of the address table that are looked through for each second that passes: all of them in about a minute. */
+const SWEEP_SLOTS_PER_S = 1024;
+/** The same in one tick, however long nobody ticked: about 10 us. */
+const SWEEP_SLOTS_MAX = 4096;
 
 /**
  * A learning switch, as one sidecore sees it: ports, and behind which of them an address was seen last. A frame to an address
@@ -27,8 +30,15 @@ export class Switch {
   readonly #plugged: Port[] = [];
   readonly #offload = new SoftwareOffload();
   readonly #frame = new Frame();
+  /**
+   * What has been delivered by the general way since it was set to zero, as bytes of `BATCH_BYTES_MAX`: by it a sender knows when its
+   * turn ends.
+   */
+  work = 0;
   /** Coarse time, s. */
   #nowS: number;
+  /** Slots that should have been looked through by now. */
+  #unswept = 0;
 
   /** @param nowS - what is expected before the first tick is as old as this */
   constructor(table: MacTable, nowS = 0) {
@@ -36,9 +46,12 @@ export class Switch {
     this.#nowS = nowS;
   }
 
-  /** Moves the time along, and forgets some of what is old by now. */
+  /** Moves the time along, and forgets some of what is old by now: the more, the more time has passed. */
   tick(nowS: number): void {
-    const forgotten = this.#table.sweep(SWEEP_SLOTS, nowS);
+    this.#unswept = Math.min(this.#unswept + SWEEP_SLOTS_PER_S * (nowS - this.#nowS), MAC_SLOTS);
+    const slots = Math.min(this.#unswept, SWEEP_SLOTS_MAX);
+    this.#unswept -= slots;
+    const forgotten = this.#table.sweep(slots, nowS);
     // What is in use has to be learned again now and then, so that it does not age.
     if (forgotten > 0 || nowS !== this.#nowS) this.#flows.clear();
     this.#nowS = nowS;
@@ -108,9 +121,18 @@ export class Switch {
     for (let i = 0; i < this.#plugged.length; i++) this.#plugged[i]!.tell?.(frame);
   }
 
-  /** Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. `native` as for `forward`. */
-  forwardBurst(burst: FrameBurst, from: number, to: number, port: Port, native = port.vlans.native): void {
-    if (port.capture !== undefined) port.capture.addBurst(burst, from, to, Direction.OUTBOUND);
+  /**
+   * Forwards the frames `from` … `to` - 1 of a burst, all of which are `READ`, in their order. `native` as for `forward`. Returns where
+   * it has stopped: before `to` if `work` has come to `workMax`.
+   */
+  forwardBurst(
+    burst: FrameBurst,
+    from: number,
+    to: number,
+    port: Port,
+    native = port.vlans.native,
+    workMax = Number.POSITIVE_INFINITY,
+  ): number {
     burst.port = port.number;
     burst.native = native;
     const { way, head } = burst;
@@ -129,15 +151,18 @@ export class Switch {
       const there = way[i]!;
       let end = i + 1;
       if (there < 0) {
-        this.#forward(burst.frame(i, this.#frame), port, native);
+        this.forward(burst.frame(i, this.#frame), port, native);
+        if (this.work >= workMax) return end;
       } else {
         while (end < to && way[end] === there) end++;
+        if (port.capture !== undefined) port.capture.addBurst(burst, i, end, Direction.OUTBOUND);
         const receiver = this.#ports[there]!;
         if (receiver.capture !== undefined) receiver.capture.addBurst(burst, i, end, Direction.INBOUND);
         receiver.deliverBurst(burst, i, end);
       }
       i = end;
     }
+    return to;
   }
 
   /** The port that a frame of a burst goes to as it is, or `Way.GENERAL`. */
@@ -209,8 +234,10 @@ export class Switch {
       frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
     }
     if (port.capture !== undefined) port.capture.add(frame, Direction.INBOUND);
+    let deliveries = 1;
     if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
-    else this.#offload.deliver(frame, port);
+    else deliveries = this.#offload.deliver(frame, port);
+    this.work += frame.byteLength + deliveries * DELIVERY_WORK_BYTES;
     return true;
   }
 }

@@ -88,7 +88,8 @@ export class NetTxQueue implements DeviceQueue {
     if (this.ring.waiting() === 0) return 0;
     let taken = 0;
     this.#bytes = 0;
-    while (taken < Math.min(limit, BURST_FRAMES) && this.#bytes < BATCH_BYTES_MAX) {
+    this.#switch.work = 0;
+    while (taken < Math.min(limit, BURST_FRAMES) && !this.#hasHadItsTurn()) {
       const count = this.#serveBurst(Math.min(limit - taken, BURST_FRAMES));
       if (count === 0 && !this.#serveOne()) break;
       taken += count === 0 ? 1 : count;
@@ -100,6 +101,11 @@ export class NetTxQueue implements DeviceQueue {
       this.#counters[QueueCounter.BATCHES]!++;
     }
     return taken;
+  }
+
+  /** What it has sent, or what came of that, is as much as others wait for. */
+  #hasHadItsTurn(): boolean {
+    return this.#bytes >= BATCH_BYTES_MAX || this.#switch.work >= BATCH_BYTES_MAX;
   }
 
   publish(): void {
@@ -129,23 +135,39 @@ export class NetTxQueue implements DeviceQueue {
     const burst = this.#burst;
     const { chains, way } = burst;
     if (this.#headerBytes !== NET_HEADER_BYTES) return 0;
-    const count = this.ring.popBurst(chains, limit, false);
-    if (count === 0) return 0;
-    for (let i = 0; i < count; i++) {
+    const popped = this.ring.popBurst(chains, limit, false);
+    if (popped === 0) return 0;
+    for (let i = 0; i < popped; i++) {
       this.#bytes += chains.length[i]!;
       chains.written[i] = 0;
     }
+    const count = this.#bytes > BATCH_BYTES_MAX ? this.#fitting(popped) : popped;
     burst.firstSlot = this.#held.begin();
     burst.read(count);
-    for (let i = 0; i < count; ) {
-      let end = i;
+    let sent = 0;
+    while (sent < count && this.#switch.work < BATCH_BYTES_MAX) {
+      let end = sent;
       while (end < count && way[end]! === Way.READ) end++;
-      if (end > i) this.#forward(i, end);
-      else this.#sendPiece(end++);
-      i = end;
+      if (end > sent) sent = this.#forward(sent, end);
+      else this.#sendPiece(sent++);
     }
-    this.#held.end(chains, count);
-    return count;
+    for (let i = count; i > sent; i--) {
+      this.#bytes -= chains.length[i - 1]! + NET_HEADER_BYTES;
+      this.ring.unpop(chains.head[i - 1]!);
+    }
+    this.#held.end(chains, sent);
+    return sent;
+  }
+
+  /** Puts those of the burst back that are too much for this turn; returns how many stay, at least one. */
+  #fitting(count: number): number {
+    const { chains } = this.#burst;
+    let left = count;
+    for (; left > 1 && this.#bytes - chains.length[left - 1]! >= BATCH_BYTES_MAX; left--) {
+      this.#bytes -= chains.length[left - 1]!;
+      this.ring.unpop(chains.head[left - 1]!);
+    }
+    return left;
   }
 
   /** Takes and sends the next frame, whatever its form; false if there is none, or the driver has broken the ring. */
@@ -166,19 +188,20 @@ export class NetTxQueue implements DeviceQueue {
     return true;
   }
 
-  /** Forwards frames of the burst that ask for nothing. */
-  #forward(from: number, to: number): void {
+  /** Forwards frames of the burst that ask for nothing. Returns where the turn ends, if it does, or `to`. */
+  #forward(from: number, to: number): number {
     const { counters } = this.#port;
     if (!this.#device.linkUp) {
       counters[PortCounter.DROPPED_LINK_DOWN]! += to - from;
-      return;
+      return to;
     }
+    const end = this.#switch.forwardBurst(this.#burst, from, to, this.#port, undefined, BATCH_BYTES_MAX);
     const { length } = this.#burst.chains;
     let bytes = 0;
-    for (let i = from; i < to; i++) bytes += length[i]!;
-    counters[PortCounter.FRAMES_IN]! += to - from;
+    for (let i = from; i < end; i++) bytes += length[i]!;
+    counters[PortCounter.FRAMES_IN]! += end - from;
     counters[PortCounter.BYTES_IN]! += bytes;
-    this.#switch.forwardBurst(this.#burst, from, to, this.#port);
+    return end;
   }
 
   /** Sends one of the burst that has to be looked at more closely. */

@@ -6,7 +6,7 @@ const Word = {
   BELL: 0,
   /** One while the core sleeps, or is about to: then its bell descriptor must be written too. */
   ASLEEP: 1,
-  /** Key of the queue that is being served, or was served last. Says who was at work when a core died. */
+  /** Key of the queue that is being served, or zero. Says who was at work when a core died. */
   SERVING: 2,
   /** Thread id, as /proc and top know it. */
   THREAD: 3,

@@ -64,6 +64,7 @@ function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueuePart
   const control = (features & NET_FEATURES.MQ) !== 0n ? 2 * device.queuePairs : 2;
   if ((features & NET_FEATURES.CTRL_VQ) !== 0n && spec.index === control) {
     const pairsMax = device.queuePairs;
+    state.beginControl();
     return new NetControlQueue({ ...parts, device: state, pairsMax, host, callFd: spec.callFd });
   }
   const port = host.networks.port(device);

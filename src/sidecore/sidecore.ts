@@ -123,6 +123,8 @@ export class Sidecore implements DeviceHost {
       this.#state.countBeat();
       if (queue.closed) this.#dropFaulted(served);
     }
+    // What follows is done for no queue: none is to blame for a death in it.
+    this.#state.serving = 0;
     work += this.networks.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
@@ -151,6 +153,7 @@ export class Sidecore implements DeviceHost {
     this.#meter.begin();
     for (let i = 0; i < TIMED_TURNS; i++) this.#meter.count(this.#turn());
     this.#meter.end();
+    this.networks.tick(this.#meter.nowS);
   }
 
   #publishDirty(): void {
@@ -171,7 +174,6 @@ export class Sidecore implements DeviceHost {
    */
   #keepHouse(): void {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
-    this.networks.keepHouse();
     if (this.#idleAfterNs !== Number.POSITIVE_INFINITY) this.#watchIdle();
     if (this.#list.watchedCount > 0 && (!this.#mayRest() || this.networks.busy)) this.#doorway.lend();
   }
@@ -194,6 +196,7 @@ export class Sidecore implements DeviceHost {
     if (!nothing) return;
     this.#nowNs = nowNs();
     this.#meter.wake();
+    this.networks.tick(this.#meter.nowS);
     this.#state.countSleep(this.#nowNs - before);
     this.#takeKicks();
   }

@@ -20,6 +20,8 @@ export class UringDesk {
   readonly #users: UringUser[] = [];
   #ring: IoUring | undefined;
   #tried = false;
+  /** Number of the request whose completion is being handled; negative if there is none. */
+  #handling = -1;
 
   constructor(options: IoUringOptions, pool: RequestPool, onMade: (handles: IoUringHandles) => void) {
     this.#options = options;
@@ -72,8 +74,6 @@ export class UringDesk {
     }
     return count;
   }
-
-  #handling = -1;
 
   /** The request whose completion was being handled when `turn` threw; undefined if it was none. */
   get handling() {

@@ -4,6 +4,7 @@ import type { CoreState } from './core-state.js';
 const FORGETTING = 1 + 1 / 64;
 /** Readings of the clock in a row that tell what one takes. */
 const CLOCK_TRIALS = 100;
+const NS_PER_S = 1e9;
 
 /** Slots of `#times`. */
 const Time = {
@@ -82,7 +83,13 @@ export class WorkMeter {
   }
 
   wake(): void {
-    this.#clock(this.#times, Time.MARK);
+    this.#clock(this.#times, Time.END);
+    this.#times[Time.MARK] = this.#times[Time.END]!;
+  }
+
+  /** When the clock was last read, s: at the end of timed turns, or when the core went to sleep or woke. */
+  get nowS(): number {
+    return Math.floor(this.#times[Time.END]! / NS_PER_S);
   }
 
   /** What an empty turn takes has changed: other queues are polled. */

@@ -35,13 +35,14 @@ export class DeviceMessages {
   async sendRarp(mac: Uint8Array): Promise<void> {
     const { device, server, spec } = this.#setup;
     const frame = device.network?.announcement(mac);
-    if (frame === undefined) throw new SidecoreError('CONFIG_SPACE_INVALID', 'SEND_RARP names no address of a station');
+    if (frame === undefined)
+      throw new SidecoreError('NETWORK_MESSAGE_INVALID', 'SEND_RARP names no address of a station');
     await server.inject(spec, frame);
   }
 
   /** Takes over the largest payload that the VMM tells the guest of. vhost-user, NET_SET_MTU */
   setMtu(mtu: bigint): void {
     if (this.#setup.device.network?.setMtu(Number(mtu)) !== true)
-      throw new SidecoreError('CONFIG_SPACE_INVALID', `an MTU of ${mtu} is not possible`);
+      throw new SidecoreError('NETWORK_MESSAGE_INVALID', `an MTU of ${mtu} is not possible`);
   }
 }

@@ -149,6 +149,7 @@ export class Session {
       for (const vring of this.vrings) vring.reset();
       this.memory.clear();
       this.#setup.device.reset();
+      this.#setup.device.network?.endSession();
     } catch (error) {
       // Its memory stays mapped, for a sidecore may still use it.
       this.#report(error);

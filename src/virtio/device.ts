@@ -4,6 +4,8 @@ export interface NetworkFacet {
   setMtu(mtu: number): boolean;
   /** The frame by which others learn where an address is; undefined if it is no station's. */
   announcement(mac: Uint8Array): Uint8Array | undefined;
+  /** Forgets what this front end has set. */
+  endSession(): void;
 }
 
 /** A virtio device as its front end sees it, whatever its kind. On the main thread. */

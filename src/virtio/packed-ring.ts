@@ -33,6 +33,9 @@ const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
 
 const TWO_TO_32 = 2 ** 32;
 
+/** Loads happen in their order. Where they do not, each descriptor of a burst is acquired. */
+const LOADS_IN_ORDER = process.arch === 'x64';
+
 /** Copied from a descriptor into the log. */
 const FLAGS_KEPT = NEXT | WRITE | INDIRECT;
 
@@ -41,7 +44,7 @@ const FLAGS_KEPT = NEXT | WRITE | INDIRECT;
  *
  * A *head* of the contract is a buffer id here: below the ring's size, and under which no other chain is in flight. Each
  * descriptor is copied into the log as it is taken, its fields read once, and the copy is used: the ring's own descriptors are
- * overwritten with used ones, in the order of completion. One acquire per chain (of its first descriptor's flags), one release per
+ * overwritten with used ones, in the order of completion. An acquire of a chain's first descriptor's flags, one release per
  * batch: the flags of the first used descriptor, behind which the driver does not look before it sees them.
  */
 export class PackedRing implements Virtqueue {
@@ -214,8 +217,9 @@ export class PackedRing implements Virtqueue {
   }
 
   /**
-   * How many of the next descriptors are available and a chain each, of one kind. The last of them is acquired: a driver makes
-   * them available in their order.
+   * How many of the next descriptors are available and a chain each, of one kind. A driver may show several by the flags of the first
+   * of them, written last, and nobody can tell where such a batch begins: all are acquired, the last in any case, since what is in
+   * them is read later. VIRTIO 1.3, 2.8.21
    */
   #countSingle(limit: number, wanted: number): number {
     let slot = this.#availSlot;
@@ -225,6 +229,7 @@ export class PackedRing implements Virtqueue {
     while (count < limit) {
       const at = slot * DESCRIPTOR_WORDS16 + DESC_FLAGS16;
       if ((this.#ring16[at]! & (AVAIL_USED | FLAGS_KEPT)) !== (flags | wanted)) break;
+      if (!LOADS_IN_ORDER) this.#acquireFlags(at);
       last = at;
       count++;
       slot++;

@@ -82,7 +82,7 @@ export class QueueState {
     Atomics.store(this.#header, PHASE, phase);
   }
 
-  /** The fault that stopped the queue: a negative number of `Pop` or `RequestFault`; zero if there is none. */
+  /** The fault that stopped the queue: a negative number of `Pop`, `CoreFault` or `REQUEST_MALFORMED`; zero if there is none. */
   get fault(): number {
     return Atomics.load(this.#header, FAULT);
   }

@@ -1,5 +1,6 @@
 /** What a front end and a driver say to a network card besides frames. */
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { DaemonStatus } from '../../src/daemon/daemon.js';
 import { NetDriver, NetRing } from '../../src/guest/net-driver.js';
@@ -16,6 +17,7 @@ import { TestDaemon } from '../vhost-user/test-daemon.js';
 const { MAC, MTU, STATUS, MRG_RXBUF, CTRL_VQ, CTRL_RX, CTRL_MAC_ADDR, GUEST_ANNOUNCE } = NET_FEATURES;
 const CONTROL = MAC | MTU | STATUS | MRG_RXBUF | CTRL_VQ | CTRL_RX | CTRL_MAC_ADDR | GUEST_ANNOUNCE;
 const BROADCAST = Buffer.from('ffffffffffff', 'hex');
+const { REPLY_ACK, NET_MTU, CONFIG, RESET_DEVICE } = PROTOCOL_FEATURES;
 
 describe('the control of network cards', { timeout: 60_000 }, () => {
   let served: TestDaemon;
@@ -51,6 +53,14 @@ describe('the control of network cards', { timeout: 60_000 }, () => {
     assert.equal((await nic.ask('GET_PROTOCOL_FEATURES')).readBigUInt64LE(0) & ours, ours);
   });
 
+  it('a built-in guest that cannot come up leaves nothing behind', async () => {
+    const open = () => readdirSync('/proc/self/fd').length;
+    const before = open();
+    // A disk has no second ring.
+    await assert.rejects(NetDriver.connect({ socket: served.socket('a', 'd') }));
+    assert.equal(open(), before);
+  });
+
   it('SEND_RARP has everybody learn where the guest is', async (test) => {
     const b = await guest(test, 'b');
     const a = await RawFrontEnd.connect(served.socket('a', 'n'));
@@ -67,7 +77,7 @@ describe('the control of network cards', { timeout: 60_000 }, () => {
   it('NET_SET_MTU is what the guest reads', async (test) => {
     const a = await RawFrontEnd.connect(served.socket('a', 'n'));
     test.after(() => a.close());
-    const features = PROTOCOL_FEATURES.REPLY_ACK | PROTOCOL_FEATURES.NET_MTU | PROTOCOL_FEATURES.CONFIG;
+    const features = REPLY_ACK | NET_MTU | CONFIG | RESET_DEVICE;
     await a.negotiate(RING_FEATURES.VERSION_1 | MTU, features);
     assert.ok(await a.acknowledged('NET_SET_MTU', encode.u64(9000n)));
     const payload = encode.config({ offset: NetConfigOffset.MTU, flags: 0, bytes: Buffer.alloc(2) });
@@ -76,6 +86,12 @@ describe('the control of network cards', { timeout: 60_000 }, () => {
     for (const mtu of [0n, 67n, 65536n, 2n ** 64n - 1n])
       assert.ok(!(await a.acknowledged('NET_SET_MTU', encode.u64(mtu))), `${mtu}`);
     assert.equal((await card('a')).mtu, 9000);
+    assert.ok(await a.acknowledged('RESET_DEVICE'), 'the next driver has the same front end');
+    assert.equal((await card('a')).mtu, 9000);
+    assert.equal((await card('a')).last_fault?.code, 'NETWORK_MESSAGE_INVALID');
+    a.close();
+    await until(async () => !(await card('a')).connected, 'its session ends');
+    assert.equal((await card('a')).mtu, 1500);
   });
 
   it('a driver says by the control queue what it wants, and gets nothing else', async (test) => {

@@ -97,6 +97,22 @@ describe('a TAP device of the daemon', { skip, timeout: 120_000 }, () => {
     });
   }
 
+  it('that somebody deletes is told of once', async (test) => {
+    const daemon = await Daemon.start(test, config('adaptive'));
+    const guest = await guestOf(test, daemon.socket('a', 'n'));
+    ip('link', 'delete', 'tap0');
+    const lines = () => daemon.log.split('\n').filter((line) => line.includes('lan/up: TAP device tap0 is gone'));
+    await until(() => lines().length > 0, 'the log says so');
+    for (let i = 0; i < 4; i++) {
+      assert.ok(guest.send(makeFrame(HOST, guest.mac, 60, i)));
+      guest.tx.publish();
+      await sleep(100);
+    }
+    assert.equal(lines().length, 1, daemon.log);
+    assert.equal((await daemon.status()).networks.lan!.up!.queues_lost, 2);
+    assert.equal(await daemon.stop(), 0, daemon.log);
+  });
+
   it('carries TCP between two hosts, with segmentation left to them', async (test) => {
     const tap = (device: string, number: number) => ({ type: 'tap', device, mac: `02:00:00:00:00:0${number}` });
     const ports = { one: tap('tap0', 1), two: tap('tap1', 2) };

@@ -1,6 +1,6 @@
-/** A request at which its sidecore dies, each time that it is done: the queue is left out, and the core lives. */
+/** Requests and ports at which a sidecore dies: a queue that it was serving is left out after a while, and no other one. */
 import assert from 'node:assert/strict';
-import { it } from 'node:test';
+import { it, type TestContext } from 'node:test';
 import { BlockDevice, type BlockDeviceSpec } from '../../src/block/device.js';
 import { Core } from '../../src/daemon/core.js';
 import { GuestRam } from '../../src/guest/ram.js';
@@ -10,6 +10,10 @@ import { createEventFd } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
 import { Directory } from '../../src/net/directory.js';
+import { PORT_COUNTER_BYTES } from '../../src/net/port.js';
+import type { GeneratorPortSpec } from '../../src/net/ports/generator/spec.js';
+import type { PortSpec } from '../../src/net/ports/port-spec.js';
+import { type PortVlans, trunkPort } from '../../src/net/vlan.js';
 import { CoreFault } from '../../src/virtio/queue-faults.js';
 import type { QueueSpec } from '../../src/virtio/queue-spec.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
@@ -20,8 +24,10 @@ const RAM_BYTES = 2 ** 20;
 const DATA_BYTES = 512;
 const RING_SIZE = 8;
 
-/** A guest with one read in its ring, of a disk that says it is larger than its memory. */
-function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
+type Mac = GeneratorPortSpec['mac'];
+
+/** A guest with one read in its ring, of a disk that says it has `RAM_BYTES`, whatever its back end has. */
+function queueOf(ram: GuestRam, kickFd: number, backend: BlockDeviceSpec['backend']): QueueSpec {
   const abilities = {
     sizeBytes: RAM_BYTES,
     readOnly: false,
@@ -57,7 +63,7 @@ function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
     shared: device.shared,
     readOnly: false,
     queues: 1,
-    backend: { type: 'memory', address: host, sizeBytes: 0 },
+    backend,
   };
   return {
     key: 7,
@@ -82,37 +88,72 @@ function deadlyQueue(ram: GuestRam, kickFd: number): QueueSpec {
   };
 }
 
-it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_CRASHES_MAX} deaths`, async (test) => {
-  const ram = new GuestRam(RAM_BYTES);
-  const kickFd = createEventFd();
+/** The deaths of a core, and the faults of its queues. */
+interface Troubles {
+  deaths: number;
+  readonly faults: number[];
+}
+
+function startCore(test: TestContext): { core: Core; troubles: Troubles } {
   const epoll = new Epoll(1);
-  let deaths = 0;
-  const faults: number[] = [];
+  const troubles: Troubles = { deaths: 0, faults: [] };
   const core = new Core(
     { index: 0, cpus: [0], helperCpus: [], sqpollCpu: undefined, idleAfterNs: 1e6, watcherFd: epoll.fd },
     {
       died: () => {
-        deaths++;
+        troubles.deaths++;
       },
       stalled: () => {},
       lost: () => assert.fail('its I/O ended'),
     },
   );
+  test.after(() => close(epoll.fd));
+  core.start({ directory: Directory.create(1, 0), networks: 0, others: [] });
+  return { core, troubles };
+}
+
+/** A guest's memory and its kick, for a disk with one request. */
+function guestOf(test: TestContext): { ram: GuestRam; kickFd: number } {
+  const ram = new GuestRam(RAM_BYTES);
+  const kickFd = createEventFd();
   test.after(() => {
     ram.close();
     close(kickFd);
-    close(epoll.fd);
   });
-  core.start({ directory: Directory.create(1, 0), networks: 0, others: [] });
-  const spec = deadlyQueue(ram, kickFd);
+  return { ram, kickFd };
+}
+
+it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_CRASHES_MAX} deaths`, async (test) => {
+  const { ram, kickFd } = guestOf(test);
+  const { core, troubles } = startCore(test);
+  const spec = queueOf(ram, kickFd, { type: 'memory', address: ram.userAddress, sizeBytes: 0 });
   // The first attach is answered, or given up with the queue: it depends on when the thread dies.
-  await core.attach(spec, (fault) => faults.push(fault)).catch(() => {});
-  await until(() => faults.length > 0, 'the queue is left out');
-  assert.deepEqual(faults, [CoreFault.CRASHED_CORE]);
-  assert.equal(deaths, QUEUE_CRASHES_MAX);
+  await core.attach(spec, (fault) => troubles.faults.push(fault)).catch(() => {});
+  await until(() => troubles.faults.length > 0, 'the queue is left out');
+  assert.deepEqual(troubles, { deaths: QUEUE_CRASHES_MAX, faults: [CoreFault.CRASHED_CORE] });
   assert.equal(core.queueCount, 0);
   // The thread that is up now answers: it does not have that queue, and does not die any more.
   assert.deepEqual(await core.detach(spec.key), { base: 1, started: false });
   await core.stop();
-  assert.equal(deaths, QUEUE_CRASHES_MAX);
+  assert.equal(troubles.deaths, QUEUE_CRASHES_MAX);
+});
+
+it('sidecores that die of a port blame no queue, and serve all of them on', async (test) => {
+  const { ram, kickFd } = guestOf(test);
+  const { core, troubles } = startCore(test);
+  const spec = queueOf(ram, kickFd, { type: 'null' });
+  await core.attach(spec, (fault) => troubles.faults.push(fault));
+  const port = (number: number, vlans: PortVlans): PortSpec => {
+    const [mac, destination] = [1, 2].map((low) => ({ high: 0x5254, low: 16 * number + low })) as [Mac, Mac];
+    const shared = new SharedArrayBuffer(PORT_COUNTER_BYTES);
+    const send = number === 1;
+    return { kind: 'generator', number, switchId: 0, shared, vlans, send, frameBytes: 60, mac, destination };
+  };
+  // What the first floods, nobody can tell whether the second gets it.
+  await core.plug(port(2, { native: 5 } as PortVlans));
+  await core.plug(port(1, trunkPort()));
+  await until(() => troubles.deaths > QUEUE_CRASHES_MAX, 'it dies again and again');
+  const { queueCount } = core;
+  await core.stop();
+  assert.deepEqual({ faults: troubles.faults, queueCount }, { faults: [], queueCount: 1 });
 });

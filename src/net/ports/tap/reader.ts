@@ -110,7 +110,7 @@ export class TapReader {
       const result = this.#results[this.#next]!;
       if (result === IN_FLIGHT) break;
       if (result < 0) {
-        if (!PASSING.has(result)) this.broken = true;
+        if (!PASSING.has(result)) this.#lose();
         continue;
       }
       if (result < NET_HEADER_BYTES + FRAME_BYTES_MIN) {
@@ -128,6 +128,11 @@ export class TapReader {
     this.#port.counters[PortCounter.FRAMES_IN]! += count;
     this.#port.counters[PortCounter.BYTES_IN]! += bytes;
     return count;
+  }
+
+  #lose(): void {
+    if (!this.broken) this.#port.counters[PortCounter.QUEUES_LOST]!++;
+    this.broken = true;
   }
 
   #forwardAll(count: number): void {
