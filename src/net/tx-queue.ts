@@ -73,7 +73,7 @@ export class NetTxQueue implements DeviceQueue {
     this.#headerBytes = parts.headerBytes;
     this.#offloads = hostOffloads(parts.device.features);
     this.#counters = parts.state.counters;
-    this.#held = new HeldChains(parts.ring, parts.state.queueSize, () => this.#released());
+    this.#held = new HeldChains(parts.ring, parts.state.queueSize, () => this.#markDirty());
     this.#burst = new FrameBurst(parts.memory, parts.pair, this.#held);
     this.#frame.pair = parts.pair;
     this.#frame.owner = this.#held;
@@ -89,13 +89,15 @@ export class NetTxQueue implements DeviceQueue {
     let taken = 0;
     this.#bytes = 0;
     this.#switch.work = 0;
-    while (taken < Math.min(limit, BURST_FRAMES) && !this.#hasHadItsTurn()) {
-      const count = this.#serveBurst(Math.min(limit - taken, BURST_FRAMES));
+    const most = limit < BURST_FRAMES ? limit : BURST_FRAMES;
+    while (taken < most && this.ring.waiting() !== 0 && !this.#hasHadItsTurn()) {
+      const count = this.#serveBurst(most - taken);
       if (count === 0 && !this.#serveOne()) break;
       taken += count === 0 ? 1 : count;
-      this.#show();
     }
     if (taken > 0) {
+      // Behind the rings that frames were put into: a receiver waits for them, the sender only for room.
+      this.#markDirty();
       this.#counters[QueueCounter.REQUESTS]! += taken;
       this.#counters[QueueCounter.BYTES_WRITTEN]! += this.#bytes;
       this.#counters[QueueCounter.BATCHES]!++;
@@ -253,8 +255,8 @@ export class NetTxQueue implements DeviceQueue {
     }
   }
 
-  /** Ports are done with frames that they had kept. */
-  #released(): void {
+  /** There may be chains to give back: of frames that were sent, or that ports had kept. */
+  #markDirty(): void {
     if (this.#dirty) return;
     this.#dirty = true;
     this.#host.markDirty(this);
