@@ -30,9 +30,9 @@ export const captureCommand = new Command('capture')
     'after',
     `
 Examples:
-  sidecore capture web1/nic0 -w web1.pcapng
-  sidecore capture web1/nic0 -w - -s 128 | tshark -r -
-  sidecore capture web1/nic0 -w - | wireshark -k -i -`,
+  sidecore capture web1/net0 -w web1.pcapng
+  sidecore capture web1/net0 -w - -s 128 | tshark -r -
+  sidecore capture web1/net0 -w - | wireshark -k -i -`,
   )
   .action(capture);
 

@@ -190,10 +190,10 @@ describe('sidecore capture', { timeout: 120_000, skip: noTshark }, () => {
   it('names the cards if there is no such one, and leaves the file alone', async (test) => {
     const file = fileOf(test);
     writeFileSync(file, 'precious');
-    assert.deepEqual(await served.daemon.cli('capture', 'a/nic0', '-w', file), {
+    assert.deepEqual(await served.daemon.cli('capture', 'a/net0', '-w', file), {
       status: 1,
       stdout: '',
-      stderr: 'sidecore: there is no network card a/nic0 [CONFIG_INVALID]\n  There are: a/n, b/n, c/n.\n',
+      stderr: 'sidecore: there is no network card a/net0 [CONFIG_INVALID]\n  There are: a/n, b/n, c/n.\n',
     });
     assert.equal(readFileSync(file, 'utf8'), 'precious');
   });
