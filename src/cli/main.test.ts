@@ -74,6 +74,10 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
       `error: command-argument value 'net0' is invalid for argument 'vm/nic'. Write VM/NIC, as \`sidecore status\` shows it.\n${HINT}`,
     ],
     [
+      ['capture', 'web1/net0', '-w', ''],
+      `error: option '-w, --write <file>' argument '' is invalid. Name a file, or - for standard output.\n${HINT}`,
+    ],
+    [
       ['capture', 'web1/net0', '-w', '-', '-s', '262145'],
       `error: option '-s, --snap-bytes <bytes>' argument '262145' is invalid. Write a whole number from 0 to 262144.\n${HINT}`,
     ],
