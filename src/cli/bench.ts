@@ -16,7 +16,7 @@ const progress = (line: string): boolean => process.stderr.write(`${line}\n`);
 export const benchCommand = new Command('bench')
   .description('Measure this system beside another back end, in turn, on this machine.')
   .argument('<experiment>', Object.keys(EXPERIMENTS).join(', '))
-  .option('--quick', 'one row for each goal: block in less than a minute, net in three')
+  .option('--quick', 'one row for each goal: block in less than a minute, net in about two')
   .addOption(new Option('--json <file>', 'write the results as JSON'))
   .option('--node <path>', 'Node that runs the daemon', process.execPath)
   .option('--only <text>', 'net: rows whose name holds it; copy: ways', '')

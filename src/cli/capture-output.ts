@@ -1,6 +1,8 @@
-import { closeSync, ftruncateSync, openSync, write } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, openSync, write } from 'node:fs';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { SidecoreError } from '../errors.js';
+import { errorText } from '../host/libc.js';
 
 const writeSome = promisify(write);
 
@@ -70,15 +72,24 @@ export class OutputFile implements CaptureOutput {
   }
 
   #failure(what: string, error: unknown): SidecoreError {
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOSPC' ? 'no space is left there' : code;
-    return new SidecoreError('CAPTURE_FILE', `cannot ${what} ${this.#path}: ${why}`, REMEDIES[code ?? ''] ?? '');
+    const { code = '', errno = 0 } = error as NodeJS.ErrnoException;
+    const { why = errorText(-errno), remedy } = CAUSES[code] ?? { remedy: 'Name another file.' };
+    // A folder in which nobody can make files, as those of /proc, says the same as one that is not there.
+    const closed = code === 'ENOENT' && existsSync(dirname(this.#path));
+    const cause = closed ? 'its folder takes no files' : why;
+    return new SidecoreError('CAPTURE_FILE', `cannot ${what} ${this.#path}: ${cause}`, closed ? ELSEWHERE : remedy);
   }
 }
 
-const REMEDIES: Record<string, string> = {
-  ENOSPC: 'What came until then is in it. Make room, or keep less of each frame with -s.',
-  EDQUOT: 'What came until then is in it. Make room, or keep less of each frame with -s.',
-  ENOENT: 'Its folder has to be there.',
-  EACCES: 'Name a file in a folder of your own.',
+const MAKE_ROOM = 'What came until then is in it. Make room, or keep less of each frame with -s.';
+const ELSEWHERE = 'Name a file in a folder of your own.';
+
+const CAUSES: Record<string, { readonly why?: string; readonly remedy: string }> = {
+  ENOSPC: { why: 'no space is left there', remedy: MAKE_ROOM },
+  EDQUOT: { remedy: MAKE_ROOM },
+  ENOENT: { why: 'its folder is not there', remedy: 'Make the folder, or name a file elsewhere.' },
+  ENOTDIR: { why: 'a part of its path is no folder', remedy: ELSEWHERE },
+  EISDIR: { why: 'it is a directory', remedy: 'Name a file in it.' },
+  EACCES: { why: 'permission denied', remedy: ELSEWHERE },
+  EROFS: { remedy: ELSEWHERE },
 };

@@ -7,6 +7,7 @@ import { CAPTURE_FRAMES_MAX, CAPTURE_SECONDS_MAX, CAPTURE_SNAP_BYTES_MAX } from 
 import { BlockCutter } from '../net/capture/block-cutter.js';
 import { type CaptureOutput, OutputFile, StandardOutput } from './capture-output.js';
 import { deviceLabel } from './device-label.js';
+import { onStopSignal } from './stop-signals.js';
 
 const STDOUT = '-';
 
@@ -21,7 +22,7 @@ interface CaptureCommandOptions {
 export const captureCommand = new Command('capture')
   .description('Record what a network card sends and receives, for Wireshark, tshark or tcpdump, until Ctrl-C.')
   .argument('<vm/nic>', 'which card', deviceLabel('NIC'))
-  .requiredOption('-w, --write <file>', 'where to, in pcapng; - is standard output')
+  .requiredOption('-w, --write <file>', 'where to, in pcapng; - is standard output', outputFile)
   .option('-s, --snap-bytes <bytes>', 'keep so much of each frame (default: all of it)', snapBytes)
   .option('-c, --count <frames>', 'end after so many', count)
   .option('--seconds <seconds>', 'end after so long', seconds)
@@ -30,9 +31,11 @@ export const captureCommand = new Command('capture')
     'after',
     `
 Examples:
-  sidecore capture web1/nic0 -w web1.pcapng
-  sidecore capture web1/nic0 -w - -s 128 | tshark -r -
-  sidecore capture web1/nic0 -w - | wireshark -k -i -`,
+  sidecore capture web1/net0 -w web1.pcapng
+  sidecore capture web1/net0 -w - -s 128 | tshark -r -
+  sidecore capture web1/net0 -w - | wireshark -k -i -
+
+Other ports of a network are not captured; for a TAP device: tcpdump -i DEVICE`,
   )
   .action(capture);
 
@@ -45,8 +48,8 @@ async function capture(nic: string, options: CaptureCommandOptions): Promise<voi
     const id = Number(incoming.headers[CAPTURE_ID_HEADER]);
     askDaemon(socket, 'POST', '/capture/end', { id }).catch((error) => incoming.destroy(error));
   };
-  // A second signal ends the process at once; the daemon ends the capture then.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, end);
+  // If a later signal ends the process at once, the daemon ends the capture.
+  onStopSignal(end);
   const blocks = new BlockCutter();
   try {
     // Later than the question: who mistypes a name keeps the file.
@@ -77,6 +80,11 @@ function summary({ packets, statistics }: BlockCutter): string {
   if (statistics === undefined) return `sidecore: ${frames}\n`;
   const { dropped, comment } = statistics;
   return `sidecore: ${frames}, ${dropped} dropped${comment === undefined ? '' : `; ${comment}`}\n`;
+}
+
+function outputFile(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('Name a file, or - for standard output.');
 }
 
 function whole(text: string, least: number, most: number): number {

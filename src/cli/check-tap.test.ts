@@ -62,12 +62,21 @@ it('check says what is wrong with those that cannot', { skip }, (test) => {
   ]);
 });
 
-it('check says that only root can make one', { skip }, () => {
-  ip('tuntap', 'add', 'dev', 'tap3', 'mode', 'tap', 'user', 'nobody');
+it('check says that only root can make one, or switch it on', { skip }, () => {
+  for (const device of ['tap3', 'tap5']) ip('tuntap', 'add', 'dev', device, 'mode', 'tap', 'user', 'nobody');
+  ip('link', 'set', 'tap3', 'up');
   process.seteuid!(65_534);
   try {
     const faults = (device: string) => tapFaults({ type: 'tap', device, queues: 1 }).map(({ code }) => code);
     assert.deepEqual([faults('tap3'), faults('tap4')], [[], ['TAP_PERMISSION']]);
+    assert.deepEqual(tapFaults({ type: 'tap', device: 'tap5', queues: 1 }), [
+      {
+        key: 'device',
+        code: 'TAP_PERMISSION',
+        text: 'tap5 is switched off, and only root can switch it on',
+        remedy: 'As root: `ip link set tap5 up`.',
+      },
+    ]);
   } finally {
     process.seteuid!(0);
   }

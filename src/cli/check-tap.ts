@@ -1,8 +1,8 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import type { TapConfig } from '../daemon/config.js';
 import type { ErrorCode } from '../errors.js';
-import { deviceExists, isBridge, tunFlags } from '../host/net-device.js';
-import { IFF_MULTI_QUEUE, IFF_TAP, TUN_PATH } from '../host/tap.js';
+import { deviceExists, isBridge, isUp, tunFlags } from '../host/net-device.js';
+import { IFF_MULTI_QUEUE, IFF_TAP, rootsRemedy, TUN_PATH } from '../host/tap.js';
 
 /** Bit of the right to make and change network devices. capabilities(7) */
 const CAP_NET_ADMIN = 12n;
@@ -53,14 +53,22 @@ function tunFault(): DeviceFault {
 
 /** Whether somebody uses it is not looked at: that may be the daemon that runs with this configuration. */
 function presentFault(device: string): DeviceFault {
-  if (((tunFlags(device) ?? 0) & IFF_TAP) !== 0) return undefined;
-  const text = `${device} is there already, and no TAP device`;
-  return { code: 'TAP_NAME_TAKEN', text, remedy: 'Choose another name.' };
+  if (((tunFlags(device) ?? 0) & IFF_TAP) === 0) {
+    const text = `${device} is there already, and no TAP device`;
+    return { code: 'TAP_NAME_TAKEN', text, remedy: 'Choose another name.' };
+  }
+  if (isUp(device) || mayChangeDevices()) return undefined;
+  const text = `${device} is switched off, and only root can switch it on`;
+  return { code: 'TAP_PERMISSION', text, remedy: rootsRemedy(device, 'up') };
 }
 
 function absentFault(device: string): DeviceFault {
-  const rights = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
-  if (((BigInt(`0x${rights}`) >> CAP_NET_ADMIN) & 1n) === 1n) return undefined;
+  if (mayChangeDevices()) return undefined;
   const text = `${device} is not there, and only root can make it`;
   return { code: 'TAP_PERMISSION', text, remedy: 'Have root make it: docs/tap.md says how.' };
+}
+
+function mayChangeDevices(): boolean {
+  const rights = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+  return ((BigInt(`0x${rights}`) >> CAP_NET_ADMIN) & 1n) === 1n;
 }

@@ -230,5 +230,6 @@ it('a file that cannot be read is a problem without line', (test) => {
   const text = `cannot read ${path}: there is no such file`;
   assert.deepEqual(checkFile(path), {
     problems: [{ code: 'CONFIG_UNREADABLE', file: path, line: 0, key: '', text, remedy }],
+    warnings: [],
   });
 });

@@ -14,6 +14,7 @@ import {
   problemLine,
   readConfigFile,
 } from '../daemon/config-text.js';
+import { type ConfigWarning, configWarnings } from '../daemon/config-warnings.js';
 import { type ErrorCode, SidecoreError } from '../errors.js';
 import { allowedCpus } from '../host/affinity.js';
 import { tapFaults } from './check-tap.js';
@@ -24,32 +25,42 @@ export const checkCommand = new Command('check')
   .requiredOption('-c, --config <file>', 'configuration, YAML')
   .option('--json', 'answer in JSON')
   .action((options: { config: string; json?: boolean }) => {
-    const { config, problems } = checkFile(options.config);
+    const { config, problems, warnings } = checkFile(options.config);
     const ok = problems.length === 0;
     if (!ok) process.exitCode = 1;
     let answer: string;
-    if (options.json) answer = `${JSON.stringify({ ok, problems, ...(config && summary(config)) })}\n`;
+    if (options.json) answer = `${JSON.stringify({ ok, problems, warnings, ...(config && summary(config)) })}\n`;
     else if (config === undefined || !ok) answer = problems.map(describe).join('');
     else answer = summaryText(options.config, config);
+    if (!options.json) answer = `${answer}${warnings.map(describe).join('')}`;
     process.stdout.write(answer);
   });
 
-/** What the file says, if it can be used at all, and everything that is wrong with it here, by line. */
-export function checkFile(path: string): { config?: Config; problems: readonly ConfigProblem[] } {
+/** What `check` found. */
+interface CheckResult {
+  readonly config?: Config;
+  readonly problems: readonly ConfigProblem[];
+  readonly warnings: readonly ConfigWarning[];
+}
+
+/** What the file says, if it can be used at all, and everything that is wrong with it here, or hardly meant, by line. */
+export function checkFile(path: string): CheckResult {
   try {
     const { config, text, problems } = readConfig(readConfigFile(path), path);
-    return config === undefined ? { problems } : { config, problems: inspect(config, text) };
+    if (config === undefined) return { problems, warnings: [] };
+    return { config, problems: inspect(config, text), warnings: configWarnings(config, text) };
   } catch (error) {
     if (!(error instanceof SidecoreError)) throw error;
     return {
       problems: [{ code: error.code, file: path, line: 0, key: '', text: error.message, remedy: error.remedy }],
+      warnings: [],
     };
   }
 }
 
-/** `FILE:LINE: key: problem [CODE]. What to do.` */
-function describe(problem: ConfigProblem): string {
-  return `${problemLine(problem)} [${problem.code}]${problem.remedy === '' ? '' : `. ${problem.remedy}`}\n`;
+/** `FILE:LINE: key: problem [CODE]. What to do.`; of a warning there is no code. */
+function describe(problem: ConfigProblem | ConfigWarning): string {
+  return `${problemLine(problem)} [${'code' in problem ? problem.code : 'warning'}]${problem.remedy === '' ? '' : `. ${problem.remedy}`}\n`;
 }
 
 /** Holds a configuration against this machine, as the user who asks. Opens, makes and changes nothing. */

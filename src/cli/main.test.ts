@@ -68,17 +68,21 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
       ['resize', 'web1', '20GiB'],
       `error: command-argument value 'web1' is invalid for argument 'vm/disk'. Write VM/DISK, as \`sidecore status\` shows it.\n${HINT}`,
     ],
-    [['capture', 'web1/nic0'], `error: required option '-w, --write <file>' not specified\n${HINT}`],
+    [['capture', 'web1/net0'], `error: required option '-w, --write <file>' not specified\n${HINT}`],
     [
-      ['capture', 'nic0', '-w', '-'],
-      `error: command-argument value 'nic0' is invalid for argument 'vm/nic'. Write VM/NIC, as \`sidecore status\` shows it.\n${HINT}`,
+      ['capture', 'net0', '-w', '-'],
+      `error: command-argument value 'net0' is invalid for argument 'vm/nic'. Write VM/NIC, as \`sidecore status\` shows it.\n${HINT}`,
     ],
     [
-      ['capture', 'web1/nic0', '-w', '-', '-s', '262145'],
+      ['capture', 'web1/net0', '-w', ''],
+      `error: option '-w, --write <file>' argument '' is invalid. Name a file, or - for standard output.\n${HINT}`,
+    ],
+    [
+      ['capture', 'web1/net0', '-w', '-', '-s', '262145'],
       `error: option '-s, --snap-bytes <bytes>' argument '262145' is invalid. Write a whole number from 0 to 262144.\n${HINT}`,
     ],
     [
-      ['capture', 'web1/nic0', '-w', '-', '--seconds', '0'],
+      ['capture', 'web1/net0', '-w', '-', '--seconds', '0'],
       `error: option '--seconds <seconds>' argument '0' is invalid. Write seconds, up to 2000000.\n${HINT}`,
     ],
   ];
@@ -130,10 +134,11 @@ it('check prints a summary, or problems and ends with 1', (test) => {
   const { status, stdout: json } = sidecore('check', '-c', bad, '--json');
   const text = 'expects error, warn, info or debug, not "loud"';
   const problem = { code: 'CONFIG_INVALID', file: bad, line: 1, key: 'log', text, remedy: '' };
-  assert.deepEqual([status, JSON.parse(json)], [1, { ok: false, problems: [problem] }]);
+  assert.deepEqual([status, JSON.parse(json)], [1, { ok: false, problems: [problem], warnings: [] }]);
   assert.deepEqual(JSON.parse(sidecore('check', '-c', good, '--json').stdout), {
     ok: true,
     problems: [],
+    warnings: [],
     cores: [0],
     mode: 'sidecore',
     run_dir: run,

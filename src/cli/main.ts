@@ -38,7 +38,9 @@ async function createProgram(): Promise<Command> {
   ]);
   const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }] = others;
   const program = new Command('sidecore')
-    .description('Serves virtual disks to virtual machines over vhost-user, from a few dedicated cores.')
+    .description(
+      'Serves virtual disks and network cards to virtual machines over vhost-user, from a few dedicated cores.',
+    )
     .version(version)
     .addCommand(serveCommand)
     .addCommand(checkCommand)

@@ -122,6 +122,14 @@ it('the log says who comes and goes, and that a client waits', { timeout: TIMEOU
   assert.equal(times(daemon.log, /web1\/c: waits for a VMM to listen on /g), 1);
 });
 
+it('signals that come together end it once, and well', { timeout: TIMEOUT_MS }, async (test) => {
+  const daemon = await Daemon.start(test, config({ d: { backend: { type: 'null', size: '1MiB' } } }));
+  process.kill(daemon.pid, 'SIGTERM');
+  process.kill(daemon.pid, 'SIGINT');
+  assert.equal(await daemon.stop(), 0, daemon.log);
+  assert.match(daemon.log, /INFO: stopped\n$/);
+});
+
 describe('storage that fails', () => {
   /** Serves an image and has a guest write or read, which fails. */
   async function fails(test: TestContext, path: string, readShare: number, spoil: () => void, why: string) {

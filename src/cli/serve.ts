@@ -2,9 +2,10 @@ import { Command } from 'commander';
 import { loadConfigText } from '../daemon/config.js';
 import { Daemon } from '../daemon/daemon.js';
 import { createLog } from '../daemon/log.js';
+import { onStopSignal } from './stop-signals.js';
 
 export const serveCommand = new Command('serve')
-  .description('Serve the disks of a configuration until SIGTERM, SIGHUP or Ctrl-C.')
+  .description('Serve the disks and network cards of a configuration until SIGTERM, SIGHUP or Ctrl-C.')
   .requiredOption('-c, --config <file>', 'configuration, YAML')
   .option('--json', 'log in JSON')
   .action(async (options: { config: string; json?: boolean }) => {
@@ -14,12 +15,7 @@ export const serveCommand = new Command('serve')
       const line = text.lineOf(['vms', vm, 'disks', disk]);
       return `${options.config}:${line}: ${vm}/${disk}`;
     });
-    await new Promise<void>((resolve) => {
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-        // A second signal ends the process at once.
-        process.once(signal, () => resolve());
-      }
-    });
+    await new Promise<void>(onStopSignal);
     log.info('stopping: finishing what is in flight (a second Ctrl-C ends at once)');
     await daemon.stop();
     log.info('stopped');

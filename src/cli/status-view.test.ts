@@ -160,44 +160,94 @@ it('fits a terminal', () => {
   assert.match(narrow, /^QUEUE +REQUESTS +MB READ +MB WRITTEN +ERRORS +FAULT$/m);
 });
 
-it('says so if there are no disks', () => {
+it('says so if there is nothing', () => {
   const text = renderStatus({ status: { ...STATUS, uptime_s: 61, vms: {} }, at: 0 }, undefined, WIDE);
   assert.match(text, /up 1 min 1 s\n/);
-  assert.match(text, /\n\nno disks\n$/);
+  assert.match(text, /\n\nneither disks nor network cards\n$/);
 });
 
-it('shows network cards', () => {
-  const nic: DaemonStatus['nics'][string][string] = {
-    mac: '52:54:00:00:00:01',
-    network: 'lan',
-    link_up: true,
-    mtu: 1500,
-    frames_in: 7,
-    bytes_in: 700,
-    frames_out: 5,
-    bytes_out: 500,
-    dropped_malformed: 1,
-    dropped_link_down: 0,
-    dropped_same_port: 0,
-    dropped_no_buffer: 2,
-    dropped_not_ready: 0,
-    dropped_offload: 0,
-    dropped_vlan: 0,
-    dropped_filtered: 0,
-    software_offloads: 0,
-    queues_lost: 0,
-    socket: '/run/sidecore/web1.net0.sock',
-    role: 'server',
-    core: 0,
-    connected: true,
-    sessions: 1,
-    features: '0x0',
-    protocol_features: '0x0',
-    memory_regions: 1,
-    faults: {},
-    last_fault: null,
-    queues: [],
+const NIC: DaemonStatus['nics'][string][string] = {
+  mac: '52:54:00:00:00:01',
+  network: 'lan',
+  vlan: null,
+  trunk: null,
+  link_up: true,
+  mtu: 1500,
+  frames_in: 7,
+  bytes_in: 700_000,
+  frames_out: 5,
+  bytes_out: 5_000_000,
+  dropped_malformed: 1,
+  dropped_link_down: 0,
+  dropped_same_port: 0,
+  dropped_no_buffer: 2,
+  dropped_not_ready: 0,
+  dropped_offload: 0,
+  dropped_vlan: 0,
+  dropped_filtered: 0,
+  software_offloads: 0,
+  queues_lost: 0,
+  socket: '/run/sidecore/web1.net0.sock',
+  role: 'server',
+  core: 0,
+  connected: true,
+  sessions: 1,
+  features: '0x0',
+  protocol_features: '0x0',
+  memory_regions: 1,
+  faults: {},
+  last_fault: null,
+  queues: [],
+};
+
+const PORT: DaemonStatus['networks'][string][string] = { ...NIC, type: 'tap', device: 'tap0', vlan: 10 };
+
+/** The status's lines from the tables of cards and ports on. */
+function networks(now: Partial<DaemonStatus>, before?: Partial<DaemonStatus>): string {
+  const at = (more: Partial<DaemonStatus>, at: number) => ({ status: { ...STATUS, vms: {}, ...more }, at });
+  const text = renderStatus(at(now, 2), before && at(before, 0), WIDE);
+  return text.split('\n\n').slice(2).join('\n\n');
+}
+
+it('shows network cards and ports, from and to whom', () => {
+  const nics = {
+    web1: { net0: NIC, net1: { ...NIC, connected: false, link_up: false, vlan: 10 } },
+    web2: { net0: { ...NIC, trunk: { vlans: [10, 20], native: 'none' as const } }, net1: { ...NIC, trunk: {} } },
   };
-  const shown = renderStatus({ status: { ...STATUS, nics: { web1: { net0: nic } } }, at: 0 }, undefined, WIDE);
-  assert.match(shown, /web1\/net0 +lan +52:54:00:00:00:01 +connected +- +7 +5 +3\n/);
+  assert.equal(
+    networks({ nics, networks: { lan: { host: PORT } } }),
+    `NETWORK CARD  NETWORK  VLAN                     MAC                LINK  FRONT END  PHASE  FROM GUEST  MB FROM  TO GUEST  MB TO  DROPPED
+web1/net0     lan      -                        52:54:00:00:00:01  up    connected  -               7      0.7         5    5.0        3
+web1/net1     lan      10                       52:54:00:00:00:01  down  none       -               7      0.7         5    5.0        3
+web2/net0     lan      trunk 10,20 native none  52:54:00:00:00:01  up    connected  -               7      0.7         5    5.0        3
+web2/net1     lan      trunk                    52:54:00:00:00:01  up    connected  -               7      0.7         5    5.0        3
+
+NETWORK  PORT  TYPE      VLAN  CORE  FROM PORT  MB FROM  TO PORT  MB TO  DROPPED
+lan      host  tap tap0  10       0          7      0.7        5    5.0        3
+`,
+  );
+});
+
+it('shows rates of network cards and ports between two samples', () => {
+  const later = { frames_in: 2007, bytes_in: 3_700_000, frames_out: 6, bytes_out: 5_000_000, dropped_no_buffer: 12 };
+  const text = networks(
+    { nics: { web1: { net0: { ...NIC, ...later } } }, networks: { lan: { host: { ...PORT, ...later }, new: PORT } } },
+    { nics: { web1: { net0: NIC } }, networks: { lan: { host: PORT } } },
+  );
+  assert.match(
+    text,
+    /FROM GUEST\/s +MB FROM\/s +TO GUEST\/s +MB TO\/s +DROPPED\/s\n.* connected +- +1000 +1\.5 +0\.5 +0\.0 +5\.0\n/,
+  );
+  assert.match(text, /FROM PORT\/s .*\n.* tap0 +10 +0 +1000 +1\.5 +0\.5 +0\.0 +5\.0\n/);
+});
+
+it('the phases of a card are those of queues that were set up and that a core polls or watches', () => {
+  const phase = (...queues: [phase: string, size: number][]) => {
+    const shown = queues.map(([phase, size], index) => ({ ...QUEUE, index, phase, size }));
+    const text = networks({ nics: { web1: { net0: { ...NIC, queues: shown } } } });
+    return / connected {2}(.+?) {2,}\d/.exec(text)?.[1];
+  };
+  assert.equal(phase(['passive', 256], ['polled', 256], ['stopped', 0]), 'polled');
+  assert.equal(phase(['passive', 256], ['watched', 256], ['polled', 64]), '1 watched, 1 polled');
+  assert.equal(phase(['stopped', 0], ['stopped', 0]), '-');
 });

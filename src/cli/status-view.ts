@@ -1,5 +1,8 @@
 import type { DaemonStatus } from '../daemon/daemon.js';
-import { type Column, sizeText, table } from './table.js';
+import { phases } from './phases.js';
+import { Counts } from './rates.js';
+import { networkTables } from './status-networks.js';
+import { type Column, rightColumn as right, sizeText, table } from './table.js';
 
 /** What the daemon said, and when, seconds of any clock. */
 export interface StatusSample {
@@ -9,8 +12,6 @@ export interface StatusSample {
 
 type CoreStatus = DaemonStatus['cores'][number];
 type DiskStatus = DaemonStatus['vms'][string][string];
-type NicStatus = DaemonStatus['nics'][string][string];
-type PortStatus = DaemonStatus['networks'][string][string];
 type QueueStatus = DiskStatus['queues'][number];
 
 /**
@@ -24,37 +25,24 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
   const disks = Object.entries(vms).flatMap(([vm, disks]) =>
     Object.entries(disks).map(([name, disk]) => ({ label: `${vm}/${name}`, vm, name, disk })),
   );
+  const counts = new Counts(before === undefined ? undefined : seconds);
   const coreRows = cores.map((core) => coreRow(core, before?.status.cores[core.index], seconds, mode));
   const queueRows = disks.flatMap(({ label, vm, name, disk }) => {
     const earlier = before?.status.vms[vm]?.[name];
     const same = earlier?.sessions === disk.sessions ? earlier.queues : [];
-    return disk.queues.map((queue, index) => queueRow(label, queue, before && { queue: same[index], seconds }));
+    return disk.queues.filter(({ size }) => size > 0).map((queue) => queueRow(label, queue, same[queue.index], counts));
   });
   const parts = [
     `sidecore ${version}, process ${pid}, up ${durationText(uptime_s)}${before === undefined ? '' : `; rates over ${seconds.toFixed(1)} s`}\n`,
     table(CORE_COLUMNS, coreRows, width),
-    disks.length === 0
-      ? 'no disks\n'
-      : table(
-          DISK_COLUMNS,
-          disks.map(({ label, disk }) => diskRow(label, disk)),
-          width,
-        ),
   ];
-  const nics = Object.entries(status.nics).flatMap(([vm, cards]) =>
-    Object.entries(cards).map(([name, nic]) => nicRow(`${vm}/${name}`, nic)),
-  );
-  if (nics.length > 0) parts.push(table(NIC_COLUMNS, nics, width));
-  const ports = Object.entries(status.networks).flatMap(([network, named]) =>
-    Object.entries(named).map(([name, port]) => portRow(network, name, port)),
-  );
-  if (ports.length > 0) parts.push(table(PORT_COLUMNS, ports, width));
-  if (queueRows.length > 0)
-    parts.push(table(before === undefined ? QUEUE_COLUMNS : QUEUE_RATE_COLUMNS, queueRows, width));
+  const diskRows = disks.map(({ label, disk }) => diskRow(label, disk));
+  if (diskRows.length > 0) parts.push(table(DISK_COLUMNS, diskRows, width));
+  parts.push(...networkTables(status, before?.status, seconds, width));
+  if (parts.length === 2) parts.push('neither disks nor network cards\n');
+  if (queueRows.length > 0) parts.push(table(queueColumns(counts), queueRows, width));
   return parts.join('\n');
 }
-
-const right = (head: string, spare = 0): Column => ({ head, right: true, spare });
 
 const CORE_COLUMNS: readonly Column[] = [
   right('CORE'),
@@ -112,63 +100,7 @@ function diskRow(label: string, disk: DiskStatus): string[] {
   ];
 }
 
-const NIC_COLUMNS: readonly Column[] = [
-  { head: 'NETWORK CARD' },
-  { head: 'NETWORK', spare: 1 },
-  { head: 'MAC', spare: 2 },
-  { head: 'FRONT END' },
-  { head: 'PHASE' },
-  right('FRAMES IN'),
-  right('FRAMES OUT'),
-  right('DROPPED'),
-];
-
-/** Counts since the daemon's start: what came from the card, what went to it, and what was meant for it or sent by it and dropped. */
-function nicRow(label: string, nic: NicStatus): string[] {
-  return [
-    label,
-    nic.network,
-    nic.mac,
-    nic.connected ? (nic.link_up ? 'connected' : 'link down') : 'none',
-    phases(nic.queues),
-    String(nic.frames_in),
-    String(nic.frames_out),
-    String(dropped(nic)),
-  ];
-}
-
-/** All that was dropped, for whatever reason. */
-function dropped(port: PortStatus | NicStatus): number {
-  return Object.entries(port).reduce((sum, [key, count]) => sum + (key.startsWith('dropped_') ? Number(count) : 0), 0);
-}
-
-const PORT_COLUMNS: readonly Column[] = [
-  { head: 'NETWORK' },
-  { head: 'PORT' },
-  { head: 'TYPE' },
-  right('CORE'),
-  right('FRAMES IN'),
-  right('FRAMES OUT'),
-  right('DROPPED'),
-];
-
-/** Counts as of a card. */
-function portRow(network: string, name: string, port: PortStatus): string[] {
-  const { type, device, core, frames_in, frames_out } = port;
-  const what = device === null ? type : `${type} ${device}`;
-  return [network, name, what, String(core), String(frames_in), String(frames_out), String(dropped(port))];
-}
-
-/** The phase that all queues are in, or how many are in which. */
-function phases(queues: readonly QueueStatus[]): string {
-  const counts = new Map<string, number>();
-  for (const { phase = '?' } of queues) counts.set(phase, (counts.get(phase) ?? 0) + 1);
-  if (counts.size === 0) return '-';
-  if (counts.size === 1) return [...counts.keys()][0]!;
-  return [...counts].map(([phase, count]) => `${count} ${phase}`).join(', ');
-}
-
-function queueColumns(per: string): readonly Column[] {
+function queueColumns({ per }: Counts): readonly Column[] {
   return [
     { head: 'QUEUE' },
     right(`REQUESTS${per}`),
@@ -183,38 +115,23 @@ function queueColumns(per: string): readonly Column[] {
   ];
 }
 
-const QUEUE_COLUMNS = queueColumns('');
-const QUEUE_RATE_COLUMNS = queueColumns('/s');
-
-/** @param since - what the rates are of; its queue is missing if the front end was not yet there */
-function queueRow(
-  label: string,
-  queue: QueueStatus,
-  since: { queue: QueueStatus | undefined; seconds: number } | undefined,
-): string[] {
-  type Count = 'requests' | 'bytes_read' | 'bytes_written' | 'errors' | 'kicks' | 'calls';
-  const grown = (count: Count) => Math.max(0, queue[count] - (since?.queue?.[count] ?? 0));
-  const number = (value: number) => (since === undefined ? String(value) : rateText(value / since.seconds));
-  const megabytes = (bytes: number) => (bytes / 1e6 / (since?.seconds ?? 1)).toFixed(1);
+/** @param before - missing if the front end was not yet there */
+function queueRow(label: string, queue: QueueStatus, before: QueueStatus | undefined, counts: Counts): string[] {
+  const grown = (count: 'requests' | 'kicks' | 'calls') => Math.max(0, queue[count] - (before?.[count] ?? 0));
   const requests = grown('requests');
   const perRequest = (count: number) => (requests === 0 ? '-' : (count / requests).toFixed(3));
   return [
     `${label} ${queue.index}`,
-    number(requests),
-    megabytes(grown('bytes_read')),
-    megabytes(grown('bytes_written')),
-    number(grown('errors')),
-    number(grown('kicks')),
-    number(grown('calls')),
+    counts.number(queue.requests, before?.requests),
+    counts.megabytes(queue.bytes_read, before?.bytes_read),
+    counts.megabytes(queue.bytes_written, before?.bytes_written),
+    counts.number(queue.errors, before?.errors),
+    counts.number(queue.kicks, before?.kicks),
+    counts.number(queue.calls, before?.calls),
     perRequest(grown('kicks')),
     perRequest(grown('calls')),
     queue.fault ?? '',
   ];
-}
-
-/** Small rates have a decimal: one request in ten seconds is not none. */
-function rateText(perSecond: number): string {
-  return perSecond > 0 && perSecond < 10 ? perSecond.toFixed(1) : String(Math.round(perSecond));
 }
 
 function durationText(seconds: number): string {

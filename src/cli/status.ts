@@ -14,11 +14,17 @@ interface StatusOptions {
   readonly watch?: number | true;
 }
 
+const HELP = `
+FROM and TO are seen from the switch: what came from a guest (or the host) and what went to it, frames_in and frames_out in JSON.
+LINK is that of \`sidecore link\`. PHASE is of the queues that the guest has set up: polled, watched (for a kick), stopped or faulted;
+without the receive queues of cards, which are passive: they are filled as frames come. CORE counts queues in the same way.`;
+
 export const statusCommand = new Command('status')
   .description('Show what a running daemon does.')
   .option('--run-dir <folder>', 'run directory of the daemon', '/run/sidecore')
   .option('--json', 'all counters, as JSON; with --watch one line each time')
   .option('--watch [seconds]', `again and again, with rates (default ${WATCH_SECONDS} s)`, watchSeconds)
+  .addHelpText('after', HELP)
   .action(async ({ runDir, json, watch }: StatusOptions) => {
     let before: StatusSample | undefined;
     for (;;) {

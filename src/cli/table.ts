@@ -7,6 +7,9 @@ export interface Column {
   readonly spare?: number;
 }
 
+/** A column of numbers. */
+export const rightColumn = (head: string, spare = 0): Column => ({ head, right: true, spare });
+
 /** Lays rows out under their heads, no wider than `width` characters: first whole columns go, then ends of lines. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string {
   let shown = columns.map((_, index) => index);

@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
 import { repositoryRoot } from '../../test/support/daemon.js';
-import { loadConfig, parseConfig } from './config.js';
+import { loadConfig, parseConfig, readConfig } from './config.js';
 import { configSchema } from './config-schema.js';
+import { problemLine } from './config-text.js';
+import { configWarnings } from './config-warnings.js';
 
 interface Key {
   /** Heading of the section in docs/configuration.md. */
@@ -85,18 +87,50 @@ describe('docs/configuration.md', () => {
   });
 });
 
+function warnings(text: string): string[] {
+  const { config, text: source } = readConfig(text, 's.yaml');
+  return configWarnings(config!, source).map(problemLine);
+}
+
+describe('README.md', () => {
+  const page = readFileSync(join(repositoryRoot, 'README.md'), 'utf8');
+  const blocks = [...page.matchAll(/^( *)```yaml\n(.+?)```/gms)].map(([, indent, yaml]) =>
+    yaml!.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
+  );
+
+  it('has configurations that are good, in which nobody is alone', () => {
+    assert.equal(blocks.length, 3);
+    for (const yaml of blocks) {
+      parseConfig(yaml, '/s.yaml');
+      assert.deepEqual(warnings(yaml), []);
+    }
+  });
+
+  it('has the first network of the examples', () => {
+    const example = readFileSync(join(repositoryRoot, 'examples/first-network.yaml'), 'utf8');
+    assert.deepEqual(parseConfig(blocks[1]!, '/s.yaml'), parseConfig(example, '/s.yaml'));
+  });
+});
+
 describe('examples', () => {
   const folder = join(repositoryRoot, 'examples');
   const files = readdirSync(folder).filter((file) => file.endsWith('.yaml'));
   for (const file of files) {
-    it(`${file} is good, and serves disks`, () => {
+    it(`${file} is good, serves something, and nobody in it is alone`, () => {
       const { vms } = loadConfig(join(folder, file));
-      assert.ok(Object.values(vms).some(({ disks }) => Object.keys(disks).length > 0));
+      assert.ok(Object.values(vms).some(({ disks, nics }) => Object.keys({ ...disks, ...nics }).length > 0));
+      assert.deepEqual(warnings(readFileSync(join(folder, file), 'utf8')), []);
     });
   }
 
   it('are there', () =>
-    assert.deepEqual(files.sort(), ['first-disk.yaml', 'many-vms.yaml', 'networks.yaml', 'shared-host.yaml']));
+    assert.deepEqual(files.sort(), [
+      'first-disk.yaml',
+      'first-network.yaml',
+      'many-vms.yaml',
+      'networks.yaml',
+      'shared-host.yaml',
+    ]));
 
   it('the first one needs no root: everything of it is in /tmp', () => {
     const { run_dir, vms } = loadConfig(join(folder, 'first-disk.yaml'));

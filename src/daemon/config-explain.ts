@@ -24,7 +24,7 @@ export function explain(issue: z.core.$ZodRawIssue): string | undefined {
       return expects(oneOf(options as string[]), (input as Record<string, unknown>)[discriminator]);
     }
     case 'too_small':
-      return expects(`at least ${issue.minimum}`, input);
+      return expects(`${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`, input);
     case 'too_big':
       return expects(`at most ${issue.maximum}`, input);
     case 'invalid_key':

@@ -113,7 +113,16 @@ describe('a network that cannot be is told file, line and key', () => {
     ],
     'an address twice': [
       `${ports('up: {type: tap, device: tap0, mac: "52:54:00:00:00:01"}')}\nvms: {a: {nics: {n: {mac: "52-54-00-00-00-01"}}}}`,
-      '/s.yaml:4: networks.lan.ports.up.mac: lan 52:54:00:00:00:01 is used by a/n already',
+      '/s.yaml:4: networks.lan.ports.up.mac: in network lan, 52:54:00:00:00:01 is used by the card a/n already',
+    ],
+    'a disk and a card of one name': [
+      'run_dir: /r\nvms:\n  a:\n    disks: {x: {backend: {type: memory, size: 1MiB}}}\n    nics:\n      x: {}',
+      '/s.yaml:6: vms.a.nics.x.socket: /r/a.x.sock is used by the disk a/x already',
+    ],
+    'addresses that are of no card': [
+      'vms:\n  a:\n    nics:\n      n: {mac: "52:54:00"}\n      m: {mac: "00:00:00:00:00:00"}',
+      '/s.yaml:4: vms.a.nics.n.mac: expects an address of one card, like "52:54:00:12:34:56", not "52:54:00"',
+      '/s.yaml:5: vms.a.nics.m.mac: expects an address of one card, like "52:54:00:12:34:56": "00:00:00:00:00:00" is nobody\'s',
     ],
     'values out of range': [
       ports(
@@ -128,7 +137,7 @@ describe('a network that cannot be is told file, line and key', () => {
       '/s.yaml:7: networks.lan.ports.up.mtu: expects at most 65521, not 65522',
       '/s.yaml:8: networks.lan.ports.up.queues: expects at most 8, not 9',
       `/s.yaml:9: networks.lan.ports.up.bridge: ${NAME}`,
-      '/s.yaml:10: networks.lan.ports.up.mac: expects an address of one card, like "52:54:00:12:34:56"',
+      '/s.yaml:10: networks.lan.ports.up.mac: expects an address of one card, like "52:54:00:12:34:56": "ff:ff:ff:ff:ff:ff" is that of a group (its first byte is odd)',
     ],
     'frames that cannot be': [
       ports('a: {type: generator, frame_bytes: 59}', 'b: {type: generator, frame_bytes: 9015}'),

@@ -34,7 +34,7 @@ export interface ConfigProblem {
 }
 
 /** A problem as people read it: `FILE:LINE: key: what is wrong`. One that is about no line names the file itself. */
-export function problemLine({ file, line, key, text }: ConfigProblem): string {
+export function problemLine({ file, line, key, text }: Omit<ConfigProblem, 'code'>): string {
   return line === 0 ? text : `${file}:${line}: ${key}: ${text}`;
 }
 

@@ -81,6 +81,11 @@ export const role = z.enum(['server', 'client']).default('server');
 export const station = z.string().transform((text, context) => {
   const mac = parseMac(text);
   if (mac !== undefined && isStation(mac.high, mac.low)) return formatMac(mac.high, mac.low);
-  context.addIssue('expects an address of one card, like "52:54:00:12:34:56"');
+  const shown = JSON.stringify(text);
+  const nobody = mac !== undefined && mac.high === 0 && mac.low === 0;
+  const why = nobody ? `: ${shown} is nobody's` : `: ${shown} is that of a group (its first byte is odd)`;
+  context.addIssue(
+    `expects an address of one card, like "52:54:00:12:34:56"${mac === undefined ? `, not ${shown}` : why}`,
+  );
   return z.NEVER;
 });

@@ -213,7 +213,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'a socket twice': [
       `vms: {a: {disks: {x: {backend: ${MEMORY}, socket: /s}}}, b: {disks: {x: {backend: ${MEMORY}, socket: //s}}}}`,
-      '/etc/s.yaml:1: vms.b.disks.x.socket: /s is used by a/x already',
+      '/etc/s.yaml:1: vms.b.disks.x.socket: /s is used by the disk a/x already',
     ],
     'the control socket as disk': [
       oneDisk(MEMORY, 'socket: /run/sidecore/control.sock'),
@@ -221,7 +221,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'an image twice': [
       'vms:\n  a: {disks: {x: {backend: {type: file, path: /a}, read_only: true}}}\n  b: {disks: {x: {backend: {type: file, path: /a}}}}\n',
-      '/etc/s.yaml:3: vms.b.disks.x.backend.path: /a is used by a/x already',
+      '/etc/s.yaml:3: vms.b.disks.x.backend.path: /a is used by the disk a/x already',
     ],
     'a long run directory': [
       `run_dir: /${'x'.repeat(94)}`,

@@ -85,28 +85,28 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
   const control = join(config.run_dir, 'control.sock');
   requireShortPath(control, SOCKET_PATH_BYTES_MAX, ['run_dir'], complain);
   claims.take(control, ['run_dir'], 'the control socket', true);
-  const completeSocket = (device: DiskConfig | NicConfig, label: string, keys: KeyPath) => {
+  const completeSocket = (device: DiskConfig | NicConfig, what: 'disk' | 'card', label: string, keys: KeyPath) => {
     device.socket = resolve(base, device.socket ?? join(config.run_dir, `${label.replace('/', '.')}.sock`));
     requireShortPath(device.socket, DEVICE_SOCKET_BYTES_MAX[device.role], [...keys, 'socket'], complain);
-    claims.take(device.socket, [...keys, 'socket'], label, true);
+    claims.take(device.socket, [...keys, 'socket'], `the ${what} ${label}`, true);
   };
   for (const [vm, { disks, nics }] of Object.entries(config.vms)) {
     for (const [name, disk] of Object.entries(disks)) {
       const keys = ['vms', vm, 'disks', name];
       const label = `${vm}/${name}`;
       disk.serial ??= serialOf(label, name);
-      completeSocket(disk, label, keys);
+      completeSocket(disk, 'disk', label, keys);
       completeBackend(disk, keys, base, complain);
       if (disk.backend.type === 'file')
-        claims.take(disk.backend.path, [...keys, 'backend', 'path'], label, !disk.read_only);
+        claims.take(disk.backend.path, [...keys, 'backend', 'path'], `the disk ${label}`, !disk.read_only);
     }
     for (const [name, nic] of Object.entries(nics)) {
       const keys = ['vms', vm, 'nics', name];
       const label = `${vm}/${name}`;
       nic.mac ??= macOf(label);
-      completeSocket(nic, label, keys);
+      completeSocket(nic, 'card', label, keys);
       requireOneVlanKey(nic, keys, complain);
-      claims.take(`${nic.network} ${nic.mac}`, [...keys, 'mac'], label, true);
+      claims.take(claimOf(nic.network, nic.mac), [...keys, 'mac'], `the card ${label}`, true);
     }
   }
   completeNetworks(config, claims, complain);
@@ -144,7 +144,7 @@ function completeNetworks(config: Config, claims: Claims, complain: Complain): v
       requireOneVlanKey(port, keys, complain);
       if (port.type === 'tap') claims.take(`network device ${port.device}`, [...keys, 'device'], label, true);
       else completeGenerator(port, label);
-      if (port.mac !== undefined) claims.take(`${network} ${port.mac}`, [...keys, 'mac'], label, true);
+      if (port.mac !== undefined) claims.take(claimOf(network, port.mac), [...keys, 'mac'], label, true);
     }
   }
 }
@@ -169,6 +169,9 @@ function completeBackend(disk: DiskConfig, keys: KeyPath, base: string, complain
     `${backend.size} bytes are no multiple of the disk's block_size, ${block_size}`,
   );
 }
+
+/** An address as it is spoken for: in its network only. */
+const claimOf = (network: string, mac: string) => `in network ${network}, ${mac}`;
 
 /** Paths and other names that are spoken for, and by whom. Several may read one, but a writer has it alone. */
 class Claims {

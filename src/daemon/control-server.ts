@@ -6,6 +6,7 @@ import { json } from 'node:stream/consumers';
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
 import { CAPTURE_FRAMES_MAX, CAPTURE_SECONDS_MAX, CAPTURE_SNAP_BYTES_MAX, DISK_BYTES_MAX } from '../limits.js';
+import { explain } from './config-explain.js';
 
 const vmDevice = z.string();
 
@@ -56,16 +57,29 @@ async function answer(
 ): Promise<Reply | undefined> {
   for (const [name, { method, path, body }] of Object.entries(REQUESTS)) {
     if (incoming.method !== method || incoming.url !== path) continue;
-    const { data, error } = body.safeParse(method === 'POST' ? await json(incoming) : undefined);
+    const { data, error } = body.safeParse(method === 'POST' ? await bodyOf(incoming, path) : undefined, {
+      error: explain,
+    });
     if (error !== undefined) {
-      const { path: key, message } = error.issues[0]!;
-      throw new SidecoreError('CONFIG_INVALID', `not a request for ${path}: ${key.join('.')}: ${message}`);
+      const { path: keys, message } = error.issues[0]!;
+      throw notARequest(path, keys.length === 0 ? message : `${keys.join('.')} ${message}`, body);
     }
     const handler = handlers[name as RequestName] as (body: unknown, response: ServerResponse) => Promise<unknown>;
     const answered = await handler(data, response);
     return answered === undefined ? undefined : { status: 200, body: answered };
   }
   return { status: 404, body: {} };
+}
+
+async function bodyOf(incoming: IncomingMessage, path: string): Promise<unknown> {
+  return json(incoming).catch(() => {
+    throw notARequest(path, 'what was sent is no JSON');
+  });
+}
+
+function notARequest(path: string, why: string, body?: z.ZodType): SidecoreError {
+  const keys = body instanceof z.ZodObject ? `It has the keys ${Object.keys(body.shape).join(', ')}.` : '';
+  return new SidecoreError('CONFIG_INVALID', `not a request for ${path}: ${why}`, keys || 'Send a JSON object.');
 }
 
 /** How long a daemon may take for an answer, ms. */

@@ -30,7 +30,7 @@ const splitLabel = (label: string) => label.split('/') as [vm: string, disk: str
 /** Path of the control socket in a run directory. */
 export const controlSocketPath = (runDir: string): string => join(runDir, 'control.sock');
 
-/** The whole system: sidecores, disks, control socket. */
+/** The whole system: sidecores, disks, network cards, control socket. */
 export class Daemon {
   readonly cores: CoreSet;
   readonly #config: Config;
@@ -109,10 +109,19 @@ export class Daemon {
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => find(this.#disks, disk, 'disk').resize(sizeBytes),
       link: async ({ nic, up }) => find(this.#nics, nic, 'network card').setLink(up),
-      capture: async ({ nic, ...options }, response) =>
-        this.#captures.run(find(this.#nics, nic, 'network card'), options, response),
+      capture: async ({ nic, ...options }, response) => this.#captures.run(this.#captured(nic), options, response),
       endCapture: async ({ id }) => this.#captures.end(id),
     });
+  }
+
+  /** The card that is to be captured. Throws, and knows of another way where there is one. */
+  #captured(label: string): ServedNic {
+    const port = this.#ports.find((candidate) => candidate.label === label);
+    if (port === undefined || this.#nics.some((nic) => nic.label === label))
+      return find(this.#nics, label, 'network card');
+    const { device } = port.status();
+    const remedy = device === null ? 'Capture a card of its network.' : `On the host: \`tcpdump -i ${device}\`.`;
+    throw new SidecoreError('CONFIG_INVALID', `${label} is no network card, and only these are captured`, remedy);
   }
 
   #devices(): (ServedDisk | ServedNic)[] {

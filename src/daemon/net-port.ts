@@ -71,9 +71,12 @@ export class NetPort {
   status() {
     const counters = new Float64Array(this.#spec.shared);
     const named = Object.entries(PortCounter).map(([name, slot]) => [name.toLowerCase(), counters[slot]!]);
+    const { vlan = null, trunk = null } = this.#config;
     return {
       type: this.#config.type,
       device: this.#config.type === 'tap' ? this.#config.device : null,
+      vlan,
+      trunk,
       core: this.#core.options.index,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
     };

@@ -46,27 +46,38 @@ export class ServedNic implements CaptureTarget {
     return this.#served.stop();
   }
 
-  /** Plugs or unplugs the cable. Returns whether the front end was told, which passes it on to the guest or not. */
-  setLink(up: boolean): { up: boolean; frontEndTold: boolean } {
+  /** Plugs or unplugs the cable. Returns whether the front end was sent word, which passes it on to the guest or not. */
+  setLink(up: boolean): { up: boolean; configChangeSent: boolean } {
     this.#device.setLink(up);
-    const frontEndTold = this.#served.notifyConfigChange();
+    const configChangeSent = this.#served.notifyConfigChange();
     this.#served.log.info(
-      `${this.label}: link ${up ? 'up' : 'down'}${frontEndTold ? '' : '; no front end could be told'}`,
+      `${this.label}: link ${up ? 'up' : 'down'}${configChangeSent ? '' : '; no front end could be told'}`,
     );
-    return { up, frontEndTold };
+    return { up, configChangeSent };
   }
 
   /** Counters and phases, for `status`. */
   status() {
     const { counters } = new NetDeviceState(this.#device.shared);
     const named = Object.entries(PortCounter).map(([name, slot]) => [name.toLowerCase(), counters[slot]!]);
+    const { mac, network, vlan = null, trunk = null } = this.#config;
+    const served = this.#served.status();
     return {
-      mac: this.#config.mac!,
-      network: this.#config.network,
+      mac: mac!,
+      network,
+      vlan,
+      trunk,
       link_up: this.#device.linkUp,
       mtu: this.#device.mtu,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
-      ...this.#served.status(),
+      ...served,
+      queues: served.queues.map((queue) => ({ ...queue, phase: this.#phase(queue) })),
     };
+  }
+
+  /** A receive queue is filled when a frame comes: nobody polls it or waits for its kick. */
+  #phase({ index, phase }: { index: number; phase: string | undefined }): string | undefined {
+    const receives = index % 2 === 0 && index < 2 * this.#config.queue_pairs;
+    return receives && phase === 'polled' ? 'passive' : phase;
   }
 }

@@ -10,8 +10,8 @@ describe('the comparison', () => {
 
   it('says it in a sentence for each run but the last', () => {
     assert.deepEqual(verdicts(EXAMPLE_RUNS), [
-      'With guests that poll as well, the sidecore gave 4.0 times the IOPS of a thread per disk, at a median latency of 20.0 us instead of 80.0 (4.0 times lower); kicks for each request 0.000 instead of 0.250, calls 0.000 instead of 0.250.',
-      'With guests that sleep in both cases, the sidecore gave 2.0 times the IOPS of a thread per disk, at a median latency of 40.0 us instead of 80.0 (2.0 times lower); kicks for each request 0.000 instead of 0.250, calls 0.250 instead of 0.250.',
+      'With guests that poll as well, the sidecore gave 4.0 times the IOPS of a thread per disk, at a median latency of 20.0 µs instead of 80.0 (4.0 times lower); kicks for each request 0.000 instead of 0.250, calls 0.000 instead of 0.250.',
+      'With guests that sleep in both cases, the sidecore gave 2.0 times the IOPS of a thread per disk, at a median latency of 40.0 µs instead of 80.0 (2.0 times lower); kicks for each request 0.000 instead of 0.250, calls 0.250 instead of 0.250.',
     ]);
   });
 

@@ -13,9 +13,9 @@ export interface Measure {
 export const MEASURES: readonly Measure[] = [
   { key: 'iops', label: 'IOPS', of: ({ all }) => all.iops, text: whole },
   { key: 'mb_per_s', label: 'MB/s', of: ({ all }) => all.mb_per_s, text: whole },
-  { key: 'p50_us', label: 'latency p50, us', of: ({ all }) => all.p50_us, text: micros },
-  { key: 'p99_us', label: 'latency p99, us', of: ({ all }) => all.p99_us, text: micros },
-  { key: 'p999_us', label: 'latency p99.9, us', of: ({ all }) => all.p999_us, text: micros },
+  { key: 'p50_us', label: 'latency p50, µs', of: ({ all }) => all.p50_us, text: micros },
+  { key: 'p99_us', label: 'latency p99, µs', of: ({ all }) => all.p99_us, text: micros },
+  { key: 'p999_us', label: 'latency p99.9, µs', of: ({ all }) => all.p999_us, text: micros },
   { key: 'kicks', label: 'kicks per request', of: ({ all }) => all.kicks_per_request, text: perRequest },
   { key: 'calls', label: 'calls per request', of: ({ all }) => all.calls_per_request, text: perRequest },
   { key: 'work', label: 'its CPU at work', of: ({ work_share }) => work_share, text: percent },
@@ -48,7 +48,7 @@ export function verdicts(runs: readonly RunResult[]): string[] {
   return runs.slice(0, -1).map((run) => {
     const { iops, p50 } = ratios(run, baseline);
     const guests = run.plan.sleeping ? 'With guests that sleep in both cases' : 'With guests that poll as well';
-    const latency = `${micros(run.all.p50_us)} us instead of ${micros(baseline.all.p50_us)} (${comparative(p50)})`;
+    const latency = `${micros(run.all.p50_us)} µs instead of ${micros(baseline.all.p50_us)} (${comparative(p50)})`;
     const notices = `kicks for each request ${change(run, baseline, 'kicks')}, calls ${change(run, baseline, 'calls')}`;
     return `${guests}, the sidecore gave ${times(iops)} times the IOPS of a thread per disk, at a median latency of ${latency}; ${notices}.`;
   });

@@ -82,7 +82,7 @@ export function checkLine({ checked, mismatches, errors }: Figures, { style }: P
 /** How the two guests fare that talk through the switch. */
 export function talkLine(talk: Figures, { style }: Pick<View, 'style'>): string {
   const { iops, p50_us, p99_us, checked, mismatches, errors } = talk;
-  const text = `switch: ${whole(iops)} round trips/s, p50 ${micros(p50_us)} us, p99 ${micros(p99_us)} us; ${whole(checked)} frames verified: ${whole(mismatches)} wrong, ${whole(errors)} lost`;
+  const text = `switch: ${whole(iops)} round trips/s, p50 ${micros(p50_us)} µs, p99 ${micros(p99_us)} µs; ${whole(checked)} frames verified: ${whole(mismatches)} wrong, ${whole(errors)} lost`;
   return mismatches + errors > 0 ? style.bad(text) : text;
 }
 

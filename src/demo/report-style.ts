@@ -19,6 +19,7 @@ p { margin: 0 0 10px; max-width: 75ch; }
 .tile, figure, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .tile { padding: 14px 18px; }
 .tile b { display: block; font-size: 32px; line-height: 1.15; color: var(--ours); }
+.doubtful .tile b { color: var(--theirs); font-size: 22px; font-weight: 500; }
 .tile span { color: var(--quiet); font-size: 14px; }
 .note { background: var(--note); border-radius: 8px; padding: 10px 14px; max-width: none; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 14px; margin-top: 18px; }
@@ -32,6 +33,7 @@ svg .grid { stroke: var(--line); }
 svg .ours { fill: var(--ours); } svg .ours-light { fill: var(--ours-light); }
 svg .theirs { fill: var(--theirs); } svg .theirs-light { fill: var(--theirs-light); }
 .card { overflow-x: auto; padding: 4px 0; margin-bottom: 16px; }
+.card p { padding: 4px 16px; }
 table { border-collapse: collapse; width: 100%; font-size: 15px; }
 caption { text-align: left; font-weight: 600; padding: 10px 16px; }
 th, td { padding: 7px 16px; text-align: right; border-top: 1px solid var(--line); font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -41,5 +43,13 @@ tfoot td { font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0; padding: 12px 16px; font-size: 15px; }
 dt { color: var(--quiet); } dd { margin: 0; }
 pre { margin: 0; padding: 12px 16px; font: 13.5px/1.45 ui-monospace, "Liberation Mono", monospace; }
+@media (max-width: 640px) {
+  main { padding: 20px 12px 40px; }
+  table { font-size: 12px; }
+  th, td { padding: 6px 3px; }
+  th:first-child, td:first-child { padding-left: 8px; } th:last-child, td:last-child { padding-right: 8px; }
+  thead th { font-size: 11px; white-space: normal; }
+  caption, .card p { padding: 8px; }
+}
 code { font: 0.9em ui-monospace, "Liberation Mono", monospace; }
 `;

@@ -62,6 +62,12 @@ describe('the report', () => {
     assert.doesNotMatch(report([polled!]), /class="tile"/);
   });
 
+  it('takes the colour from its head if the machine was busy', () => {
+    const busy = EXAMPLE_RUNS.map((run) => ({ ...run, others: { load: 0.5, core: 0 } }));
+    assert.match(report(busy), /class="tiles doubtful"/);
+    assert.match(page, /class="tiles">/);
+  });
+
   it('has all figures of all guests, a chart for each comparison, and both appearances', () => {
     assert.equal(page.match(/<td>guest[12]<\/td>/g)?.length, 6);
     assert.equal(page.match(/<svg /g)?.length, 4);

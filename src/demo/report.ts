@@ -35,6 +35,7 @@ const paragraphs = (texts: readonly string[], kind = ''): string =>
 /** The report: one page that needs nothing but itself. */
 export function renderReport(content: ReportContent): string {
   const { date, machine, setting, runs, configuration, command } = content;
+  const doubts = caveats(setting, runs);
   const day = `${date.slice(0, 10)} ${date.slice(11, 16)} UTC`;
   return `<!doctype html>
 <html lang="en">
@@ -48,8 +49,8 @@ export function renderReport(content: ReportContent): string {
 <h1>Sidecore against a thread per disk</h1>
 <p class="quiet">${html(`${day}, ${machine.cpus} × ${machine.cpu}, Node ${machine.node}, sidecore ${machine.sidecore}`)}</p>
 ${checked(runs)}
-${paragraphs(caveats(setting, runs), ' class="note"')}
-${tiles(runs)}
+${paragraphs(doubts, ' class="note"')}
+${tiles(runs, doubts.length > 0)}
 <h2>What was seen</h2>
 ${paragraphs(verdicts(runs))}
 <div class="charts">
@@ -79,8 +80,12 @@ function checked(runs: readonly RunResult[]): string {
   return `<p class="result good">${whole(reads)} reads were compared with what had been written, and ${whole(frames)} frames with what had been sent: all were right.</p>`;
 }
 
-/** Like against like, in three numbers: the last run, and the one before with guests of the same kind. */
-function tiles(runs: readonly RunResult[]): string {
+/**
+ * Like against like, in three numbers: the last run, and the one before with guests of the same kind.
+ *
+ * @param doubtful - nobody should remember them: they are shown without colour
+ */
+function tiles(runs: readonly RunResult[], doubtful: boolean): string {
   const baseline = runs.at(-1)!;
   const run = runs.find(({ plan }) => plan.sleeping === baseline.plan.sleeping)!;
   if (run === baseline) return '';
@@ -97,7 +102,7 @@ function tiles(runs: readonly RunResult[]): string {
     ],
     [kicks(run), `kicks for each request, instead of ${kicks(baseline)}`],
   ];
-  return `<div class="tiles">${texts.map(([number, text]) => `<div class="tile"><b>${html(number!)}</b><span>${html(text!)}</span></div>`).join('\n')}</div>`;
+  return `<div class="tiles${doubtful ? ' doubtful' : ''}">${texts.map(([number, text]) => `<div class="tile"><b>${html(number!)}</b><span>${html(text!)}</span></div>`).join('\n')}</div>`;
 }
 
 function charts(runs: readonly RunResult[]): Chart[] {
@@ -151,7 +156,7 @@ function comparisonTable(runs: readonly RunResult[]): string {
   const heads = runs.map(({ plan }) => `<th>${html(plan.host)}<br>${html(plan.guest)}</th>`).join('');
   const rows = MEASURES.map((measure) => {
     const cells = runs.map((run) => `<td>${html(measureText(measure, run))}</td>`).join('');
-    return `<tr><td>${html(measure.label.replace(', us', ', µs'))}</td>${cells}</tr>`;
+    return `<tr><td>${html(measure.label)}</td>${cells}</tr>`;
   });
   return `<div class="card"><table><caption>All guests together</caption><thead><tr><th></th>${heads}</tr></thead><tbody>${rows.join('\n')}</tbody></table></div>`;
 }

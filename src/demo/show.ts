@@ -163,7 +163,7 @@ class LineShow implements Show {
 
 /** All guests' figures in few words. */
 function figuresLine({ iops, p50_us, p99_us, kicks_per_request, calls_per_request }: Figures): string {
-  const latency = `p50 ${micros(p50_us)} us, p99 ${micros(p99_us)} us`;
+  const latency = `p50 ${micros(p50_us)} µs, p99 ${micros(p99_us)} µs`;
   return `${whole(iops)} IOPS, ${latency}, ${perRequest(kicks_per_request)} kicks/req, ${perRequest(calls_per_request)} calls/req`;
 }
 

@@ -56,3 +56,9 @@ export function cutTo(line: string, width: number): string {
   }
   return cut;
 }
+
+/** A line without what would move the cursor, clear or reset the terminal (ECMA-48: control sequences, and short ones like ESC c). */
+export function printable(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+  return line.replace(/\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])/g, '').replace(/[^\t\x20-\x7e]/g, '');
+}

@@ -11,7 +11,7 @@ import { Placement } from './placement.js';
 import type { DemoOptions } from './plan.js';
 import { Scratch } from './scratch.js';
 import { paragraph, type Show, SilentShow, showFor } from './show.js';
-import { cutTo } from './style.js';
+import { cutTo, printable } from './style.js';
 
 const VM = 'debian';
 const IMAGE_BYTES = 256 * 2 ** 20;
@@ -184,12 +184,6 @@ function onConsole(script: string): string {
   return `set -o pipefail
 echo 'guest# ${script}' > /dev/ttyS0
 { ${script}; } 2>&1 | tee /dev/ttyS0`;
-}
-
-/** A line without what would move the cursor. */
-function printable(line: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-  return line.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '').replace(/[^\t\x20-\x7e]/g, '');
 }
 
 function onHost(command: string, ...args: string[]): { status: number | null; output: string } {

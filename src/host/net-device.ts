@@ -139,6 +139,9 @@ export function bridgeOf(device: string): string | undefined {
 /** Whether a device says that something is plugged into it; false if it is switched off, or that cannot be seen. */
 export const hasCarrier = (device: string): boolean => attribute(device, 'carrier') === '1';
 
+/** Whether a device is switched on; false if that cannot be seen. */
+export const isUp = (device: string): boolean => (Number(attribute(device, 'flags') ?? 0) & IFF_UP) !== 0;
+
 /** Whether there is a device of that name, as far as can be seen without asking for rights. */
 export const deviceExists = (device: string): boolean => existsSync(`/sys/class/net/${device}`);
 

@@ -159,15 +159,24 @@ function setDevice(fd: number, { device, uid, gid, address, mtu, bridge }: TapOp
     const text = Buffer.from(address)
       .toString('hex')
       .replace(/..(?=.)/g, '$&:');
-    must(setAddress(device, address), device, `cannot have the address ${text}`, 'TAP_INVALID');
+    const result = mayChange(setAddress(device, address), device, `cannot have the address ${text}`, `address ${text}`);
+    must(result, device, `cannot have the address ${text}`, 'TAP_INVALID');
   }
-  if (mtu !== undefined) must(setMtu(device, mtu), device, `cannot have an MTU of ${mtu}`, 'TAP_INVALID');
+  if (mtu !== undefined) {
+    const result = mayChange(setMtu(device, mtu), device, `cannot have an MTU of ${mtu}`, `mtu ${mtu}`);
+    must(result, device, `cannot have an MTU of ${mtu}`, 'TAP_INVALID');
+  }
   if (bridge !== undefined) join(device, bridge);
-  must(setUp(device), device, 'cannot be switched on');
+  must(mayChange(setUp(device), device, 'cannot be switched on', 'up'), device, 'cannot be switched on');
 }
 
 function join(device: string, bridge: string): void {
-  const result = addToBridge(device, bridge);
+  const result = mayChange(
+    addToBridge(device, bridge),
+    device,
+    `cannot be put into bridge ${bridge}`,
+    `master ${bridge}`,
+  );
   if (result === -Errno.ENODEV || result === -Errno.EOPNOTSUPP) {
     const what = result === -Errno.ENODEV ? `there is no bridge ${bridge}` : `${bridge} is no bridge`;
     const remedy = `Make it (\`ip link add ${bridge} type bridge\`), or name another.`;
@@ -180,6 +189,16 @@ function join(device: string, bridge: string): void {
   }
   must(result, device, `cannot be put into bridge ${bridge}`, 'TAP_INVALID');
 }
+
+/** Throws if a device that is there may not be changed; `change` is what root would tell `ip link set`. Returns the result. */
+function mayChange(result: number, device: string, what: string, change: string): number {
+  if (result === -Errno.EPERM || result === -Errno.EACCES)
+    throw new SidecoreError('TAP_PERMISSION', `${device} ${what}: not permitted`, rootsRemedy(device, change));
+  return result;
+}
+
+/** What to do about a device that is there and has to be changed. */
+export const rootsRemedy = (device: string, change: string): string => `As root: \`ip link set ${device} ${change}\`.`;
 
 /** Throws for an error number. */
 function must(result: number, device: string, what: string, code: ErrorCode = 'SYSTEM_CALL_FAILED'): void {

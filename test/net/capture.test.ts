@@ -5,7 +5,8 @@ import { createWriteStream, existsSync, readFileSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import type { DaemonStatus } from '../../src/daemon/daemon.js';
+import { askDaemon } from '../../src/daemon/control-server.js';
+import { controlSocketPath, type DaemonStatus } from '../../src/daemon/daemon.js';
 import { NetDriver } from '../../src/guest/net-driver.js';
 import { KillableDaemon } from '../sidecore/killable-daemon.js';
 import { CleanupSteps, scratchDirectory, spawnTied } from '../support/daemon.js';
@@ -81,6 +82,18 @@ describe('sidecore capture', { timeout: 120_000, skip: noTshark }, () => {
     const times = [began, ...packets.map(({ time }) => time), BigInt(Date.now() + 1) * 1_000_000n];
     assert.deepEqual(times, [...times].sort());
     assert.deepEqual(readStatistics(file), { received: 3, dropped: 0, written: 3, comment: '' });
+  });
+
+  it('takes signals that come together for one', async (test) => {
+    const file = fileOf(test);
+    const client = await start(test, 'a/n', '-w', file);
+    for (const signal of ['SIGTERM', 'SIGTERM', 'SIGINT'] as const) client.child.kill(signal);
+    assert.equal(await client.end(), 0, client.stderr);
+    assert.deepEqual(readStatistics(file), { received: 0, dropped: 0, written: 0, comment: '' });
+    const line = `timeout -s INT 1 ${process.execPath} ${MAIN} capture a/n -w ${file} --run-dir ${served.daemon.runDirectory}`;
+    const { status, stderr } = spawnSync('sh', ['-c', line], { encoding: 'utf8', timeout: 20_000 });
+    assert.match(stderr, /\nsidecore: 0 frames captured, 0 dropped\n$/);
+    assert.equal(status, 124, 'that of timeout');
   });
 
   it('keeps so much of each frame, and ends after so many', async (test) => {
@@ -190,19 +203,43 @@ describe('sidecore capture', { timeout: 120_000, skip: noTshark }, () => {
   it('names the cards if there is no such one, and leaves the file alone', async (test) => {
     const file = fileOf(test);
     writeFileSync(file, 'precious');
-    assert.deepEqual(await served.daemon.cli('capture', 'a/nic0', '-w', file), {
+    assert.deepEqual(await served.daemon.cli('capture', 'a/net0', '-w', file), {
       status: 1,
       stdout: '',
-      stderr: 'sidecore: there is no network card a/nic0 [CONFIG_INVALID]\n  There are: a/n, b/n, c/n.\n',
+      stderr: 'sidecore: there is no network card a/net0 [CONFIG_INVALID]\n  There are: a/n, b/n, c/n.\n',
     });
     assert.equal(readFileSync(file, 'utf8'), 'precious');
+  });
+
+  it('says what is wrong with a request', async () => {
+    const ask = (body: unknown) => askDaemon(controlSocketPath(served.daemon.runDirectory), 'POST', '/capture', body);
+    const remedy = 'It has the keys nic, snapBytes, frames, seconds.';
+    const refused = (body: unknown, why: string) =>
+      assert.rejects(ask(body), { code: 'CONFIG_INVALID', message: `not a request for /capture: ${why}`, remedy });
+    await refused({ nic: 'a/n' }, 'snapBytes is missing: expects a number');
+    await refused({ nic: 'a/n', snapBytes: 0 }, 'snapBytes expects more than 0, not 0');
+    await refused({ nic: 'a/n', snapBytes: 128, frames: 1.5 }, 'frames expects a whole number, not 1.5');
+    await refused({ nic: 'a/n', snapBytes: 128, bytes: 1 }, 'unknown key; known here: nic, snapBytes, frames, seconds');
+    await refused('a/n', 'expects keys and values, not "a/n"');
+    await assert.rejects(ask(undefined), { message: 'not a request for /capture: what was sent is no JSON' });
   });
 
   it('says what is wrong with its file', async (test) => {
     const missing = join(scratchDirectory(test), 'no/a.pcapng');
     const nowhere = await served.daemon.cli('capture', 'a/n', '-w', missing);
-    const expected = `sidecore: cannot make ${missing}: ENOENT [CAPTURE_FILE]\n  Its folder has to be there.\n`;
+    const remedy = 'Make the folder, or name a file elsewhere.';
+    const expected = `sidecore: cannot make ${missing}: its folder is not there [CAPTURE_FILE]\n  ${remedy}\n`;
     assert.deepEqual([nowhere.status, nowhere.stderr], [1, expected]);
+    for (const [file, why] of [
+      ['/tmp', 'cannot make /tmp: it is a directory [CAPTURE_FILE]\n  Name a file in it.'],
+      [
+        '/proc/x',
+        'cannot make /proc/x: its folder takes no files [CAPTURE_FILE]\n  Name a file in a folder of your own.',
+      ],
+    ] as const) {
+      const { status, stderr } = await served.daemon.cli('capture', 'a/n', '-w', file);
+      assert.deepEqual([status, stderr], [1, `sidecore: ${why}\n`]);
+    }
     const full = await served.daemon.cli('capture', 'a/n', '-w', '/dev/full');
     assert.equal(full.status, 1);
     assert.match(full.stderr, /\nsidecore: cannot write \/dev\/full: no space is left there \[CAPTURE_FILE\]\n/);

@@ -149,7 +149,7 @@ describe('the control of network cards', { timeout: 60_000 }, () => {
     a.tx.publish();
     await until(async () => (await card('a')).dropped_link_down === before.dropped_link_down + 2, 'both are dropped');
     const up = await served.daemon.cli('link', 'a/n', 'up', '--json');
-    assert.deepEqual(JSON.parse(up.stdout), { nic: 'a/n', link: 'up', front_end_told: false });
+    assert.deepEqual(JSON.parse(up.stdout), { nic: 'a/n', link: 'up', config_change_sent: false });
     assert.equal(await status(), 3, 'up, and to be announced');
     b.send(hello);
     b.tx.publish();

@@ -24,13 +24,19 @@ function closeAll(): void {
   for (const { fds } of taps.splice(0)) for (const fd of fds) close(fd);
 }
 
-function refused(code: ErrorCode, message: RegExp, options: Partial<TapOptions> & { device: string }): void {
+function refused(
+  code: ErrorCode,
+  message: RegExp,
+  options: Partial<TapOptions> & { device: string },
+  remedy = /^/,
+): void {
   assert.throws(
     () => open(options),
     (error) => {
       assert.ok(error instanceof SidecoreError);
       assert.equal(error.code, code);
       assert.match(error.message, message);
+      assert.match(error.remedy, remedy);
       assert.doesNotMatch(error.line, /\n.*\n/, 'at most one line, and what to do');
       return true;
     },
@@ -211,10 +217,12 @@ describe('without rights', { skip }, () => {
     asNobody(() => {
       assert.equal(open({ device: 'tap0', mtu: 1500 }).made, false);
       closeAll();
-      refused('TAP_PERMISSION', /^tap0 cannot have an MTU of 1400: not permitted$/, { device: 'tap0', mtu: 1400 });
+      const mtu = /^As root: `ip link set tap0 mtu 1400`\.$/;
+      refused('TAP_PERMISSION', /^tap0 cannot have an MTU of 1400: not permitted$/, { device: 'tap0', mtu: 1400 }, mtu);
       refused('TAP_PERMISSION', /^tap1 belongs to somebody else$/, { device: 'tap1' });
     });
     ip('link', 'set', 'tap0', 'down');
-    asNobody(() => refused('TAP_PERMISSION', /^tap0 cannot be switched on: not permitted$/, { device: 'tap0' }));
+    const up = /^As root: `ip link set tap0 up`\.$/;
+    asNobody(() => refused('TAP_PERMISSION', /^tap0 cannot be switched on: not permitted$/, { device: 'tap0' }, up));
   });
 });

@@ -75,6 +75,9 @@ describe('a TAP device of the daemon', { skip, timeout: 120_000 }, () => {
       const { up } = (await daemon.status()).networks.lan!;
       assert.deepEqual([up!.type, up!.device], ['tap', 'tap0']);
       assert.deepEqual([up!.frames_out, up!.frames_in], [40, 20]);
+      const refused =
+        'lan/up is no network card, and only these are captured [CONFIG_INVALID]\n  On the host: `tcpdump -i tap0`.';
+      assert.equal((await daemon.cli('capture', 'lan/up', '-w', '-')).stderr, `sidecore: ${refused}\n`);
       assert.equal(await daemon.stop(), 0, daemon.log);
       assert.equal(link('tap0'), undefined);
     });

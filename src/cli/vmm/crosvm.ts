@@ -18,7 +18,7 @@ export const crosvm: Vmm = {
     ];
     const notes = [
       'guest memory is shared by itself; queues are as many as `queues:` says',
-      'crosvm ends when its disk goes: after a restart of sidecore the VM has to be restarted too',
+      'crosvm ends when a device of its VM goes: after a restart of sidecore the VM has to be restarted too',
     ];
     if (vm.nics.length > 0) notes.push('queue pairs and addresses of network cards are those of the configuration');
     return { text: shellText(options), json: { args: options.flat() }, notes };

@@ -1,3 +1,4 @@
+import { SidecoreError } from '../../errors.js';
 import { shellComment, shellWord, type Vmm, type VmmDisk, type VmmVm } from './vmm.js';
 
 /**
@@ -9,6 +10,12 @@ export const firecracker: Vmm = {
   canListen: { disks: false, nics: false },
   comment: shellComment,
   arguments(vm) {
+    if (vm.disks.length === 0)
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        `Firecracker has no vhost-user network cards, and ${vm.name} has nothing else`,
+        'Use another VMM, or give the VM a TAP device of its own.',
+      );
     const drives = vm.disks.map((disk) => drive(disk, vm.disks));
     const text = drives.map((body) => {
       const json = shellWord(JSON.stringify(body));

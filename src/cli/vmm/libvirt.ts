@@ -47,7 +47,8 @@ ${driver}${large}    </interface>
 }
 
 function notes({ socketsShared, disks, nics }: VmmVm): string[] {
-  const list = ['parts of a domain, for `virsh edit`; choose other targets (vda, ...) where these are taken'];
+  const targets = disks.length > 0 ? '; choose other targets (vda, ...) where these are taken' : '';
+  const list = [`parts of a domain, for \`virsh edit\`${targets}`];
   if (!socketsShared) {
     list.push(
       'QEMU runs as a user of its own under libvirt: give it the sockets, as in `socket: {group: kvm, mode: "0660"}`',

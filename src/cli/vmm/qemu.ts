@@ -4,9 +4,12 @@ import { shellComment, shellText, USUAL_MTU, type Vmm, type VmmDisk, type VmmNic
 export const NO_RECONNECTION =
   'QEMU does not connect again: stop the VM before you stop or restart the daemon, or its disks hang until the VM is restarted';
 
-/** A network card loses its link, and no more. */
-const NO_RECONNECTION_OF_NICS =
-  'while the daemon is stopped a network card has no link; add reconnect=1 (reconnect-ms=1000 from QEMU 9.2 on) to its -chardev, or give it `role: client`, and it is back with the daemon';
+/** It sets up their MSI-X vectors as if KVM were there to take them. docs/front-ends.md */
+const NO_KVM =
+  'without KVM, QEMU 7.2 crashes when a guest starts these network cards: there, each -device virtio-net-pci needs vectors=0 (instead of any other number)';
+
+const HARMLESS_WARNING =
+  'QEMU warns that the back end supports VHOST_USER_PROTOCOL_F_CONFIG and QEMU does not: harmless, for a network card asks for no configuration';
 
 /**
  * QEMU 7.2 to 11. `-chardev socket` and `-object` are in qemu-options.hx, the device in hw/block/vhost-user-blk.c. Options of
@@ -28,6 +31,7 @@ export const qemu: Vmm = {
     const notes = [
       'these replace a -m of your own; the rest (-machine q35, -accel kvm, ...) stays as it is',
       ...reconnection(vm),
+      ...(vm.nics.length > 0 ? [NO_KVM, HARMLESS_WARNING] : []),
     ];
     if ([...vm.disks, ...vm.nics].some(({ role }) => role === 'client')) {
       notes.push('QEMU waits at the sockets with server=on until sidecore has connected');
@@ -36,9 +40,15 @@ export const qemu: Vmm = {
   },
 };
 
-/** What is to be said of a daemon that ends before the VM. */
-export function reconnection({ disks, nics }: VmmVm): string[] {
-  return [...(disks.length > 0 ? [NO_RECONNECTION] : []), ...(nics.length > 0 ? [NO_RECONNECTION_OF_NICS] : [])];
+/** What is to be said of a daemon that ends before the VM. A network card loses its link, and no more. */
+function reconnection({ disks, nics }: VmmVm): string[] {
+  const notes = disks.length > 0 ? [NO_RECONNECTION] : [];
+  const sockets = nics.filter(({ role }) => role === 'server').map(({ name }) => `${nicId(name)}-socket`);
+  if (sockets.length > 0)
+    notes.push(
+      `while the daemon is stopped a network card has no link; with reconnect=1 (from QEMU 9.2 on reconnect-ms=1000) in its -chardev (id=${sockets.join(', id=')}), or \`role: client\`, it is back with the daemon`,
+    );
+  return notes;
 }
 
 function attach({ name, socket, role, queues }: VmmDisk): string[][] {
@@ -51,9 +61,11 @@ function attach({ name, socket, role, queues }: VmmDisk): string[][] {
   ];
 }
 
+const nicId = (name: string) => `sidecore-net-${name}`;
+
 /** Multiqueue takes a vector for each queue, one for configuration and one for control. hw/net/virtio-net.c */
 function attachNic({ name, socket, role, queuePairs, mac, mtu }: VmmNic): string[][] {
-  const id = `sidecore-net-${name}`;
+  const id = nicId(name);
   const listen = role === 'client' ? ',server=on,wait=off' : '';
   const multi = queuePairs > 1 ? `,mq=on,vectors=${2 * queuePairs + 2}` : '';
   const large = mtu === USUAL_MTU ? '' : `,host_mtu=${mtu}`;

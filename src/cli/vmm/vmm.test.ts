@@ -152,7 +152,7 @@ describe('crosvm', () => {
     );
     assert.deepEqual(notes, [
       'guest memory is shared by itself; queues are as many as `queues:` says',
-      'crosvm ends when its disk goes: after a restart of sidecore the VM has to be restarted too',
+      'crosvm ends when a device of its VM goes: after a restart of sidecore the VM has to be restarted too',
     ]);
   });
 
@@ -257,8 +257,12 @@ describe('network cards', () => {
       'virtio-net-pci,id=sidecore-net-net0,netdev=sidecore-net-net0-back,mac=52:54:00:00:00:01,mq=on,vectors=6,host_mtu=9000',
     ]);
     const notes = VMMS['qemu']!.arguments(only()).notes.join('\n');
-    assert.match(notes, /has no link; add reconnect=1/);
+    assert.match(notes, /has no link; with reconnect=1 .+ in its -chardev \(id=sidecore-net-net0-socket\), or/);
+    assert.match(notes, /without KVM, QEMU 7\.2 crashes .+ each -device virtio-net-pci needs vectors=0/);
+    assert.match(notes, /VHOST_USER_PROTOCOL_F_CONFIG .+ harmless/);
     assert.doesNotMatch(notes, /disks hang/);
+    assert.doesNotMatch(VMMS['qemu']!.arguments(LARGE).notes.join('\n'), /has no link/);
+    assert.doesNotMatch(VMMS['qemu']!.arguments(TWO_DISKS).notes.join('\n'), /vectors/);
   });
 
   it('of Cloud Hypervisor say rings, not pairs, and its own end', () => {
@@ -285,8 +289,18 @@ describe('network cards', () => {
   });
 
   it('are none of Firecracker’s', () => {
-    const { json, notes } = VMMS['firecracker']!.arguments(only());
-    assert.deepEqual(json, { drives: [] });
+    const firecracker = VMMS['firecracker']!;
+    const { json, notes } = firecracker.arguments(vm([disk('root')], { nics: [nic('net0')] }));
+    assert.equal((json['drives'] as unknown[]).length, 1);
     assert.match(notes.join('\n'), /no vhost-user network cards: net0/);
+    assert.throws(() => firecracker.arguments(only()), {
+      code: 'CONFIG_INVALID',
+      message: 'Firecracker has no vhost-user network cards, and web1 has nothing else',
+    });
+  });
+
+  it('alone bring no notes about disks', () => {
+    for (const [name, vmm] of Object.entries(VMMS))
+      if (name !== 'firecracker') assert.doesNotMatch(vmm.arguments(only()).notes.join('\n'), /disk|vda/, name);
   });
 });

@@ -64,7 +64,7 @@ describe('pcapng', () => {
       file,
       Buffer.concat([
         sectionHeader('test'),
-        interfaceDescription('wëb1/nic0', 262_144),
+        interfaceDescription('wëb1/net0', 262_144),
         ...sent.map((bytes, i) => packet(bytes, i % 2 === 0 ? Direction.INBOUND : Direction.OUTBOUND, i)),
         packet(ethernet(20, 9), Direction.INBOUND, 6, 1000),
         interfaceStatistics({ began: BEGAN, ended: ENDED, ...counts, comment: 'for a reason' }),
@@ -77,10 +77,10 @@ describe('pcapng', () => {
         time: time(i),
         byteLength: bytes.length,
         bytes,
-        interfaceName: 'wëb1/nic0',
+        interfaceName: 'wëb1/net0',
         direction: i % 2 === 0 ? 'inbound' : 'outbound',
       })),
-      { time: time(6), byteLength: 1020, bytes: ethernet(20, 9), interfaceName: 'wëb1/nic0', direction: 'inbound' },
+      { time: time(6), byteLength: 1020, bytes: ethernet(20, 9), interfaceName: 'wëb1/net0', direction: 'inbound' },
     ]);
     assert.deepEqual(readStatistics(file), { ...counts, comment: 'for a reason' });
   });

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { readConfig } from './config.js';
+import { problemLine } from './config-text.js';
+import { configWarnings } from './config-warnings.js';
+
+function warnings(...lines: string[]): string[] {
+  const { config, text, problems } = readConfig(lines.join('\n'), '/s.yaml');
+  assert.deepEqual(problems, []);
+  return configWarnings(config!, text).map((warning) => `${problemLine(warning)}. ${warning.remedy}`);
+}
+
+const HOST = 'networks: {lan: {ports: {host: {type: tap, device: tap0}}}}';
+const SAME = 'Those that shall talk to each other have the same `vlan`, or none.';
+
+it('nothing is said of cards that reach somebody', () => {
+  assert.deepEqual(warnings(HOST, 'vms: {a: {nics: {n: {}}}}'), []);
+  assert.deepEqual(warnings('vms: {a: {nics: {n: {vlan: 10}}}, b: {nics: {n: {vlan: 10}}}}'), []);
+  assert.deepEqual(warnings('vms: {a: {nics: {n: {vlan: 10}, m: {trunk: {}}, o: {}}}}'), []);
+  assert.deepEqual(warnings('vms: {a: {nics: {n: {vlan: 10}, m: {trunk: {native: 10, vlans: [20]}}}}}'), []);
+  assert.deepEqual(warnings('networks: {lan: {}}', 'vms: {a: {nics: {n: {network: x}, m: {network: x}}}}'), []);
+  assert.deepEqual(warnings('vms: {a: {disks: {}}}'), []);
+});
+
+it('a card that is alone in its network, or in its VLANs, is told', () => {
+  assert.deepEqual(warnings('vms:', '  a:', '    nics:', '      n: {}'), [
+    '/s.yaml:4: vms.a.nics.n: nobody else is in network lan. Put another card or a port into it.',
+  ]);
+  const nics = ['vms:', '  a: {nics: {n: {}}}', '  b:', '    nics:', '      n:', '        vlan: 10'];
+  const others = ['      m: {trunk: {native: none, vlans: [20, 30]}}', HOST];
+  assert.deepEqual(warnings(...nics, ...others), [
+    `/s.yaml:6: vms.b.nics.n.vlan: nobody else in network lan is in VLAN 10: the card reaches nobody. ${SAME}`,
+    `/s.yaml:7: vms.b.nics.m.trunk: nobody else in network lan is in a VLAN of this trunk: the card reaches nobody. ${SAME}`,
+  ]);
+  assert.deepEqual(warnings(...nics), [
+    `/s.yaml:2: vms.a.nics.n: nobody else in network lan is without a VLAN: the card reaches nobody. ${SAME}`,
+    `/s.yaml:6: vms.b.nics.n.vlan: nobody else in network lan is in VLAN 10: the card reaches nobody. ${SAME}`,
+  ]);
+});
+
+it('a network that is written nowhere and has one card may be a slip', () => {
+  const slip = (name: string) =>
+    warnings('networks: {lan: {}, lab: {}}', 'vms:', `  a: {nics: {n: {network: ${name}}}}`);
+  const at = '/s.yaml:3: vms.a.nics.n.network: network';
+  for (const name of ['lna', 'lanx', 'la', 'lxn', 'xlan'])
+    assert.deepEqual(slip(name), [
+      `${at} ${name} is not under \`networks:\`, and nobody else is in it. Did you mean lan?`,
+    ]);
+  assert.deepEqual(slip('other'), [
+    `${at} other is not under \`networks:\`, and nobody else is in it. Networks there are: lan, lab.`,
+  ]);
+});
