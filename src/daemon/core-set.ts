@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
-import { CROSSING_BYTES, NETWORKS_MAX } from '../limits.js';
+import { CROSSING_BYTES, CROSSING_BYTES_MIN, CROSSINGS_BYTES, NETWORKS_MAX } from '../limits.js';
 import { CrossingRing } from '../net/crossing-ring.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
@@ -20,10 +20,6 @@ export const IDLE_AFTER_NS: Record<Mode, number> = {
   adaptive: 1e6,
   baseline: 0,
 };
-
-/** Bytes of all rings between sidecores together, more or less: none is made so small that the longest frame does not fit. */
-const CROSSINGS_BYTES = 2 ** 26;
-const CROSSING_BYTES_MIN = 2 ** 17;
 
 /** No ways: there is nothing that could cross. */
 const ALONE: Neighbourhood = { presence: new SharedArrayBuffer(0), networks: 0, others: [] };

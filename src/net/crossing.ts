@@ -1,9 +1,9 @@
 import { Segments } from '../guest-memory/segments.js';
+import { MAC_PORTS_MAX } from '../limits.js';
 import { CrossingRing } from './crossing-ring.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
-import { MAC_PORTS_MAX } from './mac-table.js';
 import { readNetHeader } from './net-header.js';
 import { PORT_COUNTER_BYTES, type Port } from './port.js';
 import type { Switch } from './switch.js';
