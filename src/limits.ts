@@ -104,6 +104,24 @@ export const MTU_MAX = 65535;
 /** Shortest and longest Ethernet frame that is passed on, bytes, without checksum: a header; 64 KiB, a header and two tags. */
 export const FRAME_BYTES_MIN = 14;
 export const FRAME_BYTES_MAX = 65_535 + 14 + 8;
+/** First bytes of a frame in which all its headers must lie, bytes. Ethernet, two tags, IPv4 and TCP have at most 142. */
+export const FRAME_HEADERS_BYTES_MAX = 256;
+/** VLAN tags that are looked through: a customer's and a provider's. IEEE 802.1ad */
+export const VLAN_TAGS_MAX = 2;
+/** IPv6 extension headers that are looked through. RFC 8200, 4.1 names six, and one of them twice. */
+export const EXTENSION_HEADERS_MAX = 7;
+/** Buffers that one frame may be spread over: 64 KiB in the 1.5 KiB buffers of the smallest drivers. */
+export const RX_BUFFERS_MAX = 64;
+/**
+ * Descriptors of buffers for one frame, after which no other buffer is taken for it: four times what a driver needs for the above.
+ * Bounds how long a guest that fills its ring with empty ones holds up those who send to it.
+ */
+export const RX_DESCRIPTORS_MAX = 256;
+/**
+ * Segments of one frame. What 64 KiB come to in segments of 128 bytes; the smallest that networks ask for has 524. Bounds the
+ * time that one frame takes.
+ */
+export const GSO_SEGMENTS_MAX = 512;
 /**
  * Least payload of a TCP segment with the options of its header, bytes: Linux's TCP_MIN_SND_MSS. Cutting up takes time by the segment,
  * and nobody needs smaller ones.
@@ -113,6 +131,8 @@ export const TCP_SEGMENT_BYTES_MIN = 48;
 export const UDP_SEGMENTS_MAX = 128;
 /** Addresses that a driver may name as those it wants frames for, besides its own: QEMU's figure. More mean all. */
 export const CONTROL_MACS_MAX = 64;
+/** As much as is looked at of a command: class and number, and a table of addresses in two parts that is longer than we remember. */
+export const CONTROL_BYTES_MAX = 4096;
 /** Queue pairs of one network card. */
 export const QUEUE_PAIRS_MAX = 8;
 
@@ -121,8 +141,20 @@ export const QUEUE_PAIRS_MAX = 8;
  * the shortest. What does not fit is dropped.
  */
 export const CROSSING_BYTES = 2 ** 20;
-/** The same where there are many sidecores, at least: the longest frame has room in an empty ring wherever that begins. */
+/** Bytes of all rings between sidecores together, more or less: where there are many, each is smaller. */
+export const CROSSINGS_BYTES = 2 ** 26;
+/** Bytes of the smallest of them: the longest frame has room in an empty ring wherever that begins. */
 export const CROSSING_BYTES_MIN = 2 ** 18;
+/** Slots of a switch's table of addresses: a power of two, four times the addresses of a large host, so that few windows are full. 0.9 MB. */
+export const MAC_SLOTS = 2 ** 16;
+/** Addresses learned on one port: a guest with containers has hundreds. Bounds what a flood of addresses takes up. */
+export const MAC_PORT_ENTRIES_MAX = 1024;
+/** How long an address is remembered after its last frame, s. IEEE 802.1Q, 8.8.3, table 8-6 recommends it. */
+export const MAC_AGE_S = 300;
+/** Slots in which an address may be, from the one that its hash says: all are in one or two cache lines. */
+export const MAC_PROBES_MAX = 8;
+/** Ports that a table of addresses tells apart. */
+export const MAC_PORTS_MAX = 4096;
 /** Networks of a daemon: what ten bits of a crossing's record can name, and each sidecore has an address table for each. */
 export const NETWORKS_MAX = 1024;
 

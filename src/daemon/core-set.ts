@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
-import { CROSSING_BYTES, CROSSING_BYTES_MIN, NETWORKS_MAX } from '../limits.js';
+import { CROSSING_BYTES, CROSSING_BYTES_MIN, CROSSINGS_BYTES, NETWORKS_MAX } from '../limits.js';
 import { CrossingRing } from '../net/crossing-ring.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { Directory } from '../net/directory.js';
@@ -21,9 +21,6 @@ export const IDLE_AFTER_NS: Record<Mode, number> = {
   adaptive: 1e6,
   baseline: 0,
 };
-
-/** Bytes of all rings between sidecores together, more or less. */
-const CROSSINGS_BYTES = 2 ** 26;
 
 /** No ways: there is nothing that could cross. */
 const ALONE: Neighbourhood = { directory: Directory.create(1, 0), networks: 0, others: [] };

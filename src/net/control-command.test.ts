@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { CONFIG_SPACE_BYTES_MAX, CONTROL_MACS_MAX } from '../limits.js';
-import { CONTROL_BYTES_MAX, runCommand } from './control-command.js';
+import { CONFIG_SPACE_BYTES_MAX, CONTROL_BYTES_MAX, CONTROL_MACS_MAX } from '../limits.js';
+import { runCommand } from './control-command.js';
 import { NetDeviceState } from './device-state.js';
 import { UNTAGGED } from './ethernet.js';
 import { LinkStatus } from './features.js';

@@ -3,9 +3,6 @@ import { isStation, macHigh, macLow } from './ethernet.js';
 import { type RxFilter, RxMode } from './rx-filter.js';
 import { VLAN_ID_MAX } from './vlan.js';
 
-/** As much as is looked at of a command: class and number, and a table of addresses in two parts that is longer than we remember. */
-export const CONTROL_BYTES_MAX = 4096;
-
 /** Classes of commands, and the commands of each. VIRTIO 1.3, 5.1.6.5 */
 const Class = { RX: 0, MAC: 1, VLAN: 2, ANNOUNCE: 3, MQ: 4 } as const;
 const Mac = { TABLE_SET: 0, ADDRESS_SET: 1 } as const;

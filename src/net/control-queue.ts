@@ -1,11 +1,12 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { signal } from '../host/eventfd.js';
+import { CONTROL_BYTES_MAX } from '../limits.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { REQUEST_MALFORMED } from '../virtio/queue-faults.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
 import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
-import { CONTROL_BYTES_MAX, runCommand } from './control-command.js';
+import { runCommand } from './control-command.js';
 import type { NetDeviceState } from './device-state.js';
 
 /** Answers to a command. VIRTIO 1.3, 5.1.6.5 */

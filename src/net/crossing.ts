@@ -1,12 +1,11 @@
 import { assert } from '../errors.js';
 import { Segments } from '../guest-memory/segments.js';
-import { BATCH_BYTES_MAX } from '../limits.js';
+import { BATCH_BYTES_MAX, MAC_PORTS_MAX } from '../limits.js';
 import { CrossingRing, NETWORK_SHIFT } from './crossing-ring.js';
 import type { Directory, DirectoryEntry } from './directory.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
-import { MAC_PORTS_MAX } from './mac-table.js';
 import { readNetHeader } from './net-header.js';
 import { PORT_COUNTER_BYTES, type Port } from './port.js';
 import type { Switch } from './switch.js';

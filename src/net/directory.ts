@@ -1,4 +1,4 @@
-import { MAC_PORT_ENTRIES_MAX, MAC_PORTS_MAX } from './mac-table.js';
+import { MAC_PORT_ENTRIES_MAX, MAC_PORTS_MAX } from '../limits.js';
 
 /** Words of an entry: the sidecore's number plus one, zero if nobody has the port yet; the network; address and VLAN of its station. */
 const Entry = { CORE: 0, NETWORK: 1, VLAN: 2, HIGH: 3, LOW: 4 } as const;

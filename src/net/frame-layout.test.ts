@@ -2,13 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { check } from '../../test/support/seed.js';
-import {
-  EXTENSION_HEADERS_MAX,
-  FRAME_HEADERS_BYTES_MAX,
-  FrameLayout,
-  findLayout,
-  LayoutFault,
-} from './frame-layout.js';
+import { EXTENSION_HEADERS_MAX, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
+import { FrameLayout, findLayout, LayoutFault } from './frame-layout.js';
 import { buildPacket, plans } from './packets.test.js';
 
 const layout = new FrameLayout();

@@ -1,11 +1,5 @@
+import { EXTENSION_HEADERS_MAX, FRAME_HEADERS_BYTES_MAX, VLAN_TAGS_MAX } from '../limits.js';
 import { ETHERNET_HEADER_BYTES, EtherType, isTagType, readBe16, VLAN_TAG_BYTES } from './ethernet.js';
-
-/** First bytes of a frame in which all its headers must lie, bytes. Ethernet, two tags, IPv4 and TCP have at most 142. */
-export const FRAME_HEADERS_BYTES_MAX = 256;
-/** VLAN tags that are looked through: a customer's and a provider's. IEEE 802.1ad */
-export const VLAN_TAGS_MAX = 2;
-/** IPv6 extension headers that are looked through. RFC 8200, 4.1 names six, and one of them twice. */
-export const EXTENSION_HEADERS_MAX = 7;
 
 /** Protocols above IP, and IPv6 extension headers. IANA, "Protocol Numbers" */
 export const IpProtocol = {

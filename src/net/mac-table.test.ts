@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { check, seeded } from '../../test/support/seed.js';
-import { Learn, MAC_AGE_S, MAC_PORTS_MAX, MAC_PROBES_MAX, MAC_UNKNOWN, MacTable } from './mac-table.js';
+import { MAC_AGE_S, MAC_PORTS_MAX, MAC_PROBES_MAX } from '../limits.js';
+import { Learn, MAC_UNKNOWN, MacTable } from './mac-table.js';
 
 const secrets = [0x1234_5678, 0x9abc_def0] as const;
 const quotasOf = (entriesMax: number) => new Int32Array(MAC_PORTS_MAX).fill(entriesMax);

@@ -1,16 +1,6 @@
 import { assert } from '../errors.js';
+import { MAC_AGE_S, MAC_PORT_ENTRIES_MAX, MAC_PORTS_MAX, MAC_PROBES_MAX, MAC_SLOTS } from '../limits.js';
 import { isStation } from './ethernet.js';
-
-/** Slots of a table: a power of two, four times the addresses of a large host, so that few windows are full. 0.9 MB. */
-export const MAC_SLOTS = 2 ** 16;
-/** Addresses learned on one port: a guest with containers has hundreds. Bounds what a flood of addresses takes up. */
-export const MAC_PORT_ENTRIES_MAX = 1024;
-/** How long an address is remembered after its last frame, s. IEEE 802.1Q, 8.8.3, table 8-6 recommends it. */
-export const MAC_AGE_S = 300;
-/** Slots in which an address may be, from the one that its hash says: all are in one or two cache lines. */
-export const MAC_PROBES_MAX = 8;
-/** Ports that a table tells apart. */
-export const MAC_PORTS_MAX = 4096;
 
 /** What `learn` did. */
 export const Learn = {

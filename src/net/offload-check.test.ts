@@ -2,10 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { check } from '../../test/support/seed.js';
-import { FRAME_BYTES_MAX, TCP_SEGMENT_BYTES_MIN, UDP_SEGMENTS_MAX } from '../limits.js';
-import { FRAME_HEADERS_BYTES_MAX, LayoutFault } from './frame-layout.js';
+import {
+  FRAME_BYTES_MAX,
+  FRAME_HEADERS_BYTES_MAX,
+  GSO_SEGMENTS_MAX,
+  TCP_SEGMENT_BYTES_MIN,
+  UDP_SEGMENTS_MAX,
+} from '../limits.js';
+import { LayoutFault } from './frame-layout.js';
 import { GSO_ECN, GsoType, NetHeader, NetHeaderFlag } from './net-header.js';
-import { checkOffload, GSO_SEGMENTS_MAX, OffloadFault } from './offload-check.js';
+import { checkOffload, OffloadFault } from './offload-check.js';
 import { Offload } from './offloads.js';
 import { buildPacket, type Packet, type PacketPlan, plans } from './packets.test.js';
 

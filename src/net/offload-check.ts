@@ -1,4 +1,4 @@
-import { TCP_SEGMENT_BYTES_MIN, UDP_SEGMENTS_MAX } from '../limits.js';
+import { GSO_SEGMENTS_MAX, TCP_SEGMENT_BYTES_MIN, UDP_SEGMENTS_MAX } from '../limits.js';
 import { VLAN_TAG_BYTES } from './ethernet.js';
 import {
   FrameLayout,
@@ -15,11 +15,6 @@ import { neededOffloads, Offload, UNKNOWN_OFFLOAD } from './offloads.js';
 /** Bytes of an IP packet that is to be cut up: what their length fields hold. VIRTIO 1.3, 5.1.6.3 */
 export const IPV4_PACKET_BYTES_MAX = 65535;
 export const IPV6_PACKET_BYTES_MAX = IPV6_HEADER_BYTES + 65535;
-/**
- * Segments of one frame. What 64 KiB come to in segments of 128 bytes; the smallest that networks ask for has 524. Bounds the
- * time that one frame takes.
- */
-export const GSO_SEGMENTS_MAX = 512;
 
 /** Where a sum may begin, bytes: behind a tag that the frame may get on its way, the field still has to hold it. VIRTIO 1.3, 5.1.6 */
 export const CSUM_START_MAX = 0xffff - VLAN_TAG_BYTES;

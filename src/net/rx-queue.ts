@@ -1,6 +1,7 @@
 import { copyBytes, copyPiece } from '../guest-memory/copy.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { signal } from '../host/eventfd.js';
+import { RX_BUFFERS_MAX, RX_DESCRIPTORS_MAX } from '../limits.js';
 import { Burst } from '../virtio/burst.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
@@ -14,14 +15,6 @@ import { writeNetHeader } from './net-header.js';
 
 /** The last word of a header of which num_buffers is one. VIRTIO 1.3, 5.1.6 */
 const ONE_BUFFER = 1 << 16;
-
-/** Buffers that one frame may be spread over: 64 KiB in the 1.5 KiB buffers of the smallest drivers. */
-export const RX_BUFFERS_MAX = 64;
-/**
- * Descriptors of buffers for one frame, after which no other buffer is taken for it: four times what a driver needs for the above.
- * Bounds how long a guest that fills its ring with empty ones holds up those who send to it.
- */
-export const RX_DESCRIPTORS_MAX = 256;
 
 /**
  * The ring in which a guest offers buffers for what it receives. Nothing is looked for in it: frames are put into it when they

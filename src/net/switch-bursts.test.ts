@@ -1,14 +1,16 @@
 /** A switch held against a plain model of one, frame by frame and in bursts: the same frames go to the same ports. */
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BROADCAST, expectSame, macOf, makeFrame, withoutTag, withTag } from '../../test/support/frames.js';
 import { type Random, SEED, seeded } from '../../test/support/seed.js';
 import { TestPort } from '../../test/support/test-port.js';
+import { MAC_AGE_S } from '../limits.js';
 import { macHigh, macLow } from './ethernet.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
-import { MAC_AGE_S, MacTable } from './mac-table.js';
+import { MacTable } from './mac-table.js';
 import { PortCounter } from './port.js';
 import { StagingMemory } from './staging-memory.js';
 import { Switch } from './switch.js';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { MAC_AGE_S, MAC_SLOTS } from '../limits.js';
 import { Frame } from './frame.js';
 import type { FrameBurst } from './frame-burst.js';
-import { MAC_AGE_S, MAC_SLOTS, MacTable } from './mac-table.js';
+import { MacTable } from './mac-table.js';
 import { type Port, PortCounter } from './port.js';
 import { Switch } from './switch.js';
 import { trunkPort } from './vlan.js';

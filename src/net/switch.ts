@@ -1,10 +1,10 @@
-import { DELIVERY_WORK_BYTES } from '../limits.js';
+import { DELIVERY_WORK_BYTES, MAC_SLOTS } from '../limits.js';
 import { Direction } from './capture/capture-ring.js';
 import { isGroup, TAG_TYPE_LE, UNTAGGED } from './ethernet.js';
 import { FlowCache } from './flow-cache.js';
 import { Frame } from './frame.js';
 import { type FrameBurst, Way } from './frame-burst.js';
-import { Learn, MAC_SLOTS, type MacTable } from './mac-table.js';
+import { Learn, type MacTable } from './mac-table.js';
 import { neededOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
 import { SoftwareOffload } from './software-offload.js';

@@ -1,7 +1,7 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { Segments } from '../guest-memory/segments.js';
 import { signal } from '../host/eventfd.js';
-import { BATCH_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN } from '../limits.js';
+import { BATCH_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
@@ -10,7 +10,6 @@ import type { NetDeviceState } from './device-state.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
-import { FRAME_HEADERS_BYTES_MAX } from './frame-layout.js';
 import { HeldChains } from './held-chains.js';
 import { readNetHeader } from './net-header.js';
 import { checkOffload } from './offload-check.js';

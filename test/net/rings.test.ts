@@ -1,10 +1,9 @@
 /** What is sent by one guest's ring arrives in another's, byte by byte, whatever its length and however it lies in memory. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { FRAME_BYTES_MAX } from '../../src/limits.js';
+import { FRAME_BYTES_MAX, RX_BUFFERS_MAX } from '../../src/limits.js';
 import { CONTROL_FEATURES, NET_FEATURES, NET_HEADER_BYTES } from '../../src/net/features.js';
 import { NetHeader } from '../../src/net/net-header.js';
-import { RX_BUFFERS_MAX } from '../../src/net/rx-queue.js';
 import { Chain } from '../../src/virtio/chain.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
 import { BROADCAST, expectSame, makeFrame } from '../support/frames.js';

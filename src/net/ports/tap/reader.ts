@@ -1,11 +1,10 @@
 import { Segments } from '../../../guest-memory/segments.js';
 import { Operation, UringOp } from '../../../host/io-uring.js';
 import { Errno, RWF_NOWAIT } from '../../../host/libc.js';
-import { BATCH_BYTES_MAX, FRAME_BYTES_MIN, TAP_READS_MAX } from '../../../limits.js';
+import { BATCH_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX, TAP_READS_MAX } from '../../../limits.js';
 import { NET_HEADER_BYTES } from '../../features.js';
 import { Frame } from '../../frame.js';
 import { FrameBurst, Way } from '../../frame-burst.js';
-import { FRAME_HEADERS_BYTES_MAX } from '../../frame-layout.js';
 import { readNetHeader } from '../../net-header.js';
 import { checkOffload } from '../../offload-check.js';
 import { type Port, PortCounter } from '../../port.js';
