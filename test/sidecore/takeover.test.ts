@@ -153,10 +153,11 @@ describe('sidecores that die', { timeout: 240_000 }, () => {
       for (let deaths = 0; (await disk()).queues[0]?.fault === null; deaths++) {
         // A thread that is ended goes on to the next place where it can be, which may be outside of the queue.
         assert.ok(deaths < 20 * QUEUE_CRASHES_MAX, 'the queue is left out');
-        // A new thread looks at all of them for a moment.
+        await until(() => load.run(WORK_MS).iops > 0, 'the thread is up');
+        // It looks at all of them for a moment, and may have been ended while it looked at another one.
+        for (const guest of others) await guest.arm(guest.queue);
         await until(async () => (await daemon.status()).cores[0]!.queues_polled <= 1, 'the others are idle');
         const { deaths: before } = (await daemon.status()).cores[0]!;
-        await until(() => load.run(WORK_MS).iops > 0, 'the thread is up');
         let killed = false;
         const death = daemon.kill(0, random.below(KILL_WITHIN_US)).finally(() => {
           killed = true;
