@@ -5,7 +5,7 @@ import { CrossingRing, NETWORK_SHIFT } from './crossing-ring.js';
 import type { Directory, DirectoryEntry } from './directory.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
-import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
+import { BURST_FRAMES, FrameBurst } from './frame-burst.js';
 import { readNetHeader } from './net-header.js';
 import { PORT_COUNTER_BYTES, type Port } from './port.js';
 import type { Switch } from './switch.js';
@@ -157,14 +157,13 @@ export class Crossing {
   }
 
   #forward(count: number, network: Switch, port: Port): void {
-    const { way } = this.#burst;
+    const burst = this.#burst;
     const { vlan } = this.#arrivals;
     for (let i = 0; i < count; ) {
-      let end = i;
-      while (end < count && way[end]! === Way.READ) end++;
-      if (end > i) network.forwardBurst(this.#burst, i, end, port, vlan);
-      else network.forward(this.#frameOf(end++), port, vlan);
-      i = end;
+      const end = burst.endOfRead(i, count);
+      if (end > i) network.forwardBurst(burst, i, end, port, vlan);
+      else network.forward(this.#frameOf(i), port, vlan);
+      i = end > i ? end : i + 1;
     }
   }
 

@@ -44,6 +44,9 @@ export class FrameBurst {
   readonly head = new Uint32Array((HEAD_BYTES / 4) * BURST_FRAMES);
   /** A port's number, or a value of `Way`. */
   readonly way = new Int32Array(BURST_FRAMES);
+  /** Frames that `read` has looked at, and the bytes of those that are `READ`. */
+  #count = 0;
+  #bytes = 0;
   /** Names the first to the owner; the others follow. */
   firstSlot = 0;
   /** Makes `#fetch` have a result. */
@@ -64,6 +67,7 @@ export class FrameBurst {
     const { head, way } = this;
     const { window, offset: offsets, length: lengths } = this.chains;
     const windows = this.memory.words;
+    let bytes = 0;
     for (let i = 0; i < count; i++) {
       const at = offsets[i]!;
       const words = windows[window[i]!]!;
@@ -95,7 +99,27 @@ export class FrameBurst {
         head[to + 3] = (d >>> shift) | (words[word + 7]! << back);
       }
       way[i] = Way.READ;
+      bytes = (bytes + length) | 0;
     }
+    this.#count = count;
+    this.#bytes = bytes;
+  }
+
+  /** The first frame from this one on that is not `READ`, or `count`. */
+  endOfRead(from: number, count: number): number {
+    const { way } = this;
+    let index = from;
+    while (index < count && way[index]! === Way.READ) index++;
+    return index;
+  }
+
+  /** Bytes of the frames `from` … `to` - 1, all of which are `READ`; mostly all there are, and asked for more than once. */
+  bytesOf(from: number, to: number): number {
+    if (from === 0 && to === this.#count) return this.#bytes;
+    const { length } = this.chains;
+    let bytes = 0;
+    for (let i = from; i < to; i++) bytes += length[i]!;
+    return bytes;
   }
 
   /**

@@ -76,10 +76,8 @@ export class GuestPort implements Port {
   }
 
   #count(burst: FrameBurst, from: number, to: number): void {
-    let bytes = 0;
-    for (let i = from; i < to; i++) bytes += burst.chains.length[i]!;
     this.counters[PortCounter.FRAMES_OUT]! += to - from;
-    this.counters[PortCounter.BYTES_OUT]! += bytes;
+    this.counters[PortCounter.BYTES_OUT]! += burst.bytesOf(from, to);
   }
 
   /** The ring for so many frames, which are counted if there is none. Those of one queue pair of a sender keep their order in one. */

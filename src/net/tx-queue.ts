@@ -9,7 +9,7 @@ import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
 import type { NetDeviceState } from './device-state.js';
 import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
-import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
+import { BURST_FRAMES, FrameBurst } from './frame-burst.js';
 import { HeldChains } from './held-chains.js';
 import { readNetHeader } from './net-header.js';
 import { checkOffload } from './offload-check.js';
@@ -134,41 +134,21 @@ export class NetTxQueue implements DeviceQueue {
   /** Sends the next frames that are in one piece each. Returns how many. */
   #serveBurst(limit: number): number {
     const burst = this.#burst;
-    const { chains, way } = burst;
+    const { chains } = burst;
     if (this.#headerBytes !== NET_HEADER_BYTES) return 0;
     const popped = this.ring.popBurst(chains, limit, false);
     if (popped === 0) return 0;
-    for (let i = 0; i < popped; i++) {
-      this.#bytes += chains.length[i]!;
-      chains.written[i] = 0;
-    }
-    const count = this.#bytes > BATCH_BYTES_MAX ? this.#fitting(popped) : popped;
     burst.firstSlot = this.#held.begin();
-    burst.read(count);
+    burst.read(popped);
     let sent = 0;
-    while (sent < count && this.#switch.work < BATCH_BYTES_MAX) {
-      let end = sent;
-      while (end < count && way[end]! === Way.READ) end++;
+    while (sent < popped && !this.#hasHadItsTurn()) {
+      const end = burst.endOfRead(sent, popped);
       if (end > sent) sent = this.#forward(sent, end);
       else this.#sendPiece(sent++);
     }
-    for (let i = count; i > sent; i--) {
-      this.#bytes -= chains.length[i - 1]! + NET_HEADER_BYTES;
-      this.ring.unpop(chains.head[i - 1]!);
-    }
+    for (let i = popped; i > sent; i--) this.ring.unpop(chains.head[i - 1]!);
     this.#held.end(chains, sent);
     return sent;
-  }
-
-  /** Puts those of the burst back that are too much for this turn; returns how many stay, at least one. */
-  #fitting(count: number): number {
-    const { chains } = this.#burst;
-    let left = count;
-    for (; left > 1 && this.#bytes - chains.length[left - 1]! >= BATCH_BYTES_MAX; left--) {
-      this.#bytes -= chains.length[left - 1]!;
-      this.ring.unpop(chains.head[left - 1]!);
-    }
-    return left;
   }
 
   /** Takes and sends the next frame, whatever its form; false if there is none, or the driver has broken the ring. */
@@ -182,26 +162,29 @@ export class NetTxQueue implements DeviceQueue {
     this.#bytes += chain.readableBytes;
     const { chains } = this.#burst;
     chains.head[0] = head;
-    chains.written[0] = 0;
     this.#frame.slot = this.#held.begin();
     this.#send(chain.segments, chain.readableCount, chain.readableBytes);
     this.#held.end(chains, 1);
     return true;
   }
 
-  /** Forwards frames of the burst that ask for nothing. Returns where the turn ends, if it does, or `to`. */
+  /** Forwards frames of the burst that ask for nothing, as many as this turn has room for. Returns the first that is left, or `to`. */
   #forward(from: number, to: number): number {
+    const burst = this.#burst;
     const { counters } = this.#port;
+    let end = to;
+    let bytes = burst.bytesOf(from, to);
+    while (this.#bytes + bytes >= BATCH_BYTES_MAX && end > from + 1) bytes -= burst.chains.length[--end]!;
     if (!this.#device.linkUp) {
-      counters[PortCounter.DROPPED_LINK_DOWN]! += to - from;
-      return to;
+      counters[PortCounter.DROPPED_LINK_DOWN]! += end - from;
+    } else {
+      const stop = this.#switch.forwardBurst(burst, from, end, this.#port, undefined, BATCH_BYTES_MAX);
+      if (stop !== end) bytes = burst.bytesOf(from, stop);
+      end = stop;
+      counters[PortCounter.FRAMES_IN]! += end - from;
+      counters[PortCounter.BYTES_IN]! += bytes;
     }
-    const end = this.#switch.forwardBurst(this.#burst, from, to, this.#port, undefined, BATCH_BYTES_MAX);
-    const { length } = this.#burst.chains;
-    let bytes = 0;
-    for (let i = from; i < end; i++) bytes += length[i]!;
-    counters[PortCounter.FRAMES_IN]! += end - from;
-    counters[PortCounter.BYTES_IN]! += bytes;
+    this.#bytes += bytes + (end - from) * NET_HEADER_BYTES;
     return end;
   }
 
@@ -213,6 +196,7 @@ export class NetTxQueue implements DeviceQueue {
     piece.offset[0] = chains.offset[index]! - NET_HEADER_BYTES;
     piece.length[0] = chains.length[index]! + NET_HEADER_BYTES;
     piece.count = 1;
+    this.#bytes += piece.length[0]!;
     this.#frame.slot = firstSlot + index;
     this.#send(piece, 1, piece.length[0]!);
   }

@@ -4,7 +4,7 @@ import { Errno, RWF_NOWAIT } from '../../../host/libc.js';
 import { BATCH_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX, TAP_READS_MAX } from '../../../limits.js';
 import { NET_HEADER_BYTES } from '../../features.js';
 import { Frame } from '../../frame.js';
-import { FrameBurst, Way } from '../../frame-burst.js';
+import { FrameBurst } from '../../frame-burst.js';
 import { readNetHeader } from '../../net-header.js';
 import { checkOffload } from '../../offload-check.js';
 import { type Port, PortCounter } from '../../port.js';
@@ -136,14 +136,12 @@ export class TapReader {
 
   #forwardAll(count: number): void {
     const burst = this.#burst;
-    const { way } = burst;
     burst.read(count);
     for (let i = 0; i < count; ) {
-      let end = i;
-      while (end < count && way[end]! === Way.READ) end++;
+      const end = burst.endOfRead(i, count);
       if (end > i) this.#switch.forwardBurst(burst, i, end, this.#port);
-      else this.#forward(end++);
-      i = end;
+      else this.#forward(i);
+      i = end > i ? end : i + 1;
     }
   }
 
