@@ -44,8 +44,9 @@ export class FrameBurst {
   readonly head = new Uint32Array((HEAD_BYTES / 4) * BURST_FRAMES);
   /** A port's number, or a value of `Way`. */
   readonly way = new Int32Array(BURST_FRAMES);
-  /** Frames that `read` has looked at, and the bytes of those that are `READ`. */
+  /** Frames that `read` has looked at; how many of them are `READ`, and the bytes of those. */
   #count = 0;
+  #readCount = 0;
   #bytes = 0;
   /** Names the first to the owner; the others follow. */
   firstSlot = 0;
@@ -68,6 +69,7 @@ export class FrameBurst {
     const { window, offset: offsets, length: lengths } = this.chains;
     const windows = this.memory.words;
     let bytes = 0;
+    let readCount = 0;
     for (let i = 0; i < count; i++) {
       const at = offsets[i]!;
       const words = windows[window[i]!]!;
@@ -100,13 +102,16 @@ export class FrameBurst {
       }
       way[i] = Way.READ;
       bytes = (bytes + length) | 0;
+      readCount++;
     }
     this.#count = count;
+    this.#readCount = readCount;
     this.#bytes = bytes;
   }
 
   /** The first frame from this one on that is not `READ`, or `count`. */
   endOfRead(from: number, count: number): number {
+    if (this.#readCount === count && this.#count === count) return count;
     const { way } = this;
     let index = from;
     while (index < count && way[index]! === Way.READ) index++;

@@ -68,8 +68,11 @@ export class GuestPort implements Port {
       if (count > 0) {
         this.#count(burst, at, at + count);
         at += count;
+      } else if (!ring.closed && ring.isEmpty) {
+        this.counters[PortCounter.DROPPED_NO_BUFFER]! += to - at;
+        return;
       } else {
-        // Its buffer is one of several that it takes, or there is none.
+        // Its buffer is one of several that it takes, or the ring is broken.
         this.deliver(burst.frame(at++, this.#frame));
       }
     }

@@ -80,6 +80,11 @@ export class NetRxQueue implements DeviceQueue {
     return 0;
   }
 
+  /** The driver offers nothing that a frame could be put into. */
+  get isEmpty(): boolean {
+    return this.#kept === 0 && this.ring.waiting() === 0;
+  }
+
   /** Copies a frame into the driver's buffers; false if there is no room for it, or the driver has broken the ring. */
   put(frame: Frame): boolean {
     const needed = this.#headerBytes + frame.byteLength;

@@ -136,6 +136,8 @@ export class Switch {
     burst.port = port.number;
     burst.native = native;
     const { way, head } = burst;
+    /** All from here on are alike. */
+    let last = from;
     for (let i = from; i < to; i++) {
       const at = 4 * i;
       // Frames of one flow mostly come together.
@@ -145,7 +147,12 @@ export class Switch {
         head[at + 1] === head[at - 3] &&
         head[at + 2] === head[at - 2] &&
         head[at + 3] === head[at - 1];
-      way[i] = same ? way[i - 1]! : this.#way(burst, i, port);
+      if (same) {
+        way[i] = way[i - 1]!;
+      } else {
+        last = i;
+        way[i] = this.#way(burst, i, port);
+      }
     }
     for (let i = from; i < to; ) {
       const there = way[i]!;
@@ -154,6 +161,7 @@ export class Switch {
         this.forward(burst.frame(i, this.#frame), port, native);
         if (this.work >= workMax) return end;
       } else {
+        if (i >= last) end = to;
         while (end < to && way[end] === there) end++;
         if (port.capture !== undefined) port.capture.addBurst(burst, i, end, Direction.OUTBOUND);
         const receiver = this.#ports[there]!;
