@@ -19,6 +19,7 @@ import { type ErrorCode, SidecoreError } from '../errors.js';
 import { allowedCpus } from '../host/affinity.js';
 import { tapFaults } from './check-tap.js';
 import { sizeText, table, terminalWidth } from './table.js';
+import { vlanText } from './vlan-text.js';
 
 export const checkCommand = new Command('check')
   .description('Check a configuration without starting anything.')
@@ -264,9 +265,11 @@ function summary({ cores, mode, run_dir, vms, networks }: Config) {
     })),
   );
   const nics = Object.entries(vms).flatMap(([vm, { nics }]) =>
-    Object.entries(nics).map(([name, { network, mac, queue_pairs, role, socket }]) => ({
+    Object.entries(nics).map(([name, { network, vlan = null, trunk = null, mac, queue_pairs, role, socket }]) => ({
       nic: `${vm}/${name}`,
       network,
+      vlan,
+      trunk,
       mac,
       queue_pairs,
       role,
@@ -298,12 +301,13 @@ function summaryText(path: string, config: Config): string {
     String(queues),
     socketText(socket, role),
   ]);
-  const cards = nics.map(({ nic, network, mac = '?', queue_pairs, role, socket }) => [
-    nic,
-    network,
-    mac,
-    String(queue_pairs),
-    socketText(socket, role),
+  const cards = nics.map((card) => [
+    card.nic,
+    card.network,
+    vlanText(card),
+    card.mac ?? '?',
+    String(card.queue_pairs),
+    socketText(card.socket, card.role),
   ]);
   const counts = [count(vms.length, 'VM'), count(disks.length, 'disk')];
   if (nics.length > 0) counts.push(count(nics.length, 'network card'));
@@ -328,6 +332,7 @@ const DISK_COLUMNS = [
 const NIC_COLUMNS = [
   { head: 'NETWORK CARD' },
   { head: 'NETWORK' },
+  { head: 'VLAN' },
   { head: 'MAC' },
   { head: 'PAIRS', right: true },
   { head: 'SOCKET' },

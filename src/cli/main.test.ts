@@ -164,17 +164,19 @@ it('check lists network cards and ports as well', (test) => {
     test,
     `run_dir: run
 networks: {lan: {ports: {gen: {type: generator}}}}
-vms: {a: {nics: {n: {mac: "52:54:00:00:00:01", queue_pairs: 2}, m: {role: client, socket: m.sock, mac: "52:54:00:00:00:02"}}}}`,
+vms: {a: {nics: {n: {mac: "52:54:00:00:00:01", queue_pairs: 2}, m: {role: client, socket: m.sock, mac: "52:54:00:00:00:02"}}}, b: {nics: {n: {vlan: 7, mac: "52:54:00:00:00:03"}, m: {trunk: {vlans: [7], native: 9}, mac: "52:54:00:00:00:04"}}}}`,
   );
   const run = join(file, '../run');
   const { status, stdout } = sidecore('check', '-c', file);
   assert.equal(status, 0);
   const lines = stdout.split('\n').map((line) => line.trim().split(/ {2,}/));
-  assert.match(lines[0]![0]!, / is good: 1 VM, 0 disks, 2 network cards, 1 port, mode sidecore/);
+  assert.match(lines[0]![0]!, / is good: 2 VMs, 0 disks, 4 network cards, 1 port, mode sidecore/);
   assert.deepEqual(lines.slice(2), [
-    ['NETWORK CARD', 'NETWORK', 'MAC', 'PAIRS', 'SOCKET'],
-    ['a/n', 'lan', '52:54:00:00:00:01', '2', `${run}/a.n.sock`],
-    ['a/m', 'lan', '52:54:00:00:00:02', '1', `${join(file, '..')}/m.sock (client)`],
+    ['NETWORK CARD', 'NETWORK', 'VLAN', 'MAC', 'PAIRS', 'SOCKET'],
+    ['a/n', 'lan', '-', '52:54:00:00:00:01', '2', `${run}/a.n.sock`],
+    ['a/m', 'lan', '-', '52:54:00:00:00:02', '1', `${join(file, '..')}/m.sock (client)`],
+    ['b/n', 'lan', '7', '52:54:00:00:00:03', '1', `${run}/b.n.sock`],
+    ['b/m', 'lan', 'trunk 7 native 9', '52:54:00:00:00:04', '1', `${run}/b.m.sock`],
     [''],
     ['PORT', 'TYPE', 'DEVICE'],
     ['lan/gen', 'generator', '-'],
@@ -184,6 +186,8 @@ vms: {a: {nics: {n: {mac: "52:54:00:00:00:01", queue_pairs: 2}, m: {role: client
   assert.deepEqual(nics[0], {
     nic: 'a/n',
     network: 'lan',
+    vlan: null,
+    trunk: null,
     mac: '52:54:00:00:00:01',
     queue_pairs: 2,
     role: 'server',

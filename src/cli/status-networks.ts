@@ -2,6 +2,7 @@ import type { DaemonStatus } from '../daemon/daemon.js';
 import { phases } from './phases.js';
 import { Counts } from './rates.js';
 import { type Column, rightColumn, table } from './table.js';
+import { vlanText } from './vlan-text.js';
 
 type NicStatus = DaemonStatus['nics'][string][string];
 type PortStatus = DaemonStatus['networks'][string][string];
@@ -71,17 +72,6 @@ const PORT_COLUMNS: readonly Column[] = [
 function portCells(network: string, name: string, port: PortStatus): string[] {
   const { type, device, core } = port;
   return [network, name, device === null ? type : `${type} ${device}`, vlanText(port), String(core)];
-}
-
-/** As in the configuration: `10`, `trunk`, `trunk 10,20 native 5`; `-` for neither key. */
-function vlanText({ vlan, trunk }: Pick<NicStatus, 'vlan' | 'trunk'>): string {
-  if (trunk === null) return vlan === null ? '-' : String(vlan);
-  const { vlans, native } = trunk;
-  return [
-    'trunk',
-    ...(vlans === undefined ? [] : [vlans.join(',')]),
-    ...(native === undefined ? [] : ['native', native]),
-  ].join(' ');
 }
 
 /** @param whom - who is behind the port */
