@@ -122,6 +122,12 @@ it('the log says who comes and goes, and that a client waits', { timeout: TIMEOU
   assert.equal(times(daemon.log, /web1\/c: waits for a VMM to listen on /g), 1);
 });
 
+it('the log warns of what is hardly meant, by line', { timeout: TIMEOUT_MS }, async (test) => {
+  const nics = { n: { mac: '52:54:00:00:00:01' } };
+  const daemon = await Daemon.start(test, { cores: [0], mode: 'adaptive', vms: { lonely: { nics } } });
+  assert.match(daemon.log, /WARN.*sidecore\.yaml:\d+: .*nobody else is in network lan\. Put another card or a port into it\./);
+});
+
 it('signals that come together end it once, and well', { timeout: TIMEOUT_MS }, async (test) => {
   const daemon = await Daemon.start(test, config({ d: { backend: { type: 'null', size: '1MiB' } } }));
   process.kill(daemon.pid, 'SIGTERM');

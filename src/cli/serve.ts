@@ -1,5 +1,7 @@
 import { Command } from 'commander';
 import { loadConfigText } from '../daemon/config.js';
+import { problemLine } from '../daemon/config-text.js';
+import { configWarnings } from '../daemon/config-warnings.js';
 import { Daemon } from '../daemon/daemon.js';
 import { createLog } from '../daemon/log.js';
 import { onStopSignal } from './stop-signals.js';
@@ -11,6 +13,7 @@ export const serveCommand = new Command('serve')
   .action(async (options: { config: string; json?: boolean }) => {
     const { config, text } = loadConfigText(options.config);
     const log = createLog(config.log, options.json === true);
+    for (const warning of configWarnings(config, text)) log.warn(`${problemLine(warning)}. ${warning.remedy}`);
     const daemon = await Daemon.start(config, log, (vm, disk) => {
       const line = text.lineOf(['vms', vm, 'disks', disk]);
       return `${options.config}:${line}: ${vm}/${disk}`;
