@@ -205,5 +205,3 @@ export const IO_URING_ENTRIES = 1024;
 export const CORE_QUEUES_MAX = 1024;
 /** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
 export const QUEUE_CRASHES_MAX = 3;
-/** How long a control operation may wait for a sidecore before the core counts as stalled, ms. */
-export const CORE_ANSWER_MS_MAX = 30_000;

@@ -1,5 +1,5 @@
 /** Small rates have a decimal: one request in ten seconds is not none. */
-export function rateText(perSecond: number): string {
+function rateText(perSecond: number): string {
   return perSecond > 0 && perSecond < 10 ? perSecond.toFixed(1) : String(Math.round(perSecond));
 }
 

@@ -125,7 +125,10 @@ it('the log says who comes and goes, and that a client waits', { timeout: TIMEOU
 it('the log warns of what is hardly meant, by line', { timeout: TIMEOUT_MS }, async (test) => {
   const nics = { n: { mac: '52:54:00:00:00:01' } };
   const daemon = await Daemon.start(test, { cores: [0], mode: 'adaptive', vms: { lonely: { nics } } });
-  assert.match(daemon.log, /WARN.*sidecore\.yaml:\d+: .*nobody else is in network lan\. Put another card or a port into it\./);
+  assert.match(
+    daemon.log,
+    /WARN.*sidecore\.yaml:\d+: .*nobody else is in network lan\. Put another card or a port into it\./,
+  );
 });
 
 it('signals that come together end it once, and well', { timeout: TIMEOUT_MS }, async (test) => {

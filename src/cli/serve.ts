@@ -19,7 +19,7 @@ export const serveCommand = new Command('serve')
       return `${options.config}:${line}: ${vm}/${disk}`;
     });
     await new Promise<void>(onStopSignal);
-    log.info('stopping: finishing what is in flight (a second Ctrl-C ends at once)');
+    log.info('stopping: finishing what is in flight (another Ctrl-C, half a second later, ends at once)');
     await daemon.stop();
     log.info('stopped');
   });

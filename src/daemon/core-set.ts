@@ -23,14 +23,16 @@ export const IDLE_AFTER_NS: Record<Mode, number> = {
 };
 
 /** No ways: there is nothing that could cross. */
-const ALONE: Neighbourhood = { directory: Directory.create(1, 0), networks: 0, others: [] };
+const alone = (): Neighbourhood => ({ directory: Directory.create(1, 0), networks: 0, others: [] });
 
 /** Makes the ways between sidecores: two rings for each pair. */
 function meet(cores: readonly Core[]): Neighbourhood[] {
   const share = 2 ** Math.floor(Math.log2(CROSSINGS_BYTES / cores.length ** 2));
   const bytes = Math.max(CROSSING_BYTES_MIN, Math.min(CROSSING_BYTES, share));
   const directory = Directory.create(cores.length, NETWORKS_MAX);
-  const rings = cores.map(() => cores.map(() => CrossingRing.create(bytes)));
+  const rings = cores.map((_, here) =>
+    cores.map((_, there) => (there === here ? undefined : CrossingRing.create(bytes))),
+  );
   return cores.map((_, here) => ({
     directory,
     networks: NETWORKS_MAX,
@@ -93,7 +95,7 @@ export class CoreSet {
       cores: this.cores.map((core) => ({ state: core.state.buffer, bellFd: core.bellFd })),
     };
     new Worker(new URL('../sidecore/watcher-thread.js', import.meta.url), { name: 'watcher', workerData: setup });
-    const neighbourhoods = networked ? meet(this.cores) : this.cores.map(() => ALONE);
+    const neighbourhoods = networked ? meet(this.cores) : this.cores.map(() => alone());
     for (const [index, core] of this.cores.entries()) core.start(neighbourhoods[index]!);
     this.#supervision = setInterval(() => {
       for (const core of this.cores) core.supervise();

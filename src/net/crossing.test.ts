@@ -32,12 +32,13 @@ function create() {
     network.forward(frame, from);
     here.flush();
   };
-  const receiver = () => {
+  const receiver = (others = 0) => {
     const crossing = new Crossing({ core: 0, arrivals: there, departures: back }, directory, () => {});
     const network = newSwitch();
     crossing.join(0, network);
     const port = new TestPort(2);
     network.plug(port);
+    for (let number = 3; number < 3 + others; number++) network.plug(new TestPort(number));
     return { crossing, port };
   };
   return { send, receiver };
@@ -71,5 +72,22 @@ describe('a crossing', () => {
       assert.ok(count <= turns * Math.ceil(BATCH_BYTES_MAX / frame.length), `${count} in ${turns} turns`);
       assert.equal(port.frames().length > 0, true);
     }
+  });
+
+  it('has a turn end by what comes of frames, and keeps the rest for the next', () => {
+    const { send, receiver } = create();
+    const frames = Array.from({ length: 32 }, (_, i) => makeFrame(BROADCAST, macOf(1), 600, i));
+    for (const frame of frames) send(frame);
+    const { crossing, port } = receiver(19);
+    const got: Buffer[] = [];
+    for (let turns = 1; got.length < frames.length; turns++) {
+      assert.ok(crossing.hasArrivals, 'there is something left to do');
+      const count = crossing.turn();
+      got.push(...port.frames());
+      assert.ok(count > 0 && count <= 16, `${count} frames in turn ${turns}`);
+    }
+    expectSame(got, frames);
+    assert.equal(crossing.turn(), 0);
+    assert.ok(!crossing.hasArrivals);
   });
 });

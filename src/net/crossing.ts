@@ -7,7 +7,7 @@ import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst } from './frame-burst.js';
 import { readNetHeader } from './net-header.js';
-import { PORT_COUNTER_BYTES, type Port } from './port.js';
+import { PORT_COUNTER_BYTES, type Port, PortCounter } from './port.js';
 import type { Switch } from './switch.js';
 import { trunkPort } from './vlan.js';
 
@@ -34,8 +34,11 @@ export class Crossing {
   readonly #burst: FrameBurst;
   readonly #frame = new Frame();
   readonly #segments = new Segments(1);
-  /** By network: its switch, and by their numbers the ports of the other sidecore that were heard from. */
+  /** By network: its switch, and by their numbers the ports of the other sidecore that were heard of. */
   readonly #ends: { readonly network: Switch; readonly origins: (Port | undefined)[] }[] = [];
+  /** Arrivals that were taken last, and how many of them were switched. Their room is given back when all were. */
+  #taken = 0;
+  #switched = 0;
   #dirty = false;
 
   /**
@@ -108,36 +111,58 @@ export class Crossing {
   }
 
   get hasArrivals(): boolean {
-    return this.#arrivals.hasRecords;
+    return this.#switched < this.#taken || this.#arrivals.hasRecords;
   }
 
-  /** Switches what has arrived, whoever sent it: a burst of frames, or what a turn has time for. Returns how many. */
+  /**
+   * Switches what has arrived, whoever sent it: a burst of frames, or as many as a turn has time for, with what comes of them. What is
+   * left of those that were taken waits for the next turn. Returns how many.
+   */
   turn(): number {
-    const arrivals = this.#arrivals;
     let count = 0;
-    for (let bytes = 0; count < BURST_FRAMES && bytes < BATCH_BYTES_MAX; ) {
-      const taken = arrivals.take(this.#burst, BURST_FRAMES - count, BATCH_BYTES_MAX - bytes);
-      if (taken === 0) break;
-      for (let i = 0; i < taken; i++) bytes += this.#burst.chains.length[i]!;
-      this.#receive(taken);
-      arrivals.release();
-      count += taken;
+    for (let work = 0; count < BURST_FRAMES && work < BATCH_BYTES_MAX; ) {
+      if (this.#switched === this.#taken) {
+        const bytes = this.#take(BURST_FRAMES - count, BATCH_BYTES_MAX - work);
+        if (bytes === 0) break;
+        work += bytes;
+      }
+      const before = this.#switched;
+      work += this.#receive(BATCH_BYTES_MAX - work);
+      count += this.#switched - before;
+      if (this.#switched === this.#taken) this.#arrivals.release();
     }
     return count;
   }
 
-  /** Switches the frames that were taken, all of one queue pair of one port. */
-  #receive(count: number): void {
+  /** Takes the next frames, all of one queue pair of one port. Returns their bytes, with network headers; zero if there are none. */
+  #take(limit: number, bytesMax: number): number {
     const burst = this.#burst;
-    const { from } = this.#arrivals;
+    this.#switched = 0;
+    this.#taken = this.#arrivals.take(burst, limit, bytesMax);
+    let bytes = 0;
+    for (let i = 0; i < this.#taken; i++) bytes += burst.chains.length[i]!;
+    burst.pair = this.#arrivals.from & PAIR_MASK;
+    burst.read(this.#taken);
+    return bytes;
+  }
+
+  /** Switches frames that were taken, one at least, until that has come to `workMax`. Returns what it has come to, as `Switch.work`. */
+  #receive(workMax: number): number {
+    const { from, headsOnly } = this.#arrivals;
     const id = from >>> NETWORK_SHIFT;
     const end = this.#ends[id];
-    if (end === undefined) return;
+    if (end === undefined) {
+      // Of a thread that has died and is being replaced.
+      this.arrived[PortCounter.DROPPED_NOT_READY]! += this.#taken - this.#switched;
+      this.#switched = this.#taken;
+      return 0;
+    }
+    const { network } = end;
     const port = this.#origin(id, (from >>> PAIR_BITS) & PORT_MASK);
-    burst.pair = from & PAIR_MASK;
-    burst.read(count);
-    if (this.#arrivals.headsOnly) this.#hear(count, end.network, port);
-    else this.#forward(count, end.network, port);
+    network.work = 0;
+    if (headsOnly) this.#hear(network, port);
+    else this.#forward(network, port, workMax);
+    return network.work;
   }
 
   /** A port of the other sidecore, which is made known here when it is heard of for the first time. */
@@ -151,20 +176,20 @@ export class Crossing {
     return port;
   }
 
-  #hear(count: number, network: Switch, port: Port): void {
+  #hear(network: Switch, port: Port): void {
     const { vlan } = this.#arrivals;
-    for (let i = 0; i < count; i++) network.hear(this.#frameOf(i), port, vlan);
+    while (this.#switched < this.#taken) network.hear(this.#frameOf(this.#switched++), port, vlan);
   }
 
-  #forward(count: number, network: Switch, port: Port): void {
+  #forward(network: Switch, port: Port, workMax: number): void {
     const burst = this.#burst;
     const { vlan } = this.#arrivals;
-    for (let i = 0; i < count; ) {
-      const end = burst.endOfRead(i, count);
-      if (end > i) network.forwardBurst(burst, i, end, port, vlan);
-      else network.forward(this.#frameOf(i), port, vlan);
-      i = end > i ? end : i + 1;
-    }
+    do {
+      const first = this.#switched;
+      const end = burst.endOfRead(first, this.#taken);
+      if (end > first) this.#switched = network.forwardBurst(burst, first, end, port, vlan, workMax);
+      else network.forward(this.#frameOf(this.#switched++), port, vlan);
+    } while (this.#switched < this.#taken && network.work < workMax);
   }
 
   /** One whose header asks for something, which was checked where it came from. */

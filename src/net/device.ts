@@ -70,6 +70,8 @@ export class NetDevice implements VirtioDevice {
    * link is back: it may be behind another port than before. VIRTIO 1.3, 5.1.6.5.4
    */
   setLink(up: boolean): void {
+    // What the guest has not read yet of an announcement stays.
+    if (up === this.#state.linkUp) return;
     const announces = (this.#state.features & NET_FEATURES.GUEST_ANNOUNCE) !== 0n;
     const status = LinkStatus.UP | (announces && !this.#state.linkUp ? LinkStatus.ANNOUNCE : 0);
     this.#state.status = up ? status : 0;

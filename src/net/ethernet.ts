@@ -64,7 +64,7 @@ export function writeMac(bytes: Buffer, offset: number, high: number, low: numbe
  *
  * @param priority - with the drop bit: the upper four bits of its control information. IEEE 802.1Q, 9.6
  */
-export function writeTag(bytes: Buffer, offset: number, vlan: number, priority: number): void {
+function writeTag(bytes: Buffer, offset: number, vlan: number, priority: number): void {
   bytes[offset] = EtherType.VLAN >>> 8;
   bytes[offset + 1] = EtherType.VLAN & 0xff;
   bytes[offset + 2] = (priority << 4) | (vlan >>> 8);

@@ -109,12 +109,12 @@ export class FrameBurst {
     this.#bytes = bytes;
   }
 
-  /** The first frame from this one on that is not `READ`, or `count`. */
+  /** The first frame from this one on that is `UNREAD`, or `count`. Those that a switch has looked at already may have another way. */
   endOfRead(from: number, count: number): number {
     if (this.#readCount === count && this.#count === count) return count;
     const { way } = this;
     let index = from;
-    while (index < count && way[index]! === Way.READ) index++;
+    while (index < count && way[index]! !== Way.UNREAD) index++;
     return index;
   }
 

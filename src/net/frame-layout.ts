@@ -12,7 +12,7 @@ export const IpProtocol = {
 } as const;
 
 /** Bytes of headers without options. RFC 791, 8200, 9293 and 768 */
-export const IPV4_HEADER_BYTES = 20;
+const IPV4_HEADER_BYTES = 20;
 export const IPV6_HEADER_BYTES = 40;
 export const TCP_HEADER_BYTES = 20;
 export const UDP_HEADER_BYTES = 8;

@@ -54,7 +54,8 @@ function setFrame(frame: Frame, bytes: Buffer, lengths: readonly number[], skip:
 }
 
 /** How many of a frame's first bytes are read once: those that say what VLAN it is in, with and without its tag. */
-const privateBytes = (bytes: Buffer) => (bytes.readUInt16BE(12) === 0x8100 ? TAGGED_HEAD_BYTES : 16);
+const isTagged = (bytes: Buffer) => bytes.length >= 18 && bytes.readUInt16BE(12) === 0x8100;
+const privateBytes = (bytes: Buffer) => (isTagged(bytes) ? TAGGED_HEAD_BYTES : 16);
 
 /** The same for a frame in one piece. */
 function setPiece(frame: Frame, bytes: Buffer, offset: number): void {
@@ -81,7 +82,7 @@ function expectFields(frame: Frame, bytes: Buffer): void {
     [frame.destinationHigh, frame.destinationLow | 0, frame.sourceHigh, frame.sourceLow | 0],
     [macHigh(bytes, 0), macLow(bytes, 0), macHigh(bytes, 6), macLow(bytes, 6)],
   );
-  const tagged = bytes.readUInt16BE(12) === 0x8100 && bytes.length >= 18;
+  const tagged = isTagged(bytes);
   const control = tagged ? bytes.readUInt16BE(14) : 0;
   const tag = tagged ? control & 0xfff : UNTAGGED;
   assert.deepEqual([frame.tag, frame.tagNow, frame.priority], [tag, tag, control >>> 12]);

@@ -102,7 +102,10 @@ export class Frame {
     this.segments = segments;
     this.byteLength = byteLength;
     this.end = end;
-    const tagged = readBe16(head, headAt + EthernetOffset.TYPE) === EtherType.VLAN;
+    // One that is cut off within its tag has none.
+    const tagged =
+      byteLength >= ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES &&
+      readBe16(head, headAt + EthernetOffset.TYPE) === EtherType.VLAN;
     const prefixBytes = Math.min(tagged ? TAGGED_HEAD_BYTES : HEAD_BYTES, byteLength);
     for (let i = 0; i < prefixBytes; i++) this.prefix[VLAN_TAG_BYTES + i] = head[headAt + i]!;
     let first = 0;
@@ -150,8 +153,7 @@ export class Frame {
   /** Has it leave with a tag, or without: `UNTAGGED`. A later call overrides an earlier one. */
   leaveAs(tag: number): void {
     if (tag === this.tagNow) return;
-    const { prefix } = this;
-    const { prefixStart } = this;
+    const { prefix, prefixStart } = this;
     if (this.tagNow !== UNTAGGED) {
       this.#move(removeTag(prefix, prefixStart), -VLAN_TAG_BYTES);
     }
@@ -170,8 +172,7 @@ export class Frame {
 
   /** Copies it, as it leaves, to private memory: all of it, or its first `limit` bytes. Returns how many. */
   copyTo(target: Buffer, at: number, limit = this.byteLength): number {
-    const { segments, memory } = this;
-    const { prefixStart } = this;
+    const { segments, memory, prefixStart } = this;
     const prefixBytes = Math.min(this.prefixBytes, limit);
     this.prefix.copy(target, at, prefixStart, prefixStart + prefixBytes);
     const end = at + limit;

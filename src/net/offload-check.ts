@@ -13,11 +13,11 @@ import { GSO_ECN, GsoType, type NetHeader, NetHeaderFlag } from './net-header.js
 import { neededOffloads, Offload, UNKNOWN_OFFLOAD } from './offloads.js';
 
 /** Bytes of an IP packet that is to be cut up: what their length fields hold. VIRTIO 1.3, 5.1.6.3 */
-export const IPV4_PACKET_BYTES_MAX = 65535;
-export const IPV6_PACKET_BYTES_MAX = IPV6_HEADER_BYTES + 65535;
+const IPV4_PACKET_BYTES_MAX = 65535;
+const IPV6_PACKET_BYTES_MAX = IPV6_HEADER_BYTES + 65535;
 
 /** Where a sum may begin, bytes: behind a tag that the frame may get on its way, the field still has to hold it. VIRTIO 1.3, 5.1.6 */
-export const CSUM_START_MAX = 0xffff - VLAN_TAG_BYTES;
+const CSUM_START_MAX = 0xffff - VLAN_TAG_BYTES;
 
 /** Why a frame is not passed on with its header; besides these, values of `LayoutFault`. Zero is none. */
 export const OffloadFault = {

@@ -30,6 +30,7 @@ export class NetRxQueue implements DeviceQueue {
   closed = false;
   /** The driver has kicked it: its buffers may be used. */
   ready = false;
+  /** The driver has put a buffer into it. */
   #inUse = false;
   readonly #memory: GuestMemory;
   readonly #host: QueueHost;

@@ -51,9 +51,9 @@ export class Switch {
     this.#unswept = Math.min(this.#unswept + SWEEP_SLOTS_PER_S * (nowS - this.#nowS), MAC_SLOTS);
     const slots = Math.min(this.#unswept, SWEEP_SLOTS_MAX);
     this.#unswept -= slots;
-    const forgotten = this.#table.sweep(slots, nowS);
+    this.#table.sweep(slots, nowS);
     // What is in use has to be learned again now and then, so that it does not age.
-    if (forgotten > 0 || nowS !== this.#nowS) this.#flows.clear();
+    this.#flows.clear();
     this.#nowS = nowS;
   }
 
@@ -118,7 +118,12 @@ export class Switch {
    */
   #tell(frame: Frame, from: Port): void {
     if (from.mesh) return;
-    for (let i = 0; i < this.#plugged.length; i++) this.#plugged[i]!.tell?.(frame);
+    for (let i = 0; i < this.#plugged.length; i++) {
+      const port = this.#plugged[i]!;
+      if (port.tell === undefined) continue;
+      port.tell(frame);
+      this.work += DELIVERY_WORK_BYTES;
+    }
   }
 
   /**

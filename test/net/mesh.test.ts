@@ -242,6 +242,14 @@ describe('networks over several sidecores', () => {
         }
         assert.equal(a.count('DROPPED_VLAN') - dropped, 6);
       }
+      // It has no tag, so it gets one.
+      const marks = here!.guest({ vlans: trunkPort(7, [5]) });
+      for (const length of [16, 17]) {
+        const cut = withTag(makeFrame(marks.mac, a.mac, 60, 1), 20).subarray(0, length);
+        a.send(cut);
+        mesh.run();
+        expectSame(marks.frames(), [withTag(cut, 5)]);
+      }
     }));
 
   it('carry what many senders send in turn as fast as what one does', () =>

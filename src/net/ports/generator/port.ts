@@ -36,7 +36,7 @@ export class GeneratorPort implements ServedPort {
   closed = false;
   readonly #switch: Switch;
   readonly #frameBytes: number;
-  /** Bytes from one frame to the next. */
+  /** Its frames, each behind an empty network header. */
   readonly #sent: StagingMemory;
   readonly #burst: FrameBurst;
   readonly #sink = new StagingMemory();
