@@ -15,6 +15,9 @@ const SWEEP_SLOTS_PER_S = 1024;
 /** The same in one tick, however long nobody ticked: about 10 us. */
 const SWEEP_SLOTS_MAX = 4096;
 
+/** What `Switch.work` counts to: a small number, which needs no memory of its own, and more than any turn. */
+const WORK_MAX = 2 ** 30 - 1;
+
 /**
  * A learning switch, as one sidecore sees it: ports, and behind which of them an address was seen last. A frame to an address
  * that is known goes to one port, all others to every port of its VLAN but its own. IEEE 802.1Q, 8
@@ -250,7 +253,7 @@ export class Switch {
     let deliveries = 1;
     if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
     else deliveries = this.#offload.deliver(frame, port);
-    this.work += frame.byteLength + deliveries * DELIVERY_WORK_BYTES;
+    this.work = Math.min(this.work + frame.byteLength + deliveries * DELIVERY_WORK_BYTES, WORK_MAX);
     return true;
   }
 }
