@@ -139,6 +139,7 @@ export class Crossing {
     const burst = this.#burst;
     this.#switched = 0;
     this.#taken = this.#arrivals.take(burst, limit, bytesMax);
+    if (this.#taken === 0) return 0;
     let bytes = 0;
     for (let i = 0; i < this.#taken; i++) bytes += burst.chains.length[i]!;
     burst.pair = this.#arrivals.from & PAIR_MASK;

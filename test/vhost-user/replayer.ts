@@ -44,18 +44,6 @@ interface RingState {
   calledAt: number | undefined;
 }
 
-/** What the front end knows of one ring, whatever becomes of the guest's driver. */
-interface RingState {
-  ring: ReplayRing | undefined;
-  base: number;
-  returned: number;
-  /** Where it must stand when it is stopped, if it has run on this connection. */
-  stands: number | undefined;
-  armed: boolean;
-  enabled: boolean;
-  calledAt: number | undefined;
-}
-
 export class Replayer {
   readonly #replay: Replay;
   readonly #connect: () => Promise<RawFrontEnd>;
