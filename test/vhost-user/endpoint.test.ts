@@ -73,6 +73,8 @@ describe('vhost-user connections', { timeout: 120_000 }, () => {
     const guest = newGuest(test);
     await guest.connect(served.socket('vm'));
     await bringUp(guest);
+    // Until it has been answered, the daemon may still be at the end of the session before.
+    await guest.queue.writeAndRead();
     const { sessions } = await served.disk('vm');
     const second = await RawFrontEnd.connect(served.socket('vm'));
     const turnedAway = second.expectClosed('the grace');
