@@ -205,3 +205,12 @@ export const IO_URING_ENTRIES = 1024;
 export const CORE_QUEUES_MAX = 1024;
 /** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
 export const QUEUE_CRASHES_MAX = 3;
+
+// --- notification ---------------------------------------------------------------------------------------------
+
+/** How long a call may wait for more completions, ns; docs/notification.md has the measurements. */
+export const CALL_WAIT_NS_MAX = 50_000;
+/** Completions for which a call waits at most. */
+export const CALL_COMPLETIONS_MAX = 32;
+/** Calls that are sent at once after waits that brought nothing, at most: so seldom is a wait tried in vain. */
+export const CALL_WAITS_SPARED_MAX = 256;
