@@ -1,5 +1,4 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { signal } from '../host/eventfd.js';
 import {
   BATCH_BYTES_MAX,
   DEVICE_REQUESTS_IN_FLIGHT_MAX,
@@ -11,6 +10,7 @@ import {
   SECURE_ERASE_SECTORS_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from '../limits.js';
+import type { CallLine } from '../virtio/call-line.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { REQUEST_MALFORMED } from '../virtio/queue-faults.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
@@ -54,7 +54,7 @@ export class BlockQueue implements DeviceQueue {
   readonly #device: BlockDeviceState;
   readonly #readOnly: boolean;
   readonly #host: BlockQueueHost;
-  readonly #callFd: number;
+  readonly #calls: CallLine;
   readonly #inFlightMax: number;
   readonly #header = new Uint32Array(HEADER_BYTES / 4);
   readonly #headerBytes = Buffer.from(this.#header.buffer);
@@ -74,8 +74,7 @@ export class BlockQueue implements DeviceQueue {
     queues: number;
     backend: BlockBackend;
     host: BlockQueueHost;
-    /** Event counter for calls; negative if the front end polls. */
-    callFd: number;
+    calls: CallLine;
   }) {
     this.ring = parts.ring;
     this.state = parts.state;
@@ -84,7 +83,7 @@ export class BlockQueue implements DeviceQueue {
     this.#readOnly = parts.readOnly;
     this.backend = parts.backend;
     this.#host = parts.host;
-    this.#callFd = parts.callFd;
+    this.#calls = parts.calls;
     const share = Math.floor(DEVICE_REQUESTS_IN_FLIGHT_MAX / parts.queues);
     this.#inFlightMax = Math.max(QUEUE_REQUESTS_IN_FLIGHT_MIN, share);
     this.#counters = parts.state.counters;
@@ -95,7 +94,7 @@ export class BlockQueue implements DeviceQueue {
    * wait for one that the dead sidecore owed it: it had shown completions, and died before it could call.
    */
   retakeUnfinished(): void {
-    if (this.#callFd >= 0) this.#call();
+    this.#calls.call();
     this.#retake();
   }
 
@@ -170,17 +169,13 @@ export class BlockQueue implements DeviceQueue {
   }
 
   #show(): void {
-    if (this.ring.publish() && this.#callFd >= 0) this.#call();
-  }
-
-  #call(): void {
-    this.#counters[QueueCounter.CALLS]!++;
-    signal(this.#callFd);
+    this.#calls.publish(this.inFlight > 0 || this.ring.waiting() > 0);
   }
 
   start(): void {}
 
   close(): void {
+    this.#calls.end();
     this.backend.close();
   }
 

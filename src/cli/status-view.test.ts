@@ -20,6 +20,8 @@ const QUEUE: Disk['queues'][number] = {
   batches: 100,
   retaken: 0,
   flushes: 3,
+  calls_held: 0,
+  calls_spared: 0,
 };
 
 const DISK: Disk = {

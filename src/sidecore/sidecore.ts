@@ -13,6 +13,7 @@ import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { openRing } from '../virtio/ring.js';
+import { CallDesk } from './call-desk.js';
 import { CoreState } from './core-state.js';
 import { createQueue, type DeviceHost, startOf } from './create-queue.js';
 import { Doorway } from './doorway.js';
@@ -39,6 +40,7 @@ const HOUSEKEEPING_TURNS = 32;
 export class Sidecore implements DeviceHost {
   readonly pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
   readonly networks: Networks;
+  readonly calls = new CallDesk(readNowNs);
   readonly #state: CoreState;
   readonly #mailbox: MessagePort;
   readonly #idleAfterNs: number;
@@ -130,6 +132,7 @@ export class Sidecore implements DeviceHost {
     work += this.#turnDesk();
     if (this.#dirtyCount > 0) this.#publishDirty();
     this.networks.flush();
+    this.calls.look();
     if (this.#closing.length > 0 || this.#stopId !== 0) this.#finishClosing();
     return work;
   }
@@ -190,6 +193,7 @@ export class Sidecore implements DeviceHost {
     this.#meter.sleep();
     this.#state.asleep = true;
     const nothing = this.#state.bell === this.#bellSeen && !this.#desk.hasCompletions && !this.networks.busy;
+    this.calls.flush();
     if (nothing) this.#doorway.wait(this.#desk.fd);
     this.#state.asleep = false;
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;

@@ -29,6 +29,9 @@ export const QueueCounter = {
   RETAKEN: 6,
   /** Flushes. */
   FLUSHES: 7,
+  /** Calls that waited for more completions; and those of them that the driver did not want any more after that. */
+  CALLS_HELD: 8,
+  CALLS_SPARED: 9,
 } as const;
 
 export type QueueCounterName = keyof typeof QueueCounter;
