@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { Polling, type PollingRule } from './polling.js';
+import { POLLING_RULES, Polling, type PollingRule } from './polling.js';
 
 const MS = 1e6;
-const RULE: PollingRule = { kickGapNs: MS, idleNs: MS, idleNsMax: 8 * MS };
-const ALWAYS: PollingRule = { kickGapNs: Number.POSITIVE_INFINITY, idleNs: 100 * MS, idleNsMax: 800 * MS };
-const NEVER: PollingRule = { kickGapNs: 0, idleNs: 0, idleNsMax: 0 };
+const { adaptive: RULE, sidecore: ALWAYS, baseline: NEVER } = POLLING_RULES;
 
 /** One queue under a rule, whose requests come as told, in simulated time. */
 class TestQueue {

@@ -7,6 +7,14 @@ export interface PollingRule {
   readonly idleNsMax: number;
 }
 
+/** The rules of the modes; docs/notification.md has the measurements. */
+export const POLLING_RULES = {
+  /** The core polls in any case: a queue leaves the list only so that hundreds of idle ones do not slow the others down. */
+  sidecore: { kickGapNs: Number.POSITIVE_INFINITY, idleNs: 100e6, idleNsMax: 1600e6 },
+  adaptive: { kickGapNs: 1e6, idleNs: 1e6, idleNsMax: 8e6 },
+  baseline: { kickGapNs: 0, idleNs: 0, idleNsMax: 0 },
+} as const satisfies Record<string, PollingRule>;
+
 /** How much smaller than the rule says the gap must be where polling has brought nothing, at most. */
 const STRICTNESS_MAX = 8;
 /** A gap counts as at most so many times what is asked for: a pause, however long, is made up for by a few quick kicks. */
