@@ -36,8 +36,10 @@ export interface CallOptions {
  * and sees all of it. It is as if all had been published at once, at the end of the wait, by a device that was slow to look.
  */
 export class CallLine {
-  /** When the wait ends, ns, of the host's clock: the only slot. The host's. */
-  readonly due = new Float64Array(1);
+  /** When the wait ends, ns, of the host's clock: in any case, and if nothing more is published before. The host's. */
+  readonly due = new Float64Array(2);
+  /** More was published since the host looked last. */
+  moved = false;
   /** A call waits. */
   held = false;
   /** In the host's list. The host's. */
@@ -72,6 +74,7 @@ export class CallLine {
     const from = ring.published();
     const wanted = ring.publish();
     if (this.held) {
+      this.moved = true;
       if (!more || ring.publishedSince(this.#from) >= this.#most) this.end();
     } else if (wanted && this.#fd >= 0) {
       const count = ring.publishedSince(from);
@@ -98,6 +101,7 @@ export class CallLine {
 
   #hold(from: number, count: number): void {
     this.held = true;
+    this.moved = false;
     this.#from = from;
     this.#first = count;
     this.#counters[QueueCounter.CALLS_HELD]!++;
