@@ -14,8 +14,8 @@ const MUTATIONS: readonly (readonly [Mutation, Partial<Scene>])[] = [
   ['device that does not look again after it has asked for kicks', {}],
   ['driver that does not look again after it has asked for calls', {}],
   ['device that reads the wish for calls before it publishes', {}],
-  ['device that forgets a held call when it sleeps', { held: true, depth: 2 }],
-  ['device that drops a held call', { held: true, depth: 2 }],
+  ['device that forgets a held call when it sleeps', { held: true }],
+  ['device that drops a held call', { held: true }],
 ];
 
 const run = (scene: Scene) => explore(programsOf(scene), CELLS, LINES);
@@ -28,6 +28,7 @@ for (const kind of ['split', 'packed'] as const) {
         const how = suppresses ? 'turns calls off while it is awake' : 'leaves them on';
         for (const [what, scene] of [
           ['one request in flight', {}],
+          ['one request in flight, whose call may wait', { held: true }],
           ['two requests in flight', { depth: 2 }],
           ['two requests in flight, whose calls may wait', { depth: 2, held: true }],
           [

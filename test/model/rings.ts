@@ -218,8 +218,7 @@ export function programsOf(scene: Scene): [Program, Program] {
       const base = kind === 'split' ? 0 : 0x8000_8000;
       const ring = openRing(layout, {} as GuestMemory, state.inflight, false, base);
       const policy = { waits: () => true, ended: () => {} };
-      // A ring of two is too small for calls to wait, were it known how small it is.
-      const options = { ring, state: QueueState.create(64), callFd: 0, host: { holdCall: () => {} } };
+      const options = { ring, state, callFd: 0, host: { holdCall: () => {} } };
       const line = new SignalledLine(port, held ? { ...options, policy } : options);
       const event = new Uint16Array(pageBytes.buffer, pageBytes.byteOffset + places.starts[1]!, 4 + size);
       const chain = new Chain();
