@@ -47,7 +47,8 @@ export class CallDesk implements CallHost {
         line.moved = false;
         due[1] = now + CALL_QUIET_NS_MAX;
       }
-      if (all || now >= due[0]! || now >= due[1]!) line.end();
+      if (all || now >= due[0]!) line.end();
+      else if (now >= due[1]!) line.end(true);
       if (line.held) lines[kept++] = line;
       else line.listed = false;
     }

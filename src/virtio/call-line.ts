@@ -90,11 +90,15 @@ export class CallLine {
     return ((ring.publishedChains() - before) & 0xffff) >= CALL_COMPLETIONS_MAX;
   }
 
-  /** A wait is over, whatever the reason: calls, if the driver still wants that. */
-  end(): void {
+  /**
+   * A wait is over, whatever the reason: calls, if the driver still wants that.
+   *
+   * @param inVain - nothing has come for so long that nothing more will: the driver may have waited for its call
+   */
+  end(inVain = false): void {
     if (!this.held) return;
     this.held = false;
-    this.#policy?.ended(this.#ring.publishedChains() !== this.#first);
+    this.#policy?.ended(!inVain && this.#ring.publishedChains() !== this.#first);
     if (this.#ring.stillWants(this.#from)) this.call();
     else this.#counters[QueueCounter.CALLS_SPARED]!++;
   }
