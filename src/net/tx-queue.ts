@@ -84,7 +84,7 @@ export class NetTxQueue implements DeviceQueue {
   }
 
   serve(limit: number): number {
-    if (this.ring.waiting() === 0) return 0;
+    if (this.ring.waiting() === 0 || this.#switch.frozen) return 0;
     let taken = 0;
     this.#bytes = 0;
     this.#switch.work = 0;
