@@ -9,16 +9,17 @@ const FILE_LINES_MAX = 350;
 /** Folders of `src`, and what each may import besides itself. */
 const LAYERS: Record<string, readonly string[]> = {
   host: [],
+  scheduler: [],
   'guest-memory': ['host'],
   virtio: ['guest-memory', 'host'],
   block: ['virtio', 'guest-memory', 'host'],
   net: ['virtio', 'guest-memory', 'host'],
   'vhost-user': ['block', 'net', 'virtio', 'guest-memory', 'host'],
-  sidecore: ['block', 'net', 'virtio', 'guest-memory', 'host'],
-  daemon: ['vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
+  sidecore: ['scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
+  daemon: ['vhost-user', 'sidecore', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
   // They stand beside: they use everything below the daemon, and only what is above the daemon uses them.
   guest: ['vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
-  sim: ['vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
+  sim: ['vhost-user', 'sidecore', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
   // The command line, with the demonstration and the benchmarks, which are commands of it; `bench/` is beside `src`.
   demo: ['cli', 'guest', 'sim', 'daemon', 'vhost-user', 'sidecore', 'block', 'net', 'virtio', 'guest-memory', 'host'],
   cli: [

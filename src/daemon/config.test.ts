@@ -23,6 +23,7 @@ describe('a good configuration', () => {
     assert.deepEqual(parseConfig(oneDisk('{type: file, path: images/a.img}'), '/etc/sidecore/s.yaml'), {
       run_dir: '/run/sidecore',
       cores: [1],
+      balance: true,
       mode: 'sidecore',
       log: 'info',
       socket: {},
@@ -111,7 +112,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'an unknown key': [
       'cpus: [1]\n',
-      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, networks, vms',
+      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, cores_min, balance, mode, sqpoll_cpu, log, socket, networks, vms',
     ],
     'unknown keys below': [
       oneDisk(MEMORY, 'readonly: true', 'queue: 1'),
@@ -241,7 +242,7 @@ describe('a bad configuration is told file, line and key', () => {
       name: 'SidecoreError',
       code: 'CONFIG_INVALID',
       message:
-        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, networks, vms',
+        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, cores_min, balance, mode, sqpoll_cpu, log, socket, networks, vms',
       remedy: 'docs/configuration.md lists every key.',
     });
   });

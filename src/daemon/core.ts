@@ -68,6 +68,8 @@ export class Core {
   readonly bellFd = createEventFd();
   /** Threads so far, less the first. */
   deaths = 0;
+  /** Queues may be placed on it. */
+  inUse = true;
   readonly #listener: CoreListener;
   readonly #attached = new Map<number, Attached>();
   /** By port. */

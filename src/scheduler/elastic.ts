@@ -127,7 +127,7 @@ export class Elastic {
     const direction = this.#cores > from ? 'grow' : 'shrink';
     const ban = this.#bans[direction];
     this.#trial = undefined;
-    if (!isWorse(before, after, direction, this.#cores)) {
+    if (!isWorse(before, after, this.#cores)) {
       ban.windows = 0;
       return undefined;
     }
@@ -144,13 +144,12 @@ function mean(samples: readonly ElasticSample[]): Mean {
 }
 
 /**
- * At a similar load, fewer requests per CPU second are worse. Where cores were taken away, and what is left of them is saturated and does
- * less than before, the load may be as it was, and cannot be served.
+ * At a similar load, fewer requests per CPU second are worse. Where cores are saturated and do less than before, the load may be as it
+ * was, and cannot be served.
  */
-function isWorse(before: Mean, after: Mean, direction: Direction, cores: number): boolean {
+function isWorse(before: Mean, after: Mean, cores: number): boolean {
   const perCpu = ({ rate, cpu }: Mean) => rate / Math.max(cpu, Number.EPSILON);
   const similar = Math.abs(after.rate - before.rate) <= SIMILAR * before.rate;
   if (similar && before.rate > 0) return perCpu(after) < (1 - WORSE) * perCpu(before);
-  const saturated = after.work >= SATURATED * Math.max(1, cores);
-  return direction === 'shrink' && saturated && after.rate < before.rate;
+  return after.work >= SATURATED * Math.max(1, cores) && after.rate < before.rate;
 }
