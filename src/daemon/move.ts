@@ -63,10 +63,13 @@ async function moveLocked(network: number, cards: readonly MovingCard[], mesh: M
   } else {
     await Promise.all(cards.map((card) => card.stay()));
   }
-  await Promise.race([
-    Promise.all([...cores].map((core) => core.thaw(network))),
-    sleep(MOVE_WAIT_MS_MAX, undefined, { ref: false }),
-  ]);
+  // Where cards have left first: it may have none of the network any more, and what others send to all need not go there.
+  const left = new Set(moved.length > 0 ? cards.map(({ from }) => from) : []);
+  await thaw(network, left);
+  await thaw(
+    network,
+    [...cores].filter((core) => !left.has(core)),
+  );
   return moved;
 }
 
@@ -78,6 +81,14 @@ async function isQuiet(network: number, cores: ReadonlySet<Core>, mesh: Mesh): P
   const inTime = await Promise.race([frozen, late]);
   timer.abort();
   return inTime && mesh.delivered(MOVE_WAIT_MS_MAX);
+}
+
+/** Does not wait for a core that does not get on. */
+async function thaw(network: number, cores: Iterable<Core>): Promise<void> {
+  const timer = new AbortController();
+  const late = sleep(MOVE_WAIT_MS_MAX, undefined, { signal: timer.signal }).catch(() => {});
+  await Promise.race([Promise.all([...cores].map((core) => core.thaw(network))), late]);
+  timer.abort();
 }
 
 /** A card on its way. */
