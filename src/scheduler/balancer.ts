@@ -25,12 +25,12 @@ export interface Move {
 
 /** The least load of the busiest core at which anything is moved for balance, as a share of the window. */
 const BUSY_MIN = 0.5;
-/** By how much the busiest core's load must fall by each move, as a share of the window. */
-const GAIN_MIN = 0.05;
+/** By how much the load of the busier of two cores must fall by each move, as a share of itself. */
+const GAIN_MIN = 0.1;
 /** By how much the variance of the cores' loads must fall by all moves of a round, as a share of itself: OVS-DPDK's figure. */
 const VARIANCE_GAIN_MIN = 0.25;
-/** From this share of the window on a core is full: what its queues would take if they could is more than what they took. */
-const FULL = 0.95;
+/** From this share of the window on a core is taken for full, little by little: what its queues would take is more than they took. */
+const FULL = 0.9;
 /** Weight of the last window against all before. */
 const SMOOTHING = 0.5;
 /** Rounds in a row in which a move has to seem worthwhile before it is made. */
@@ -59,8 +59,8 @@ interface Item {
  * Decides which queues move between cores, by the time that each took. Moves are only proposed after a dry run which shows that
  * they are worth it, a few in a round, and what was moved rests. Called at regular times; it has no clock and no effect of its own.
  *
- * On a core that is full nobody knows how much its queues would take: of those that have about as much as the one with the most, it is
- * assumed that each would take as much as all of them have.
+ * On a core that is full nobody knows how much its queues would take. Those that have about as much as the one with the most are assumed
+ * to be hungry: each would take as much as all of them together have, and no more than a core.
  */
 export class Balancer {
   readonly #known = new Map<number, Known>();
@@ -118,12 +118,14 @@ export class Balancer {
     }
     return [...byCore].flatMap(([core, there]) => {
       const taken = there.map(({ id }) => this.#known.get(id)!.ns);
-      const most = Math.max(...taken);
-      const full = taken.reduce((sum, ns) => sum + ns, this.#fixed.get(core) ?? 0) >= FULL * windowNs;
-      const hungry = full ? taken.filter((ns) => ns >= most / 2).length : 1;
+      const most = Math.max(...taken, 1);
+      const share = taken.reduce((sum, ns) => sum + ns, this.#fixed.get(core) ?? 0) / windowNs;
+      const full = Math.min(1, Math.max(0, (share - FULL) / (1 - FULL)));
+      const others = taken.reduce((sum, ns) => sum + ns / most, -1);
       return there.map(({ id }, index) => {
         const ns = taken[index]!;
-        const load = ns >= most / 2 ? Math.max(ns, Math.min(windowNs, ns * hungry)) : ns;
+        const hungry = (ns / most) ** 2;
+        const load = Math.max(ns, Math.min(windowNs, ns * (1 + full * hungry * others)));
         return { id, core, load, mayMove: this.#known.get(id)!.restUntil < this.#round };
       });
     });
@@ -175,7 +177,7 @@ function dryRun(items: readonly Item[], before: ReadonlyMap<number, number>, win
     if (most < BUSY_MIN * windowNs) break;
     const gap = most - loads.get(least)!;
     const item = bestMove(items, moves, busiest, gap);
-    if (item === undefined || Math.min(item.load, gap - item.load) < GAIN_MIN * windowNs) break;
+    if (item === undefined || Math.min(item.load, gap - item.load) < GAIN_MIN * most) break;
     loads.set(busiest, most - item.load);
     loads.set(least, most - gap + item.load);
     moves.set(item.id, least);
