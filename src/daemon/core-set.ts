@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from '../host/epoll.js';
 import { createEventFd, signal } from '../host/eventfd.js';
+import type { SchedulerOptions } from '../scheduler/policy.js';
 import { WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
@@ -23,6 +24,7 @@ export const IDLE_AFTER_NS: Record<Mode, number> = {
 /** Where sidecores run. */
 export interface CoreSetOptions {
   readonly mode: Mode;
+  readonly scheduler: SchedulerOptions;
   /** Theirs alone; in the modes that share cores, one sidecore for each. */
   readonly cpus: readonly number[];
   /** The fewest of them that are in use. Where that is zero, there is a thread besides, for when none is. */
@@ -56,11 +58,11 @@ export class CoreSet {
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
   constructor(options: CoreSetOptions, devices: number, listener: CoreListener) {
-    const { mode, cpus, coresMin, helperCpus, sqpollCpu, networked } = options;
+    const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked } = options;
     this.#mode = mode;
     const epoll = new Epoll(1);
     epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
-    const common = { helperCpus, sqpollCpu, watcherFd: epoll.fd };
+    const common = { scheduler, helperCpus, sqpollCpu, watcherFd: epoll.fd };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     const idleAfterNs = IDLE_AFTER_NS[mode];

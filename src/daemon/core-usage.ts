@@ -7,7 +7,7 @@ import type { Core } from './core.js';
 import type { CoreSet } from './core-set.js';
 import type { PlacedDevice, PlacedQueue } from './placed-device.js';
 
-/** Bytes that count as one request more, where time is not known. */
+/** Bytes that count as one request more, where what else a core did is shared out. */
 const BYTES_PER_REQUEST = 8192;
 
 /** What moves as one: a queue by itself, or a device with all its queues. */
@@ -144,13 +144,10 @@ function fixedNs(core: Core, units: readonly Unit[], done: ReadonlyMap<number, U
   return own > 0 ? Math.max(0, busyNs - own) : 0;
 }
 
-/** Slot of the time that serving a queue took, ns. */
-const TIME = (QueueCounter as Partial<Record<string, number>>)['TIME_NS'];
-
 function countsOf({ device, queue }: Unit): UnitCounts {
   const queues = queue === undefined ? [...device.queues.values()] : [queue];
   const sum = (slot: number) => queues.reduce((total, { counters }) => total + counters[slot]!, 0);
-  const timeNs = TIME === undefined ? 0 : sum(TIME);
+  const timeNs = sum(QueueCounter.TIME_NS);
   if (device.spec.kind === 'net') {
     const { counters } = new NetDeviceState(device.spec.shared);
     const both = (one: number, other: number) => counters[one]! + counters[other]!;

@@ -88,11 +88,8 @@ describe('the balancer', () => {
       [[90], []],
       [[90], [10]],
       [[90, 2], [10]],
-      // Less than a quarter of the variance.
-      [
-        [80, 30],
-        [40, 32],
-      ],
+      // By less than a tenth.
+      [[50, 5, 20], [60]],
       [[]],
       [[100, 50]],
     ])
@@ -152,7 +149,7 @@ describe('the balancer', () => {
         plant.rounds(200, noise);
         // A quarter of an hour at four rounds a second.
         const moves = plant.rounds(3600, noise);
-        assert.ok(moves <= plant.demands.size + 8, `${moves} moves of ${plant.demands.size}`);
+        assert.ok(moves <= 2 * plant.demands.size + 8, `${moves} moves of ${plant.demands.size}`);
       }),
       { seed: SEED, numRuns: 25 },
     );

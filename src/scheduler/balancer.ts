@@ -32,16 +32,21 @@ const VARIANCE_GAIN_MIN = 0.25;
 /** From this share of the window on a core is taken for full, little by little: what its queues would take is more than they took. */
 const FULL = 0.9;
 /** Weight of the last window against all before. */
-const SMOOTHING = 0.5;
+const SMOOTHING = 0.25;
+/** Rounds for which it is remembered what something took where it could take what it wanted, and that it was moved. */
+const MEMORY = 1024;
 /** Rounds in a row in which a move has to seem worthwhile before it is made. */
 const PATIENCE = 2;
-/** Rounds in which what was moved stays, the first time and at most; each time twice as long, until it has stayed for that long. */
+/** Rounds in which what was moved stays, the first time and at most; each time twice as long, until that is forgotten. */
 const REST = 8;
 const REST_MAX = 512;
 
 interface Known {
   /** Smoothed, ns. */
   ns: number;
+  /** What it took when it was last on a core that was not full, ns, and in which round that was. */
+  wanted: number;
+  wantedAt: number;
   /** Round up to which it stays, and how long its last rest was; zero if it was not moved lately. */
   restUntil: number;
   rest: number;
@@ -60,7 +65,7 @@ interface Item {
  * they are worth it, a few in a round, and what was moved rests. Called at regular times; it has no clock and no effect of its own.
  *
  * On a core that is full nobody knows how much its queues would take. Those that have about as much as the one with the most are assumed
- * to be hungry: each would take as much as all of them together have, and no more than a core.
+ * to be hungry: each would take as much as all of them together have, and no more than a core, or than it took where there was room.
  */
 export class Balancer {
   readonly #known = new Map<number, Known>();
@@ -97,10 +102,11 @@ export class Balancer {
     for (const { id, ns } of movables) {
       present.add(id);
       const known = this.#known.get(id);
-      if (known === undefined) this.#known.set(id, { ns, restUntil: 0, rest: 0 });
+      if (known === undefined)
+        this.#known.set(id, { ns, wanted: 0, wantedAt: Number.NEGATIVE_INFINITY, restUntil: 0, rest: 0 });
       else {
         known.ns = smooth(known.ns, ns);
-        if (this.#round > known.restUntil + known.rest) known.rest = 0;
+        if (this.#round > known.restUntil + MEMORY) known.rest = 0;
       }
     }
     for (const id of this.#known.keys()) if (!present.has(id)) this.#known.delete(id);
@@ -118,15 +124,21 @@ export class Balancer {
     }
     return [...byCore].flatMap(([core, there]) => {
       const taken = there.map(({ id }) => this.#known.get(id)!.ns);
-      const most = Math.max(...taken, 1);
+      const largest = Math.max(...taken, 1);
       const share = taken.reduce((sum, ns) => sum + ns, this.#fixed.get(core) ?? 0) / windowNs;
       const full = Math.min(1, Math.max(0, (share - FULL) / (1 - FULL)));
-      const others = taken.reduce((sum, ns) => sum + ns / most, -1);
+      const others = taken.reduce((sum, ns) => sum + ns / largest, -1);
       return there.map(({ id }, index) => {
         const ns = taken[index]!;
-        const hungry = (ns / most) ** 2;
-        const load = Math.max(ns, Math.min(windowNs, ns * (1 + full * hungry * others)));
-        return { id, core, load, mayMove: this.#known.get(id)!.restUntil < this.#round };
+        const known = this.#known.get(id)!;
+        if (full === 0) {
+          known.wanted = ns;
+          known.wantedAt = this.#round;
+        }
+        const most = this.#round - known.wantedAt <= MEMORY ? known.wanted : windowNs;
+        const hungry = (ns / largest) ** 2;
+        const load = Math.max(ns, Math.min(most, ns * (1 + full * hungry * others)));
+        return { id, core, load, mayMove: known.restUntil < this.#round };
       });
     });
   }
