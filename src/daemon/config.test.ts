@@ -129,6 +129,19 @@ describe('a bad configuration is told file, line and key', () => {
       `/etc/s.yaml:6: vms.web1.disks.root.readonly: ${UNKNOWN_DISK_KEY}`,
       `/etc/s.yaml:7: vms.web1.disks.root.queue: ${UNKNOWN_DISK_KEY}`,
     ],
+    'more sidecores than CPUs': [
+      'cores: [1, 2]\ncores_min: 3\n',
+      '/etc/s.yaml:2: cores_min: at most 2, the number of CPUs under `cores`',
+    ],
+    'fewer sidecores than none': ['cores_min: -1\n', '/etc/s.yaml:1: cores_min: expects at least 0, not -1'],
+    'fewer sidecores where nothing moves': [
+      'cores_min: 0\nbalance: false\n',
+      '/etc/s.yaml:1: cores_min: without `balance` nothing moves: leave one of them out',
+    ],
+    'fewer sidecores than devices in mode baseline': [
+      'mode: baseline\ncores_min: 1\n',
+      '/etc/s.yaml:1: cores_min: in mode baseline each device has a thread, and keeps it',
+    ],
     'a wrong word': ['mode: fast\n', '/etc/s.yaml:1: mode: expects sidecore, adaptive or baseline, not "fast"'],
     'wrong CPUs': [
       'cores: [1.5, -1, a, 5000, 1, 1]',
