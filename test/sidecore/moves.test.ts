@@ -5,7 +5,10 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { RequestType } from '../../src/block/features.js';
 import { BlockDriver, Load } from '../../src/guest/index.js';
+import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/epoll.js';
+import { close } from '../../src/host/libc.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { scratchDirectory } from '../support/daemon.js';
 import { Random } from '../support/seed.js';
@@ -23,6 +26,9 @@ const DISK_BYTES = 16 * 2 ** 20;
 const WORK_MS_MAX = 3;
 /** A death comes within this time after a move was asked for. */
 const KILL_WITHIN_US = 1500;
+
+/** Nothing takes this long but a call that does not come. */
+const CALL_MS_MAX = 10_000;
 
 type Backend = 'memory' | 'file';
 
@@ -150,4 +156,26 @@ describe('queues that move between sidecores', { timeout: 240_000, skip: NEEDS_T
     workWithAll(bench);
     await finish(bench);
   });
+
+  for (const mode of ['sidecore', 'adaptive'] as const) {
+    it(`have their guest called, which sleeps: ${mode} (SEED=${SEED})`, async (test) => {
+      const { daemon, guests, random } = await start(test, mode, 'memory', false);
+      const queue = guests[0]!.queues[0]!;
+      const epoll = new Epoll(1);
+      test.after(() => close(epoll.fd));
+      epoll.add(queue.callFd, EPOLLIN | EPOLLET, 1);
+      let moved = 0;
+      for (let round = 0; round < MOVES; round++) {
+        const moving = daemon.move({ label: 'a/d', queue: 0, to: round % 2 });
+        for (const end = performance.now() + random.below(600) / 1000; performance.now() < end; );
+        queue.submit(0, RequestType.OUT, 8 * round, 4096);
+        queue.publish();
+        while (queue.take() < 0)
+          if (!queue.ring.requestCalls())
+            assert.ok(epoll.wait(CALL_MS_MAX) > 0, `request ${round} is answered, with a call`);
+        if ((await moving)[0]) moved++;
+      }
+      assert.ok(moved > MOVES / 2, `${moved} moves`);
+    });
+  }
 });
