@@ -140,7 +140,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'fewer sidecores than devices in mode baseline': [
       'mode: baseline\ncores_min: 1\n',
-      '/etc/s.yaml:1: cores_min: in mode baseline each device has a thread, and keeps it',
+      '/etc/s.yaml:2: cores_min: in mode baseline each device has a thread, and keeps it',
     ],
     'a wrong word': ['mode: fast\n', '/etc/s.yaml:1: mode: expects sidecore, adaptive or baseline, not "fast"'],
     'wrong CPUs': [
