@@ -56,7 +56,8 @@ export class LoadedQueue {
     this.queue = queue;
     this.counters = counters;
     this.#pattern = pattern;
-    const bytes = Math.min(pattern.workingSetBytes, driver.capacity);
+    const room = pattern.verify ? Math.floor(driver.capacity / driver.queues.length) : driver.capacity;
+    const bytes = Math.min(pattern.workingSetBytes, room);
     this.#blocks = Math.floor(bytes / pattern.requestBytes);
     this.#blockSectors = pattern.requestBytes / SECTOR_BYTES;
     this.#firstSector = pattern.verify ? driver.queues.indexOf(queue) * this.#blocks * this.#blockSectors : 0;

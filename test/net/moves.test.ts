@@ -3,13 +3,16 @@
  * another from the same guest.
  */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { NetDriver } from '../../src/guest/net-driver.js';
 import { encode } from '../../src/vhost-user/codec.js';
 import { KillableDaemon } from '../sidecore/killable-daemon.js';
+import { scratchDirectory } from '../support/daemon.js';
 import { Random } from '../support/seed.js';
 import { until } from '../vhost-user/raw-front-end.js';
 import { NEEDS_TWO_CPUS, TWO_CPUS } from '../vhost-user/test-daemon.js';
+import { CaptureClient } from './capture-client.js';
 import { introduce } from './guests.js';
 import { Talk } from './talk.js';
 
@@ -59,6 +62,31 @@ describe('network cards that move between sidecores', { timeout: 240_000, skip: 
       test.diagnostic(`${talk.received} frames, ${moved} moves`);
     });
   }
+
+  it(`have all their frames in a capture that runs meanwhile (SEED=${SEED})`, async (test) => {
+    const { daemon, talk, move, random } = await start(test, 'adaptive');
+    const passed = async () => {
+      const { frames_in, frames_out } = (await daemon.status()).nics['a']!.n!;
+      return frames_in + frames_out;
+    };
+    const before = await passed();
+    const file = join(scratchDirectory(test), 'a.pcapng');
+    const client = await CaptureClient.start(test, daemon.runDirectory, 'a/n', '--snap-bytes', '64', '--write', file);
+    let moved = 0;
+    for (let round = 0; round < 40; round++) {
+      const [own] = await daemon.move({ label: 'a/n', to: round % 2 });
+      if (own) moved++;
+      await move();
+      talk.work(random.below(2));
+    }
+    assert.ok(moved > 5, `${moved} moves`);
+    await talk.arrived();
+    assert.equal(await client.end('SIGINT'), 0, client.stderr);
+    const ended = /a\/n: is captured no more: (\d+) frames, (\d+) dropped/;
+    await until(() => ended.test(daemon.log), 'the capture ends');
+    const [, frames, dropped] = ended.exec(daemon.log)!;
+    assert.equal(Number(frames) + Number(dropped), (await passed()) - before);
+  });
 
   it(`while front ends stop and start their rings (SEED=${SEED})`, async (test) => {
     const { guests, talk, move, random } = await start(test, 'adaptive');
