@@ -1,8 +1,5 @@
-import { Worker } from 'node:worker_threads';
-import { EPOLLIN, Epoll } from '../host/epoll.js';
-import { createEventFd, signal } from '../host/eventfd.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
-import { WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
+import { POLLING_RULES } from '../scheduler/polling.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
 import { Mesh } from './mesh.js';
@@ -13,13 +10,6 @@ export type Mode = 'sidecore' | 'adaptive' | 'baseline';
 
 /** Pause between two looks whether the cores get on, ms: a front end can hold one up for about twice as long. */
 export const SUPERVISE_MS = 50;
-
-/** Time without work after which a queue is no longer polled, ns, by mode. */
-export const IDLE_AFTER_NS: Record<Mode, number> = {
-  sidecore: Number.POSITIVE_INFINITY,
-  adaptive: 1e6,
-  baseline: 0,
-};
 
 /** Where sidecores run. */
 export interface CoreSetOptions {
@@ -51,7 +41,6 @@ export class CoreSet {
   /** Cores that have ports which cannot move. */
   readonly ports: Core[] = [];
   readonly #mode: Mode;
-  readonly #watcherStopFd = createEventFd();
   readonly #supervision: NodeJS.Timeout;
 
   /**
@@ -60,26 +49,20 @@ export class CoreSet {
   constructor(options: CoreSetOptions, devices: number, listener: CoreListener) {
     const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked } = options;
     this.#mode = mode;
-    const epoll = new Epoll(1);
-    epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
-    const common = { scheduler, helperCpus, sqpollCpu, watcherFd: epoll.fd };
+    const common = { scheduler, helperCpus, sqpollCpu };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
-    const idleAfterNs = IDLE_AFTER_NS[mode];
-    const cores = places.map((cpus, index) => new Core({ ...common, idleAfterNs, index, cpus }, listener));
+    const polling = POLLING_RULES[mode];
+    const cores = places.map((cpus, index) => new Core({ ...common, polling, index, cpus }, listener));
     if (coresMin === 0) {
       const anywhere = helperCpus.length > 0 ? helperCpus : cpus;
-      this.shared = new Core({ ...common, idleAfterNs: 0, index: cores.length, cpus: anywhere }, listener);
+      const place = { index: cores.length, cpus: anywhere };
+      this.shared = new Core({ ...common, ...place, polling: POLLING_RULES.baseline }, listener);
       cores.push(this.shared);
     }
     this.cores = cores;
     const inUse = mode === 'baseline' ? places.length : coresMin;
     for (const core of this.dedicated.slice(inUse)) this.use(core, false);
-    const setup: WatcherSetup = {
-      epollFd: epoll.fd,
-      cores: this.cores.map((core) => ({ state: core.state.buffer, bellFd: core.bellFd })),
-    };
-    new Worker(new URL('../sidecore/watcher-thread.js', import.meta.url), { name: 'watcher', workerData: setup });
     this.mesh = new Mesh(this.cores, networked);
     for (const [index, core] of this.cores.entries()) core.start(this.mesh.neighbourhoods[index]!);
     this.#supervision = setInterval(() => {
@@ -144,6 +127,5 @@ export class CoreSet {
   async stop(): Promise<void> {
     clearInterval(this.#supervision);
     await Promise.all(this.cores.map((core) => core.stop()));
-    signal(this.#watcherStopFd);
   }
 }
