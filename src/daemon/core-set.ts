@@ -52,15 +52,12 @@ export class CoreSet {
     const common = { scheduler, helperCpus, sqpollCpu };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
-    const cores = places.map(
-      (cpus, index) => new Core({ ...common, polling: POLLING_RULES[mode], index, cpus }, listener),
-    );
+    const polling = POLLING_RULES[mode];
+    const cores = places.map((cpus, index) => new Core({ ...common, polling, index, cpus }, listener));
     if (coresMin === 0) {
       const anywhere = helperCpus.length > 0 ? helperCpus : cpus;
-      this.shared = new Core(
-        { ...common, polling: POLLING_RULES.baseline, index: cores.length, cpus: anywhere },
-        listener,
-      );
+      const place = { index: cores.length, cpus: anywhere };
+      this.shared = new Core({ ...common, ...place, polling: POLLING_RULES.baseline }, listener);
       cores.push(this.shared);
     }
     this.cores = cores;
