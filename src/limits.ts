@@ -219,3 +219,11 @@ export const IO_URING_ENTRIES = 1024;
 export const CORE_QUEUES_MAX = 1024;
 /** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
 export const QUEUE_CRASHES_MAX = 3;
+
+// --- simulator ------------------------------------------------------------------------------------------------
+
+/** Guests and sidecores of one simulation: a large host, and as many idle guests again. What takes a minute to simulate. */
+export const SIM_GUESTS_MAX = 512;
+export const SIM_CORES_MAX = 64;
+/** Requests of one simulated guest in flight: a ring of the usual size. */
+export const SIM_DEPTH_MAX = 256;

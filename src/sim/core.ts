@@ -1,0 +1,325 @@
+import { PIECE_BYTES, PIECE_REQUESTS, PUBLISH_REQUESTS } from '../limits.js';
+import type { SchedulerOptions } from '../scheduler/policy.js';
+import { Scheduler } from '../scheduler/scheduler.js';
+import { type Costs, copyNs } from './costs.js';
+import { type Cpu, Rest, SimThread } from './cpu.js';
+import type { Endpoint } from './endpoint.js';
+import type { SimQueue } from './queue.js';
+import type { Simulation } from './simulation.js';
+import type { SimStorage } from './storage.js';
+
+const CoreCode = { BELL: 100 } as const;
+type Phase = 'round' | 'serve' | 'show' | 'sleep' | 'resume';
+
+/** What a sidecore is made of. */
+export interface CoreParts {
+  readonly costs: Costs;
+  readonly scheduler: SchedulerOptions;
+  readonly storage: SimStorage;
+  /** Queues without work wait for a kick at once, and the thread sleeps when all do: `baseline`. Otherwise they are polled. */
+  readonly sleeps: boolean;
+}
+
+/** A sidecore: the loop of `Sidecore`, with the real scheduler, and work that takes the time that was measured for it. */
+export class SimCore extends SimThread {
+  readonly scheduler: Scheduler<SimQueue>;
+  /** A look at a queue has found something in this round, whether or not it may have its turn. */
+  sawPending = false;
+  /** Time in rounds with work, and in rounds without, ns. */
+  busyNs = 0;
+  emptyNs = 0;
+  readonly #costs: Costs;
+  readonly #storage: SimStorage;
+  readonly #sleeps: boolean;
+  /** The time within a step, ns. */
+  #cursor = 0;
+  #phase: Phase = 'round';
+  #current: SimQueue | undefined;
+  /** Of this piece of work: requests taken, long ones gone on with, bytes, and bytes of work that it has begun. */
+  #taken = 0;
+  #proceeded = 0;
+  #bytes = 0;
+  #unfinished = false;
+  #polledFrom = 0;
+  /** What was found by polling costs nothing more to find. */
+  #found = false;
+  #bell = false;
+  readonly #kicked: SimQueue[] = [];
+  readonly #finished: SimQueue[] = [];
+
+  constructor(sim: Simulation, cpu: Cpu, parts: CoreParts) {
+    super(sim, cpu);
+    this.#costs = parts.costs;
+    this.#storage = parts.storage;
+    this.#sleeps = parts.sleeps;
+    const clock = (into: Float64Array, slot: number) => {
+      this.#cursor += parts.costs.clockNs;
+      into[slot] = this.#cursor;
+    };
+    this.scheduler = new Scheduler<SimQueue>(parts.scheduler, clock, () => this.#bell);
+  }
+
+  attach(queue: SimQueue): void {
+    queue.core = this;
+    this.#poll(queue);
+  }
+
+  /** A look at a queue takes time. Returns when it is over, ns. */
+  look(): number {
+    if (!this.#found) this.#cursor += this.#costs.pollNs;
+    return this.#cursor;
+  }
+
+  /** What was put into a queue will be seen from a time on. */
+  expect(queue: SimQueue, visibleAt: number): void {
+    if (!this.polling || !queue.polled) return;
+    const { entries } = this.scheduler;
+    const { pollNs, roundNs } = this.#costs;
+    const first = this.#polledFrom + (entries.indexOf(queue) + 1) * pollNs;
+    const round = entries.length * pollNs + roundNs;
+    this.poke(first + Math.max(0, Math.ceil((visibleAt - first) / round)) * round);
+  }
+
+  /** A queue that waits for a kick is kicked. Returns how long that takes the guest, ns. */
+  kick(queue: SimQueue): number {
+    this.#kicked.push(queue);
+    if (this.sleeping || this.#phase === 'sleep') return this.rouse(this);
+    this.sim.at(this.sim.now + this.#costs.watcherNs, this, CoreCode.BELL);
+    return this.#costs.signalNs;
+  }
+
+  /** Wakes a thread by its event descriptor. Returns how long that takes, ns. */
+  rouse(thread: SimThread): number {
+    const { signalNs, wakeNs, wakeIdleNs } = this.#costs;
+    const idle = thread.cpu.idle;
+    if (!thread.wake()) return signalNs;
+    return signalNs + (idle ? wakeIdleNs : wakeNs);
+  }
+
+  /** Storage has finished a request. */
+  finished(queue: SimQueue): void {
+    this.#finished.push(queue);
+    this.poke(this.sim.now);
+    if (this.sleeping) this.wake();
+  }
+
+  override act(code: number, argument: number): void {
+    if (code !== CoreCode.BELL) return super.act(code, argument);
+    this.#bell = true;
+    this.poke(this.sim.now);
+    if (this.sleeping) this.wake();
+  }
+
+  protected step(): number {
+    this.#cursor = this.sim.now;
+    switch (this.#phase) {
+      case 'round':
+        if (this.#polledFrom > 0) this.#endPolling();
+        if (this.#bell) this.#takeKicks();
+        return this.#next();
+      case 'serve':
+        return this.#serve();
+      case 'show':
+        return this.#show();
+      case 'sleep':
+        this.#phase = 'resume';
+        return Rest.SLEEP;
+      case 'resume':
+        this.#phase = 'round';
+        this.#takeKicks();
+        this.busyNs += this.#costs.resumeNs;
+        return this.#costs.resumeNs;
+    }
+  }
+
+  protected override polled(): void {
+    this.#polledFrom = this.sim.now;
+    for (const queue of this.scheduler.entries) if (!queue.avail.empty) this.expect(queue, queue.avail.visibleAt);
+    if (this.#finished.length > 0 || this.#bell) this.poke(this.sim.now);
+  }
+
+  #endPolling(): void {
+    this.emptyNs += this.sim.now - this.#polledFrom;
+    this.#polledFrom = 0;
+    this.#found = true;
+  }
+
+  #poll(queue: SimQueue): void {
+    queue.polled = true;
+    queue.kicksWanted = false;
+    queue.lastWorkNs = this.sim.now;
+    this.scheduler.add(queue);
+  }
+
+  #takeKicks(): void {
+    this.#bell = false;
+    for (const queue of this.#kicked.splice(0)) if (!queue.polled) this.#poll(queue);
+  }
+
+  /** Whose turn is it? If nobody's, the round is over. */
+  #next(): number {
+    const queue = this.scheduler.next();
+    this.#found = false;
+    if (queue === undefined) return this.#endRound();
+    this.#begin(queue);
+    return this.#spent();
+  }
+
+  #begin(queue: SimQueue): void {
+    this.#current = queue;
+    this.#taken = this.#proceeded = this.#bytes = 0;
+    this.#unfinished = true;
+    this.#phase = 'serve';
+    this.#cursor += this.#costs.pieceNs;
+  }
+
+  #spent(): number {
+    const ns = this.#cursor - this.sim.now;
+    this.busyNs += ns;
+    return ns;
+  }
+
+  /** A part of a piece of work, until what is complete is shown. */
+  #serve(): number {
+    const queue = this.#current!;
+    queue.lastWorkNs = this.sim.now;
+    let ns = 0;
+    if (queue.begunBytes > 0) ns += this.#proceed(queue);
+    this.#unfinished = false;
+    while (queue.begunBytes === 0 && this.#taken < PIECE_REQUESTS && this.#bytes < PIECE_BYTES) {
+      if (queue.avail.waiting(this.sim.now + ns) === 0) break;
+      queue.avail.take();
+      this.#taken++;
+      ns += this.#start(queue);
+      if (queue.storage !== undefined && this.#taken % PUBLISH_REQUESTS === 0) {
+        this.#unfinished = true;
+        break;
+      }
+    }
+    const { jitter } = this.#costs;
+    this.#cursor += ns * this.sim.random.between(1 - jitter, 1 + jitter);
+    this.#phase = 'show';
+    return this.#spent();
+  }
+
+  /** Begins a request, or sends a frame. Returns the time that it takes, ns. */
+  #start(queue: SimQueue): number {
+    const { avail } = queue;
+    const { requestNs, frameNs, frameByteNs, submitNs } = this.#costs;
+    const { bytes } = avail;
+    if (queue.storage === 'memory' && bytes > PIECE_BYTES) {
+      queue.begunBytes = bytes - PIECE_BYTES;
+      this.#bytes += PIECE_BYTES;
+      return requestNs + copyNs(this.#costs, bytes) * (PIECE_BYTES / bytes);
+    }
+    this.#bytes += bytes;
+    if (queue.storage === 'file') {
+      queue.inStorage++;
+      this.#storage.submit(queue, avail.since, bytes, avail.number);
+      return submitNs;
+    }
+    this.#complete(queue, avail.since, bytes, avail.number);
+    if (queue.storage === undefined) return frameNs + bytes * frameByteNs;
+    return queue.storage === 'null' ? requestNs : requestNs + copyNs(this.#costs, bytes);
+  }
+
+  /** Goes on with a long request. Returns the time that it takes, ns. */
+  #proceed(queue: SimQueue): number {
+    const { avail } = queue;
+    const bytes = Math.min(queue.begunBytes, PIECE_BYTES);
+    queue.begunBytes -= bytes;
+    this.#bytes += bytes;
+    this.#proceeded = 1;
+    if (queue.begunBytes === 0) this.#complete(queue, avail.since, avail.bytes, avail.number);
+    return copyNs(this.#costs, avail.bytes) * (bytes / avail.bytes);
+  }
+
+  #complete(queue: SimQueue, since: number, bytes: number, number: number): void {
+    queue.complete.push(0, since, bytes, number);
+  }
+
+  /** What is complete is shown; then the piece goes on, or it is over and the scheduler is asked. */
+  #show(): number {
+    const queue = this.#current!;
+    if (!queue.complete.empty) this.#publish(queue);
+    if (this.#unfinished) {
+      this.#phase = 'serve';
+      return this.#spent();
+    }
+    const work = this.#taken + this.#proceeded;
+    const goesOn = this.scheduler.goOn(queue, work, this.#bytes) && work > 0;
+    if (goesOn) this.#begin(queue);
+    else {
+      this.#phase = 'round';
+      this.sawPending = true;
+    }
+    return this.#spent();
+  }
+
+  #publish(queue: SimQueue): void {
+    const { complete, owner, target } = queue;
+    const visibleAt = this.sim.now + this.#costs.visibleNs;
+    complete.waiting(Number.POSITIVE_INFINITY);
+    while (!complete.empty) {
+      complete.take();
+      // Who has no room for a frame loses it.
+      if (target?.used.full === false) target.used.push(visibleAt, complete.since, complete.bytes, complete.number);
+      owner?.used.push(visibleAt, complete.since, complete.bytes, complete.number);
+    }
+    this.#cursor += this.#costs.showNs;
+    if (target !== undefined) this.#tell(target, visibleAt);
+    if (owner !== undefined) this.#tell(owner, visibleAt);
+  }
+
+  /** A guest finds what has come for it by itself, or is called. */
+  #tell(endpoint: Endpoint, visibleAt: number): void {
+    endpoint.thread.expect(endpoint, visibleAt);
+    if (!endpoint.callsWanted) return;
+    endpoint.callsWanted = false;
+    endpoint.tally.countCall(this.sim.now);
+    this.#cursor += this.rouse(endpoint.thread);
+  }
+
+  #endRound(): number {
+    const hadWork = this.sawPending || this.#finished.length > 0;
+    this.sawPending = false;
+    this.#phase = 'round';
+    this.#cursor += this.#costs.roundNs;
+    for (const queue of this.#finished.splice(0)) this.#reap(queue);
+    if (this.#sleeps) this.#watchIdle();
+    const ns = this.#cursor - this.sim.now;
+    const goesOn = hadWork || this.#bell;
+    if (hadWork) this.busyNs += ns;
+    if (this.#sleeps && this.scheduler.entries.length === 0 && this.#kicked.length === 0) {
+      this.#phase = 'sleep';
+      this.busyNs += this.#costs.sleepNs;
+      return ns + this.#costs.sleepNs;
+    }
+    return goesOn ? ns : Rest.POLL;
+  }
+
+  /** A request that storage has finished. */
+  #reap(queue: SimQueue): void {
+    queue.inStorage--;
+    this.#storage.take(queue);
+    this.#cursor += this.#costs.reapNs;
+    this.#publish(queue);
+  }
+
+  /** Queues without work ask for kicks, and are looked at once more. */
+  #watchIdle(): void {
+    const { entries } = this.scheduler;
+    for (let i = entries.length - 1; i >= 0; i--) {
+      const queue = entries[i]!;
+      if (queue.avail.waiting(this.#cursor) > 0) continue;
+      queue.kicksWanted = true;
+      // What comes from here on is kicked for; what has come before is seen now, after a full barrier.
+      if (queue.hasMore) {
+        queue.kicksWanted = false;
+        continue;
+      }
+      queue.polled = false;
+      this.scheduler.remove(queue);
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import type { Account } from '../scheduler/account.js';
+import { Entry } from '../scheduler/entry.js';
+import type { SimCore } from './core.js';
+import type { Endpoint } from './endpoint.js';
+import { Fifo } from './fifo.js';
+import type { StorageKind } from './scenario.js';
+
+/** What a queue is made of. */
+export interface QueueParts {
+  readonly size: number;
+  /** Undefined: it takes frames. */
+  readonly storage: StorageKind | undefined;
+  /** Who gets what is complete, and who gets the frames that are sent. */
+  readonly owner: Endpoint | undefined;
+  readonly target: Endpoint | undefined;
+}
+
+/** A virtqueue and its device, as a sidecore serves it. What waits in it is a model; who schedules it is the real scheduler. */
+export class SimQueue extends Entry {
+  readonly storage: StorageKind | undefined;
+  readonly owner: Endpoint | undefined;
+  readonly target: Endpoint | undefined;
+  readonly avail: Fifo;
+  /** Complete, and not yet shown to the driver. */
+  readonly complete: Fifo;
+  /** Numbers of requests submitted so far. */
+  submitted = 0;
+  core!: SimCore;
+  polled = false;
+  /** The driver is to kick at the next chain. */
+  kicksWanted = false;
+  /** When it last had work, ns. */
+  lastWorkNs = 0;
+  /** Taken, and neither complete nor begun: in storage. */
+  inStorage = 0;
+  /** Bytes left of a request that is done piece by piece; it is the one that `avail` has given last. */
+  begunBytes = 0;
+
+  constructor(account: Account, { size, storage, owner, target }: QueueParts) {
+    super(account);
+    this.storage = storage;
+    this.owner = owner;
+    this.target = target;
+    this.avail = new Fifo(size);
+    this.complete = new Fifo(size);
+  }
+
+  /** A look takes time: that of the core that looks. */
+  pending(): number {
+    const waiting = this.avail.waiting(this.core.look());
+    const pending = this.begunBytes > 0 ? 1 + waiting : waiting;
+    if (pending > 0) this.core.sawPending = true;
+    return pending;
+  }
+
+  /** Whether there is anything in the ring, seen or not: what a look after asking for kicks finds. */
+  get hasMore(): boolean {
+    return this.begunBytes > 0 || !this.avail.empty;
+  }
+}

@@ -1,0 +1,153 @@
+import { assert } from '../errors.js';
+import { Account } from '../scheduler/account.js';
+import { ScheduleCounter } from '../scheduler/counters.js';
+import { SimCore } from './core.js';
+import { type Costs, DEFAULT_COSTS } from './costs.js';
+import { Cpu } from './cpu.js';
+import { Endpoint, type Role } from './endpoint.js';
+import { GuestThread } from './guest-thread.js';
+import { SimQueue } from './queue.js';
+import { classResults, type GuestRecord, guestResult, type Result, timesOf } from './result.js';
+import type { GuestClass, Scenario } from './scenario.js';
+import { Simulation } from './simulation.js';
+import { SimStorage } from './storage.js';
+import { Tally } from './tally.js';
+
+const DISK: Role = { submits: true, counts: true, answers: false, order: 'each' };
+const SENDER: Role = { submits: true, counts: false, answers: false, order: 'each' };
+const RECEIVER: Role = { submits: false, counts: true, answers: false, order: 'some' };
+const ANSWERER: Role = { submits: true, counts: false, answers: true, order: 'each' };
+
+/** Everything of one run. */
+class Run {
+  readonly sim: Simulation;
+  readonly cores: SimCore[] = [];
+  readonly threads: GuestThread[] = [];
+  readonly records: GuestRecord[] = [];
+  readonly #scenario: Scenario;
+  readonly #costs: Costs;
+  readonly #storage: SimStorage;
+  readonly #cpus: Cpu[];
+  #placed = 0;
+
+  constructor(scenario: Scenario, costs: Costs, seed: number) {
+    this.#scenario = scenario;
+    this.#costs = costs;
+    this.sim = new Simulation(seed);
+    this.#storage = new SimStorage(this.sim, scenario);
+    this.#cpus = Array.from({ length: scenario.cores }, () => new Cpu(this.sim, costs));
+    if (scenario.mode !== 'baseline') for (const cpu of this.#cpus) this.#addCore(cpu);
+    if (scenario.guestCpus === 'one') this.#addThread();
+    for (const guest of scenario.guests) for (let i = 0; i < guest.count; i++) this.#addGuest(guest);
+  }
+
+  start(): void {
+    for (const core of this.cores) core.start();
+    for (const thread of this.threads) thread.begin();
+  }
+
+  #addCore(cpu: Cpu): SimCore {
+    const { scheduler, mode } = this.#scenario;
+    const core = new SimCore(this.sim, cpu, {
+      costs: this.#costs,
+      scheduler,
+      storage: this.#storage,
+      sleeps: mode === 'baseline',
+    });
+    this.cores.push(core);
+    return core;
+  }
+
+  #addThread(): GuestThread {
+    const thread = new GuestThread(this.sim, new Cpu(this.sim, this.#costs), this.#costs, this.#scenario.sleeping);
+    this.threads.push(thread);
+    return thread;
+  }
+
+  /** The thread that drives the next guest. */
+  #threadFor(): GuestThread {
+    return this.#scenario.guestCpus === 'one' ? this.threads[0]! : this.#addThread();
+  }
+
+  /** The sidecore that serves the next device; in `baseline` a thread for it alone, on the CPUs in turn. */
+  #coreFor(): SimCore {
+    const place = this.#placed++ % this.#cpus.length;
+    return this.#scenario.mode === 'baseline' ? this.#addCore(this.#cpus[place]!) : this.cores[place]!;
+  }
+
+  #addGuest(guest: GuestClass): void {
+    const tally = new Tally(this.#scenario.warmUpNs);
+    const { name, weight, work, storage, depth } = guest;
+    const account = new Account(weight);
+    const core = this.#coreFor();
+    const thread = work === 'idle' ? undefined : this.#threadFor();
+    const endpoint = (role: Role, size = depth) => {
+      const made = new Endpoint(this.sim, guest, role, tally, size);
+      thread?.add(made);
+      return made;
+    };
+    let queue: SimQueue;
+    if (work === 'disk' || work === 'idle') {
+      const owner = endpoint(storage === 'file' ? { ...DISK, order: 'any' } : DISK);
+      queue = new SimQueue(account, { size: depth, storage, owner, target: undefined });
+      owner.queue = queue;
+      if (work === 'idle') owner.thread = this.threads[0]!;
+    } else if (work === 'stream') {
+      const owner = endpoint(SENDER);
+      const target = endpoint(RECEIVER, 2 * depth);
+      queue = new SimQueue(account, { size: depth, storage: undefined, owner, target });
+      owner.queue = queue;
+    } else {
+      queue = this.#addTalk(account, core, endpoint);
+    }
+    core.attach(queue);
+    this.records.push({ name, weight, tally, queue });
+  }
+
+  /** Two cards that talk to each other: what one sends the other gets, and answers. Returns the queue of the one that asks. */
+  #addTalk(account: Account, core: SimCore, endpoint: (role: Role) => Endpoint): SimQueue {
+    const asker = endpoint(DISK);
+    const answerer = endpoint(ANSWERER);
+    const parts = { size: asker.guest.depth, storage: undefined, owner: undefined };
+    const answers = new SimQueue(new Account(account.weight), { ...parts, target: asker });
+    asker.queue = new SimQueue(account, { ...parts, target: answerer });
+    answerer.queue = answers;
+    core.attach(answers);
+    return asker.queue;
+  }
+}
+
+/** Runs a scenario. The same scenario, costs and seed give the same run, event by event. */
+export function simulate(scenario: Scenario, costs: Costs = DEFAULT_COSTS, seed = 1): Result {
+  const run = new Run(scenario, costs, seed);
+  const { sim, cores, threads, records } = run;
+  const { warmUpNs, durationNs } = scenario;
+  run.start();
+  sim.run(warmUpNs);
+  const charged = () => records.map(({ queue }) => queue?.counters[ScheduleCounter.TIME_NS] ?? 0);
+  const [before, coresBefore, threadsBefore] = [charged(), timesOf(cores), timesOf(threads)];
+  sim.run(warmUpNs + durationNs);
+  const seconds = durationNs / 1e9;
+  for (const { tally, queue } of records) {
+    const inFlight = tally.submitted - tally.completed;
+    assert(queue === undefined || inFlight >= 0, 'no more is completed than was submitted');
+  }
+  const classes = classResults(records, seconds);
+  const share = (ns: number) => Math.min(1, ns / durationNs);
+  return {
+    seed,
+    seconds,
+    perSecond: classes.reduce((sum, one) => sum + one.perSecond, 0),
+    bytesPerSecond: classes.reduce((sum, one) => sum + one.bytesPerSecond, 0),
+    classes,
+    guests: records.map((record, i) => guestResult(record, before[i]!, seconds)),
+    cores: timesOf(cores).map(({ busyNs, asleepNs }, i) => {
+      const busy = share(busyNs - coresBefore[i]!.busyNs);
+      const asleep = share(asleepNs - coresBefore[i]!.asleepNs);
+      return { busy, asleep, empty: Math.max(0, 1 - busy - asleep), queues: cores[i]!.scheduler.entries.length };
+    }),
+    loadBusy: timesOf(threads).map(({ busyNs }, i) => share(busyNs - threadsBefore[i]!.busyNs)),
+    events: sim.events,
+    trace: sim.hash,
+  };
+}
