@@ -1,7 +1,7 @@
 import { PIECE_BYTES, PIECE_REQUESTS, PUBLISH_REQUESTS } from '../limits.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
 import { Scheduler } from '../scheduler/scheduler.js';
-import { type Costs, copyNs } from './costs.js';
+import { type Costs, dataNs } from './costs.js';
 import { type Cpu, Rest, SimThread } from './cpu.js';
 import type { Endpoint } from './endpoint.js';
 import type { SimQueue } from './queue.js';
@@ -23,6 +23,8 @@ export interface CoreParts {
 /** A sidecore: the loop of `Sidecore`, with the real scheduler, and work that takes the time that was measured for it. */
 export class SimCore extends SimThread {
   readonly scheduler: Scheduler<SimQueue>;
+  /** All that it serves, polled or not. */
+  readonly queues: SimQueue[] = [];
   /** A look at a queue has found something in this round, whether or not it may have its turn. */
   sawPending = false;
   /** Time in rounds with work, and in rounds without, ns. */
@@ -61,6 +63,7 @@ export class SimCore extends SimThread {
 
   attach(queue: SimQueue): void {
     queue.core = this;
+    this.queues.push(queue);
     this.#poll(queue);
   }
 
@@ -83,17 +86,17 @@ export class SimCore extends SimThread {
   /** A queue that waits for a kick is kicked. Returns how long that takes the guest, ns. */
   kick(queue: SimQueue): number {
     this.#kicked.push(queue);
-    if (this.sleeping || this.#phase === 'sleep') return this.rouse(this);
+    if (this.sleeping || this.#phase === 'sleep') return this.#costs.kickNs + this.#rouse(this);
     this.sim.at(this.sim.now + this.#costs.watcherNs, this, CoreCode.BELL);
-    return this.#costs.signalNs;
+    return this.#costs.kickNs;
   }
 
-  /** Wakes a thread by its event descriptor. Returns how long that takes, ns. */
-  rouse(thread: SimThread): number {
-    const { signalNs, wakeNs, wakeIdleNs } = this.#costs;
+  /** Wakes a thread if it sleeps. Returns how long that takes, ns. */
+  #rouse(thread: SimThread): number {
+    const { wakeNs, wakeIdleNs } = this.#costs;
     const idle = thread.cpu.idle;
-    if (!thread.wake()) return signalNs;
-    return signalNs + (idle ? wakeIdleNs : wakeNs);
+    if (!thread.wake()) return 0;
+    return idle ? wakeIdleNs : wakeNs;
   }
 
   /** Storage has finished a request. */
@@ -210,7 +213,7 @@ export class SimCore extends SimThread {
     if (queue.storage === 'memory' && bytes > PIECE_BYTES) {
       queue.begunBytes = bytes - PIECE_BYTES;
       this.#bytes += PIECE_BYTES;
-      return requestNs + copyNs(this.#costs, bytes) * (PIECE_BYTES / bytes);
+      return requestNs + dataNs(this.#costs, PIECE_BYTES);
     }
     this.#bytes += bytes;
     if (queue.storage === 'file') {
@@ -220,7 +223,7 @@ export class SimCore extends SimThread {
     }
     this.#complete(queue, avail.since, bytes, avail.number);
     if (queue.storage === undefined) return frameNs + bytes * frameByteNs;
-    return queue.storage === 'null' ? requestNs : requestNs + copyNs(this.#costs, bytes);
+    return queue.storage === 'null' ? requestNs : requestNs + dataNs(this.#costs, bytes);
   }
 
   /** Goes on with a long request. Returns the time that it takes, ns. */
@@ -231,7 +234,7 @@ export class SimCore extends SimThread {
     this.#bytes += bytes;
     this.#proceeded = 1;
     if (queue.begunBytes === 0) this.#complete(queue, avail.since, avail.bytes, avail.number);
-    return copyNs(this.#costs, avail.bytes) * (bytes / avail.bytes);
+    return bytes * this.#costs.byteNs;
   }
 
   #complete(queue: SimQueue, since: number, bytes: number, number: number): void {
@@ -277,7 +280,7 @@ export class SimCore extends SimThread {
     if (!endpoint.callsWanted) return;
     endpoint.callsWanted = false;
     endpoint.tally.countCall(this.sim.now);
-    this.#cursor += this.rouse(endpoint.thread);
+    this.#cursor += this.#costs.callNs + this.#rouse(endpoint.thread);
   }
 
   #endRound(): number {

@@ -15,10 +15,10 @@ export const DEFAULT_COSTS = {
   roundNs: 25,
   pieceNs: 60,
   showNs: 30,
-  /** A request of a disk, without its data; a byte of one up to 16 KiB, and beyond, where it comes from memory and not from a cache. */
+  /** A request of a disk, without its data; that there are data to be copied, wherever they are; each byte of them. */
   requestNs: 90,
-  byteNs: 0.028,
-  farByteNs: 0.06,
+  copyNs: 60,
+  byteNs: 0.03,
   /** A frame that is switched, without its bytes. */
   frameNs: 60,
   frameByteNs: 0.02,
@@ -33,16 +33,18 @@ export const DEFAULT_COSTS = {
   /** A guest asks for calls at one ring before it sleeps. */
   armNs: 25,
 
-  /** A write to an event descriptor that nobody waits for; how much longer it takes to wake a thread; and one on an idle CPU. */
-  signalNs: 350,
-  wakeNs: 700,
-  wakeIdleNs: 1500,
-  /** From the write until a thread on an idle CPU goes on; and the switch to another thread on the same CPU. */
-  idleWakeNs: 5000,
-  switchNs: 1200,
-  /** A sidecore or guest goes to sleep, and takes what has woken it. */
-  sleepNs: 1500,
-  resumeNs: 1500,
+  /** A kick, and a call, that wake nobody; how much longer it takes to wake a thread, on a CPU that is busy and on an idle one. */
+  kickNs: 600,
+  callNs: 900,
+  wakeNs: 3000,
+  wakeIdleNs: 4000,
+  /** From such a kick or call until a thread on an idle CPU goes on; and the switch to another thread on the same CPU. */
+  idleWakeNs: 6000,
+  switchNs: 1000,
+  /** A sidecore goes to sleep, and takes what has woken it. A guest goes to sleep. */
+  sleepNs: 1200,
+  resumeNs: 1200,
+  guestSleepNs: 800,
   /** A kick of a watched queue reaches a sidecore that is awake, by another thread. */
   watcherNs: 30_000,
   /** Time after which a thread gives way to others that want its CPU. */
@@ -53,9 +55,6 @@ export const DEFAULT_COSTS = {
 } as const satisfies Record<string, number>;
 
 export type Costs = { readonly [name in keyof typeof DEFAULT_COSTS]: number };
-
-/** Bytes of a request from which on its data come from memory. */
-export const NEAR_BYTES = 16_384;
 
 /** Checks what was read from a file: every cost a number that is not negative. What is missing is taken from the defaults. */
 export function parseCosts(value: unknown): Costs {
@@ -73,8 +72,7 @@ export function parseCosts(value: unknown): Costs {
 const bad = (what: string): SidecoreError =>
   new SidecoreError('CONFIG_INVALID', `costs of the simulator: ${what}`, 'Write them anew with --calibrate.');
 
-/** What it takes to move the data of a request, ns. */
-export function copyNs(costs: Costs, bytes: number): number {
-  const near = bytes < NEAR_BYTES ? bytes : NEAR_BYTES;
-  return near * costs.byteNs + (bytes - near) * costs.farByteNs;
+/** What a request takes, with the data that it moves now, ns. */
+export function dataNs({ copyNs, byteNs }: Costs, bytes: number): number {
+  return copyNs + bytes * byteNs;
 }

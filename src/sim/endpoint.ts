@@ -59,7 +59,7 @@ export class Endpoint implements Actor {
     if (role.order === 'some') assert(used.number >= this.#expected, 'a frame is out of its order');
     this.#expected = used.number + 1;
     if (role.counts) tally.count(now, now - used.since, used.bytes);
-    if (!role.submits) return false;
+    if (!role.submits || (this.thread.stopped && !role.answers)) return false;
     if (this.guest.thinkNs === 0) return true;
     this.#sim.at(now + this.#sim.random.exponential(this.guest.thinkNs), this, 0);
     return false;
@@ -67,6 +67,7 @@ export class Endpoint implements Actor {
 
   /** The time between a completion and the next request is over. */
   act(): void {
+    if (this.thread.stopped) return;
     this.due++;
     this.thread.hasDue(this);
   }

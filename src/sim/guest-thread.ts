@@ -6,11 +6,13 @@ import type { Simulation } from './simulation.js';
 /** Completions that a guest handles before it shows what follows and the next guest has its turn: the built-in load's figure. */
 const BATCH_MAX = 16;
 
-type Phase = 'look' | 'handle' | 'publish' | 'armed' | 'sleep' | 'resume';
+type Phase = 'look' | 'handle' | 'publish' | 'armed' | 'sleep';
 
 /** A thread that drives guests, in turn: one of a virtual machine's own, or the one of a benchmark with many. */
 export class GuestThread extends SimThread {
   readonly endpoints: Endpoint[] = [];
+  /** Its guests submit nothing more, but answer what they are asked. */
+  stopped = false;
   /** Time in which something was done for guests, ns. */
   busyNs = 0;
   readonly #costs: Costs;
@@ -61,13 +63,10 @@ export class GuestThread extends SimThread {
         // A full barrier: what is complete is seen now, or the device sees the wish to be called.
         if (this.endpoints.some(({ used, due }) => !used.empty || due > 0)) return this.#lookAgain();
         this.#phase = 'sleep';
-        return this.#costs.sleepNs;
+        return this.#costs.guestSleepNs;
       case 'sleep':
-        this.#phase = 'resume';
-        return Rest.SLEEP;
-      case 'resume':
         this.#phase = 'look';
-        return this.#costs.resumeNs;
+        return Rest.SLEEP;
     }
   }
 

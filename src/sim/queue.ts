@@ -57,4 +57,11 @@ export class SimQueue extends Entry {
   get hasMore(): boolean {
     return this.begunBytes > 0 || !this.avail.empty;
   }
+
+  /** Every request that was submitted was completed once, and its owner has seen that. */
+  get settled(): boolean {
+    const { avail, complete, owner, target } = this;
+    if (this.hasMore || this.inStorage > 0 || !avail.empty || !complete.empty) return false;
+    return (owner === undefined || owner.used.taken === this.submitted) && target?.used.empty !== false;
+  }
 }

@@ -7,8 +7,8 @@ import { simulate } from './simulate.js';
 describe('a simulation', () => {
   it('takes for one request in flight what its parts take', () => {
     const { classes, cores } = simulate(scenario({ durationNs: 2e6 }), { ...DEFAULT_COSTS, jitter: 0 });
-    const { visibleNs, pieceNs, requestNs, byteNs, batchNs, completionNs } = DEFAULT_COSTS;
-    const parts = 2 * visibleNs + pieceNs + requestNs + 4096 * byteNs + batchNs + completionNs;
+    const { visibleNs, pieceNs, requestNs, copyNs, byteNs, batchNs, completionNs } = DEFAULT_COSTS;
+    const parts = 2 * visibleNs + pieceNs + requestNs + copyNs + 4096 * byteNs + batchNs + completionNs;
     const { p50Ns, perSecond } = classes[0]!;
     // What is not in the parts are looks: at most a round of the core, one of the guest, and a few readings of the clock.
     assert.ok(p50Ns >= parts && p50Ns < parts + 150, `${p50Ns} ns, parts ${parts} ns`);
