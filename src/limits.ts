@@ -222,6 +222,19 @@ export const CORE_QUEUES_MAX = 1024;
 /** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
 export const QUEUE_CRASHES_MAX = 3;
 
+// --- notification ---------------------------------------------------------------------------------------------
+
+/** Pause between two looks for the kicks of queues that are not polled, while others are, ns: a look takes about 400 ns. */
+export const KICK_LOOK_NS = 50_000;
+/** Polled queues of which one look tells whether they are idle, at most: so that hundreds cost the others little. */
+export const IDLE_LOOKS_MAX = 32;
+/** How long a call may wait for more completions, ns; docs/notification.md has the measurements. */
+export const CALL_WAIT_NS_MAX = 50_000;
+/** Completions for which a call waits at most. */
+export const CALL_COMPLETIONS_MAX = 32;
+/** Calls that are sent at once after waits that brought nothing, at most: so seldom is a wait tried in vain. */
+export const CALL_WAITS_SPARED_MAX = 256;
+
 // --- simulator ------------------------------------------------------------------------------------------------
 
 /** Guests and sidecores of one simulation: a large host, and as many idle guests again. What takes a minute to simulate. */

@@ -26,6 +26,8 @@ const QUEUE: Disk['queues'][number] = {
   limited: 7,
   retaken: 0,
   flushes: 3,
+  calls_held: 0,
+  calls_spared: 0,
 };
 
 const DISK: Disk = {

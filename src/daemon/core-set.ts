@@ -6,6 +6,7 @@ import { CrossingRing } from '../net/crossing-ring.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { Directory } from '../net/directory.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
+import { POLLING_RULES } from '../scheduler/polling.js';
 import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
 import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
@@ -15,13 +16,6 @@ export type Mode = 'sidecore' | 'adaptive' | 'baseline';
 
 /** Pause between two looks whether the cores get on, ms: a front end can hold one up for about twice as long. */
 export const SUPERVISE_MS = 50;
-
-/** Time without work after which a queue is no longer polled, ns, by mode. */
-export const IDLE_AFTER_NS: Record<Mode, number> = {
-  sidecore: Number.POSITIVE_INFINITY,
-  adaptive: 1e6,
-  baseline: 0,
-};
 
 /** No ways: there is nothing that could cross. */
 const alone = (): Neighbourhood => ({ directory: Directory.create(1, 0), networks: 0, others: [] });
@@ -87,7 +81,7 @@ export class CoreSet {
   ) {
     const epoll = new Epoll(1);
     epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
-    const common = { scheduler, helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };
+    const common = { scheduler, helperCpus, sqpollCpu, polling: POLLING_RULES[mode], watcherFd: epoll.fd };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     this.cores = places.map((cpus, index) => new Core({ ...common, index, cpus }, listener));

@@ -9,6 +9,7 @@ import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import { CoreState } from '../sidecore/core-state.js';
 import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
@@ -51,7 +52,7 @@ export interface CoreOptions {
   readonly cpus: readonly number[];
   readonly helperCpus: readonly number[];
   readonly sqpollCpu: number | undefined;
-  readonly idleAfterNs: number;
+  readonly polling: PollingRule;
   readonly scheduler: SchedulerOptions;
   readonly watcherFd: number;
 }

@@ -4,6 +4,7 @@ import type { CrossingSetup } from '../net/crossing.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 
 /** What is recorded of which port, and into what. */
@@ -57,11 +58,8 @@ export interface CoreSetup {
   readonly workerCpus: readonly number[];
   /** CPU of a kernel thread that polls for its submissions, so that it makes no system call for files either. */
   readonly sqpollCpu: number | undefined;
-  /**
-   * When it stops polling a queue and waits for its kick, ns without work: never (`Infinity`), after a while, or at once
-   * (zero: paravirtual I/O as it is without a sidecore).
-   */
-  readonly idleAfterNs: number;
+  /** When it polls a queue, and when it waits for its kick. */
+  readonly polling: PollingRule;
   readonly scheduler: SchedulerOptions;
   /** Memory of its `CoreState`. */
   readonly state: SharedArrayBuffer;

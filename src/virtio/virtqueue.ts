@@ -61,6 +61,11 @@ export interface Virtqueue {
   pushBurst(burst: Burst, from: number, to: number): void;
   /** Makes all that was pushed visible at once. True if the driver wants to be called. */
   publish(): boolean;
+  /** Where the last publication ended; and how much was published since it ended there: chains, in a packed ring descriptors. */
+  published(): number;
+  publishedSince(from: number): number;
+  /** Whether the driver wants to be called for what was published since one ended there, as it says now. At most a ring's size. */
+  stillWants(from: number): boolean;
   /** Tells the driver that the ring is polled. */
   suppressKicks(): void;
   /** Asks the driver for a kick on the next chain. True if one is there already: then no kick may come. */

@@ -15,6 +15,7 @@ import type { GeneratorPortSpec } from '../../src/net/ports/generator/spec.js';
 import type { PortSpec } from '../../src/net/ports/port-spec.js';
 import { type PortVlans, trunkPort } from '../../src/net/vlan.js';
 import { SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
+import { POLLING_RULES } from '../../src/scheduler/polling.js';
 import { CoreFault } from '../../src/virtio/queue-faults.js';
 import type { QueueSpec } from '../../src/virtio/queue-spec.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
@@ -105,7 +106,7 @@ function startCore(test: TestContext): { core: Core; troubles: Troubles } {
       cpus: [0],
       helperCpus: [],
       sqpollCpu: undefined,
-      idleAfterNs: 1e6,
+      polling: POLLING_RULES.adaptive,
       scheduler: SCHEDULER_DEFAULTS,
       watcherFd: epoll.fd,
     },

@@ -276,6 +276,8 @@ export class Guest {
 }
 
 export class NetRig implements DeviceHost {
+  /** Its guests have no descriptors to be called by: no call waits. */
+  readonly calls = { holdCall: () => assert.fail('a call is held') };
   readonly pool = new RequestPool(1);
   readonly networks: Networks;
   readonly guests: Guest[] = [];
