@@ -1,14 +1,19 @@
 import { PIECE_BYTES, PIECE_REQUESTS, PUBLISH_REQUESTS } from '../limits.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import { Scheduler } from '../scheduler/scheduler.js';
+import { CallDesk } from './call-desk.js';
+import type { CallHost, CallLine } from './call-line.js';
 import { type Costs, dataNs } from './costs.js';
 import { type Cpu, Rest, SimThread } from './cpu.js';
 import type { Endpoint } from './endpoint.js';
+import { PollList } from './poll-list.js';
 import type { SimQueue } from './queue.js';
 import type { Simulation } from './simulation.js';
 import type { SimStorage } from './storage.js';
 
-const CoreCode = { BELL: 100 } as const;
+/** The event of a look for idle queues. */
+const HOUSEKEEPING = 100;
 type Phase = 'round' | 'serve' | 'show' | 'sleep' | 'resume';
 
 /** What a sidecore is made of. */
@@ -16,15 +21,13 @@ export interface CoreParts {
   readonly costs: Costs;
   readonly scheduler: SchedulerOptions;
   readonly storage: SimStorage;
-  /** Queues without work wait for a kick at once, and the thread sleeps when all do: `baseline`. Otherwise they are polled. */
-  readonly sleeps: boolean;
+  /** When queues are polled. */
+  readonly rule: PollingRule;
 }
 
 /** A sidecore: the loop of `Sidecore`, with the real scheduler, and work that takes the time that was measured for it. */
-export class SimCore extends SimThread {
+export class SimCore extends SimThread implements CallHost {
   readonly scheduler: Scheduler<SimQueue>;
-  /** All that it serves, polled or not. */
-  readonly queues: SimQueue[] = [];
   /** A look at a queue has found something in this round, whether or not it may have its turn. */
   sawPending = false;
   /** Time in rounds with work, and in rounds without, ns. */
@@ -32,7 +35,8 @@ export class SimCore extends SimThread {
   emptyNs = 0;
   readonly #costs: Costs;
   readonly #storage: SimStorage;
-  readonly #sleeps: boolean;
+  readonly #list: PollList;
+  readonly #calls: CallDesk;
   /** The time within a step, ns. */
   #cursor = 0;
   #phase: Phase = 'round';
@@ -45,26 +49,35 @@ export class SimCore extends SimThread {
   #polledFrom = 0;
   /** What was found by polling costs nothing more to find. */
   #found = false;
-  #bell = false;
-  readonly #kicked: SimQueue[] = [];
+  /** A look for idle queues is planned. */
+  #housekeeping = false;
   readonly #finished: SimQueue[] = [];
 
   constructor(sim: Simulation, cpu: Cpu, parts: CoreParts) {
     super(sim, cpu);
     this.#costs = parts.costs;
     this.#storage = parts.storage;
-    this.#sleeps = parts.sleeps;
+    this.#calls = new CallDesk(this, () => {
+      this.#cursor += parts.costs.clockNs;
+      return this.#cursor;
+    });
     const clock = (into: Float64Array, slot: number) => {
       this.#cursor += parts.costs.clockNs;
       into[slot] = this.#cursor;
     };
-    this.scheduler = new Scheduler<SimQueue>(parts.scheduler, clock, () => this.#bell);
+    this.scheduler = new Scheduler<SimQueue>(parts.scheduler, clock);
+    this.#list = new PollList(parts.rule, this.scheduler);
   }
 
-  attach(queue: SimQueue): void {
+  /** @param polled - it was kicked lately; otherwise it waits for that */
+  attach(queue: SimQueue, polled: boolean): void {
     queue.core = this;
-    this.queues.push(queue);
-    this.#poll(queue);
+    this.#list.add(queue, polled, this.sim.now);
+  }
+
+  /** All that it serves, polled or not. */
+  get queues(): readonly SimQueue[] {
+    return this.#list.queues;
   }
 
   /** A look at a queue takes time. Returns when it is over, ns. */
@@ -85,9 +98,9 @@ export class SimCore extends SimThread {
 
   /** A queue that waits for a kick is kicked. Returns how long that takes the guest, ns. */
   kick(queue: SimQueue): number {
-    this.#kicked.push(queue);
+    this.#list.kick(queue);
     if (this.sleeping || this.#phase === 'sleep') return this.#costs.kickNs + this.#rouse(this);
-    this.sim.at(this.sim.now + this.#costs.watcherNs, this, CoreCode.BELL);
+    this.poke(this.#list.nextLookNs(this.sim.now, this.#costs.roundNs));
     return this.#costs.kickNs;
   }
 
@@ -103,14 +116,13 @@ export class SimCore extends SimThread {
   finished(queue: SimQueue): void {
     this.#finished.push(queue);
     this.poke(this.sim.now);
-    if (this.sleeping) this.wake();
+    if (this.sleeping || this.#phase === 'sleep') this.wake();
   }
 
   override act(code: number, argument: number): void {
-    if (code !== CoreCode.BELL) return super.act(code, argument);
-    this.#bell = true;
+    if (code !== HOUSEKEEPING) return super.act(code, argument);
+    this.#housekeeping = false;
     this.poke(this.sim.now);
-    if (this.sleeping) this.wake();
   }
 
   protected step(): number {
@@ -118,7 +130,6 @@ export class SimCore extends SimThread {
     switch (this.#phase) {
       case 'round':
         if (this.#polledFrom > 0) this.#endPolling();
-        if (this.#bell) this.#takeKicks();
         return this.#next();
       case 'serve':
         return this.#serve();
@@ -129,7 +140,7 @@ export class SimCore extends SimThread {
         return Rest.SLEEP;
       case 'resume':
         this.#phase = 'round';
-        this.#takeKicks();
+        this.#list.takeKicks(this.sim.now);
         this.busyNs += this.#costs.resumeNs;
         return this.#costs.resumeNs;
     }
@@ -138,25 +149,20 @@ export class SimCore extends SimThread {
   protected override polled(): void {
     this.#polledFrom = this.sim.now;
     for (const queue of this.scheduler.entries) if (!queue.avail.empty) this.expect(queue, queue.avail.visibleAt);
-    if (this.#finished.length > 0 || this.#bell) this.poke(this.sim.now);
+    if (this.#finished.length > 0) this.poke(this.sim.now);
+    if (this.#list.hasKicks) this.poke(this.#list.nextLookNs(this.sim.now, this.#costs.roundNs));
+    const { dueNs } = this.#calls;
+    if (dueNs < Number.POSITIVE_INFINITY) this.poke(Math.max(this.sim.now, dueNs));
+    const idleLookNs = this.#list.nextIdleLookNs(this.sim.now);
+    if (this.#housekeeping || idleLookNs === Number.POSITIVE_INFINITY) return;
+    this.#housekeeping = true;
+    this.sim.at(idleLookNs, this, HOUSEKEEPING);
   }
 
   #endPolling(): void {
     this.emptyNs += this.sim.now - this.#polledFrom;
     this.#polledFrom = 0;
     this.#found = true;
-  }
-
-  #poll(queue: SimQueue): void {
-    queue.polled = true;
-    queue.kicksWanted = false;
-    queue.lastWorkNs = this.sim.now;
-    this.scheduler.add(queue);
-  }
-
-  #takeKicks(): void {
-    this.#bell = false;
-    for (const queue of this.#kicked.splice(0)) if (!queue.polled) this.#poll(queue);
   }
 
   /** Whose turn is it? If nobody's, the round is over. */
@@ -255,6 +261,7 @@ export class SimCore extends SimThread {
     else {
       this.#phase = 'round';
       this.sawPending = true;
+      this.#calls.look(false);
     }
     return this.#spent();
   }
@@ -262,6 +269,7 @@ export class SimCore extends SimThread {
   #publish(queue: SimQueue): void {
     const { complete, owner, target } = queue;
     const visibleAt = this.sim.now + this.#costs.visibleNs;
+    const [owned, targeted] = [owner?.used.put ?? 0, target?.used.put ?? 0];
     complete.waiting(Number.POSITIVE_INFINITY);
     while (!complete.empty) {
       complete.take();
@@ -270,17 +278,26 @@ export class SimCore extends SimThread {
       owner?.used.push(visibleAt, complete.since, complete.bytes, complete.number);
     }
     this.#cursor += this.#costs.showNs;
-    if (target !== undefined) this.#tell(target, visibleAt);
-    if (owner !== undefined) this.#tell(owner, visibleAt);
+    if (target !== undefined) this.#tell(target, targeted, visibleAt, false);
+    // Nobody waits for one send to be over.
+    const more =
+      target !== undefined || queue.inStorage > 0 || queue.begunBytes > 0 || queue.avail.waiting(this.sim.now) > 0;
+    if (owner !== undefined) this.#tell(owner, owned, visibleAt, more);
   }
 
-  /** A guest finds what has come for it by itself, or is called. */
-  #tell(endpoint: Endpoint, visibleAt: number): void {
+  /** A guest finds what has come for it by itself, or is called, now or later. */
+  #tell(endpoint: Endpoint, from: number, visibleAt: number, more: boolean): void {
     endpoint.thread.expect(endpoint, visibleAt);
-    if (!endpoint.callsWanted) return;
-    endpoint.callsWanted = false;
+    endpoint.calls.published(from, more, this);
+  }
+
+  call(endpoint: Endpoint): void {
     endpoint.tally.countCall(this.sim.now);
     this.#cursor += this.#costs.callNs + this.#rouse(endpoint.thread);
+  }
+
+  hold(line: CallLine): void {
+    this.#calls.hold(line);
   }
 
   #endRound(): number {
@@ -289,16 +306,25 @@ export class SimCore extends SimThread {
     this.#phase = 'round';
     this.#cursor += this.#costs.roundNs;
     for (const queue of this.#finished.splice(0)) this.#reap(queue);
-    if (this.#sleeps) this.#watchIdle();
-    const ns = this.#cursor - this.sim.now;
-    const goesOn = hadWork || this.#bell;
-    if (hadWork) this.busyNs += ns;
-    if (this.#sleeps && this.scheduler.entries.length === 0 && this.#kicked.length === 0) {
+    this.#calls.look(false);
+    this.#list.watchIdle(this.#cursor);
+    if (this.#list.looksForKicks(this.#cursor)) this.#lookForKicks();
+    const rests = this.#list.mayRest;
+    if (rests) {
+      this.#calls.look(true);
+      this.#cursor += this.#costs.sleepNs;
       this.#phase = 'sleep';
-      this.busyNs += this.#costs.sleepNs;
-      return ns + this.#costs.sleepNs;
     }
-    return goesOn ? ns : Rest.POLL;
+    const ns = this.#cursor - this.sim.now;
+    if (rests || hadWork) this.busyNs += ns;
+    return rests || hadWork ? ns : Rest.POLL;
+  }
+
+  /** Kicks of queues that are not polled are looked for now and then, where this thread does not sleep. */
+  #lookForKicks(): void {
+    this.#cursor += this.#costs.kickLookNs;
+    if (this.#list.hasKicks) this.sawPending = true;
+    this.#list.takeKicks(this.#cursor);
   }
 
   /** A request that storage has finished. */
@@ -307,22 +333,5 @@ export class SimCore extends SimThread {
     this.#storage.take(queue);
     this.#cursor += this.#costs.reapNs;
     this.#publish(queue);
-  }
-
-  /** Queues without work ask for kicks, and are looked at once more. */
-  #watchIdle(): void {
-    const { entries } = this.scheduler;
-    for (let i = entries.length - 1; i >= 0; i--) {
-      const queue = entries[i]!;
-      if (queue.avail.waiting(this.#cursor) > 0) continue;
-      queue.kicksWanted = true;
-      // What comes from here on is kicked for; what has come before is seen now, after a full barrier.
-      if (queue.hasMore) {
-        queue.kicksWanted = false;
-        continue;
-      }
-      queue.polled = false;
-      this.scheduler.remove(queue);
-    }
   }
 }

@@ -45,8 +45,8 @@ export const DEFAULT_COSTS = {
   sleepNs: 1200,
   resumeNs: 1200,
   guestSleepNs: 800,
-  /** A kick of a watched queue reaches a sidecore that is awake, by another thread. */
-  watcherNs: 30_000,
+  /** A look of a sidecore at the kicks of all queues that are not polled. */
+  kickLookNs: 400,
   /** Time after which a thread gives way to others that want its CPU. */
   sliceNs: 3_000_000,
 

@@ -1,4 +1,5 @@
 import { assert } from '../errors.js';
+import { CallLine } from './call-line.js';
 import type { Actor } from './event-queue.js';
 import { Fifo } from './fifo.js';
 import type { GuestThread } from './guest-thread.js';
@@ -30,25 +31,36 @@ export class Endpoint implements Actor {
   thread!: GuestThread;
   /** Where its requests go. */
   queue: SimQueue | undefined;
-  /** It is to be called at the next completion. */
-  callsWanted = false;
+  /** It is to be called when the completion of this number is shown; before all that were shown if it polls. */
+  usedEvent = -1;
+  readonly calls: CallLine;
   /** Requests whose time to be submitted has come. */
   due = 0;
   readonly #sim: Simulation;
   #expected = 0;
 
-  constructor(sim: Simulation, guest: GuestClass, role: Role, tally: Tally, size: number) {
+  /**
+   * @param size - completions that it has room for
+   * @param ringSize - of its ring
+   */
+  constructor(sim: Simulation, guest: GuestClass, role: Role, tally: Tally, size: number, ringSize: number) {
     this.id = sim.nextId();
     this.#sim = sim;
     this.guest = guest;
     this.role = role;
     this.tally = tally;
     this.used = new Fifo(size);
+    this.calls = new CallLine(this, ringSize);
   }
 
   /** Whether its thread finds something to do in it at a time, ns. */
   hasWork(now: number): boolean {
     return this.due > 0 || this.used.waiting(now) > 0;
+  }
+
+  /** Asks to be called at the next completion. */
+  requestCalls(): void {
+    this.usedEvent = this.used.taken;
   }
 
   /** Takes a completion. Returns true if a request follows at once. */

@@ -99,7 +99,7 @@ export class GuestThread extends SimThread {
     this.#found = false;
     if (found) return ns;
     if (!this.#sleeps) return Rest.POLL;
-    for (const endpoint of this.endpoints) endpoint.callsWanted = true;
+    for (const endpoint of this.endpoints) endpoint.requestCalls();
     this.#phase = 'armed';
     return ns + this.endpoints.length * this.#costs.armNs;
   }

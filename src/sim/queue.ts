@@ -1,5 +1,6 @@
 import type { Account } from '../scheduler/account.js';
 import { Entry } from '../scheduler/entry.js';
+import { Polling, type PollingRule } from '../scheduler/polling.js';
 import type { SimCore } from './core.js';
 import type { Endpoint } from './endpoint.js';
 import { Fifo } from './fifo.js';
@@ -13,6 +14,8 @@ export interface QueueParts {
   /** Who gets what is complete, and who gets the frames that are sent. */
   readonly owner: Endpoint | undefined;
   readonly target: Endpoint | undefined;
+  /** When it is polled. */
+  readonly rule: PollingRule;
 }
 
 /** A virtqueue and its device, as a sidecore serves it. What waits in it is a model; who schedules it is the real scheduler. */
@@ -29,15 +32,18 @@ export class SimQueue extends Entry {
   polled = false;
   /** The driver is to kick at the next chain. */
   kicksWanted = false;
-  /** When it last had work, ns. */
+  /** When it came into the poll list, and when it last had work there, ns. */
+  polledSinceNs = 0;
   lastWorkNs = 0;
+  readonly polling: Polling;
   /** Taken, and neither complete nor begun: in storage. */
   inStorage = 0;
   /** Bytes left of a request that is done piece by piece; it is the one that `avail` has given last. */
   begunBytes = 0;
 
-  constructor(account: Account, { size, storage, owner, target }: QueueParts) {
+  constructor(account: Account, { size, storage, owner, target, rule }: QueueParts) {
     super(account);
+    this.polling = new Polling(rule);
     this.storage = storage;
     this.owner = owner;
     this.target = target;

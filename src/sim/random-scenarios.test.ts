@@ -39,8 +39,6 @@ function checkPlausible(result: Result): void {
   }
   for (const { busy, empty, asleep } of result.cores) {
     for (const share of [busy, empty, asleep]) assert.ok(share >= 0 && share <= 1, `${share}`);
-    // A step that was begun is charged at once: it may reach over the end of what is counted.
-    assert.ok(busy + empty + asleep < 1.25, `${busy} ${empty} ${asleep}`);
   }
 }
 

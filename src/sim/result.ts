@@ -33,6 +33,8 @@ export interface GuestResult {
   readonly waitMaxNs: number;
   readonly stuck: number;
   readonly limited: number;
+  /** Requests of each of its devices, with those that are not counted. */
+  readonly devices: readonly number[];
 }
 
 /** What a core did with its time, shares. */
@@ -63,7 +65,7 @@ export interface GuestRecord {
   readonly name: string;
   readonly weight: number;
   readonly tally: Tally;
-  readonly queue: SimQueue | undefined;
+  readonly queues: readonly SimQueue[];
 }
 
 export function classResults(guests: readonly GuestRecord[], seconds: number): ClassResult[] {
@@ -96,18 +98,23 @@ function quantile(sorted: Float64Array, share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }
 
+/** What the scheduler has counted of all queues of a guest. */
+export const counted = (queues: readonly SimQueue[], slot: number): number =>
+  queues.reduce((sum, { counters }) => sum + counters[slot]!, 0);
+
 /** @param before - time charged before it is counted, ns */
-export function guestResult({ name, weight, tally, queue }: GuestRecord, before: number, seconds: number): GuestResult {
-  const counters = queue?.counters ?? [];
+export function guestResult(record: GuestRecord, before: number, seconds: number): GuestResult {
+  const { name, weight, tally, queues } = record;
   return {
     class: name,
     weight,
     perSecond: tally.requests / seconds,
     bytesPerSecond: tally.bytes / seconds,
-    timeShare: ((counters[ScheduleCounter.TIME_NS] ?? 0) - before) / (seconds * 1e9),
-    waitMaxNs: counters[ScheduleCounter.WAIT_MAX_NS] ?? 0,
-    stuck: counters[ScheduleCounter.STUCK] ?? 0,
-    limited: counters[ScheduleCounter.LIMITED] ?? 0,
+    timeShare: (counted(queues, ScheduleCounter.TIME_NS) - before) / (seconds * 1e9),
+    waitMaxNs: Math.max(...queues.map(({ counters }) => counters[ScheduleCounter.WAIT_MAX_NS]!)),
+    stuck: counted(queues, ScheduleCounter.STUCK),
+    limited: counted(queues, ScheduleCounter.LIMITED),
+    devices: queues.map(({ submitted }) => submitted),
   };
 }
 

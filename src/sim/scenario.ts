@@ -15,7 +15,9 @@ export interface GuestClass {
   readonly name: string;
   readonly count: number;
   readonly work: WorkKind;
-  /** Requests or frames in flight. A talk has one. */
+  /** Disks or cards of each, which all do the same. */
+  readonly devices: number;
+  /** Requests or frames in flight, each device. A talk has one. */
   readonly depth: number;
   /** Bytes of each. */
   readonly bytes: number;
@@ -37,6 +39,8 @@ export interface Scenario {
   /** Guests sleep until they are called; otherwise they poll. */
   readonly sleeping: boolean;
   readonly guests: readonly GuestClass[];
+  /** Guests that do nothing have done so for longer than their queues are polled. */
+  readonly idleLeft: boolean;
   /** Storage behind `file`: median of its times and standard deviation of their logarithm, and how many requests it does at once. */
   readonly fileNs: number;
   readonly fileSigma: number;
@@ -50,6 +54,7 @@ const GUEST: GuestClass = {
   name: 'guest',
   count: 1,
   work: 'disk',
+  devices: 1,
   depth: 1,
   bytes: 4096,
   thinkNs: 0,
@@ -64,6 +69,7 @@ const SCENARIO: Scenario = {
   guestCpus: 'own',
   sleeping: false,
   guests: [GUEST],
+  idleLeft: true,
   fileNs: 80_000,
   fileSigma: 0.3,
   fileParallel: 64,
@@ -80,11 +86,12 @@ export type ScenarioOptions = Partial<Omit<Scenario, 'guests' | 'scheduler'>> & 
 export function scenario(options: ScenarioOptions = {}): Scenario {
   const guests = (options.guests ?? [{}]).map((one) => ({ ...GUEST, ...one }));
   const whole = { ...SCENARIO, ...options, guests, scheduler: { ...SCHEDULER_DEFAULTS, ...options.scheduler } };
-  const count = guests.reduce((sum, one) => sum + one.count, 0);
-  inRange('guests', count, 1, SIM_GUESTS_MAX);
+  const count = guests.reduce((sum, one) => sum + one.count * one.devices, 0);
+  inRange('guests with their devices', count, 1, SIM_GUESTS_MAX);
   inRange('cores', whole.cores, 1, SIM_CORES_MAX);
   for (const one of guests) {
     inRange('guests of a class', one.count, 0, SIM_GUESTS_MAX);
+    inRange('devices of a guest', one.devices, 1, SIM_GUESTS_MAX);
     inRange('depth', one.depth, 1, SIM_DEPTH_MAX);
     inRange('weight', one.weight, 1, WEIGHT_MAX);
     if (!(one.bytes >= 1) || !(one.thinkNs >= 0)) throw wrong('bytes and thinkNs are positive');

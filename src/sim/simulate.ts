@@ -1,13 +1,14 @@
 import { assert } from '../errors.js';
 import { Account } from '../scheduler/account.js';
 import { ScheduleCounter } from '../scheduler/counters.js';
+import { POLLING_RULES, type PollingRule } from '../scheduler/polling.js';
 import { SimCore } from './core.js';
 import { type Costs, DEFAULT_COSTS } from './costs.js';
 import { Cpu } from './cpu.js';
 import { Endpoint, type Role } from './endpoint.js';
 import { GuestThread } from './guest-thread.js';
 import { SimQueue } from './queue.js';
-import { classResults, type GuestRecord, guestResult, type Result, timesOf } from './result.js';
+import { classResults, counted, type GuestRecord, guestResult, type Result, timesOf } from './result.js';
 import type { GuestClass, Scenario } from './scenario.js';
 import { Simulation } from './simulation.js';
 import { SimStorage } from './storage.js';
@@ -22,6 +23,8 @@ const ANSWERER: Role = { submits: true, counts: false, answers: true, order: 'ea
 const SETTLE_NS = 1e6;
 const SETTLE_STEPS = 10_000;
 
+type MakeEndpoint = (role: Role, size?: number) => Endpoint;
+
 /** Everything of one run. */
 class Run {
   readonly sim: Simulation;
@@ -32,11 +35,13 @@ class Run {
   readonly #costs: Costs;
   readonly #storage: SimStorage;
   readonly #cpus: Cpu[];
+  readonly #rule: PollingRule;
   #placed = 0;
 
   constructor(scenario: Scenario, costs: Costs, seed: number) {
     this.#scenario = scenario;
     this.#costs = costs;
+    this.#rule = POLLING_RULES[scenario.mode];
     this.sim = new Simulation(seed);
     this.#storage = new SimStorage(this.sim, scenario);
     this.#cpus = Array.from({ length: scenario.cores }, () => new Cpu(this.sim, costs));
@@ -62,13 +67,9 @@ class Run {
   }
 
   #addCore(cpu: Cpu): SimCore {
-    const { scheduler, mode } = this.#scenario;
-    const core = new SimCore(this.sim, cpu, {
-      costs: this.#costs,
-      scheduler,
-      storage: this.#storage,
-      sleeps: mode === 'baseline',
-    });
+    const { scheduler } = this.#scenario;
+    const parts = { costs: this.#costs, scheduler, storage: this.#storage, rule: this.#rule };
+    const core = new SimCore(this.sim, cpu, parts);
     this.cores.push(core);
     return core;
   }
@@ -92,42 +93,45 @@ class Run {
 
   #addGuest(guest: GuestClass): void {
     const tally = new Tally(this.#scenario.warmUpNs);
-    const { name, weight, work, storage, depth } = guest;
-    const account = new Account(weight);
+    const { name, weight, work, depth } = guest;
     const core = this.#coreFor();
     const thread = work === 'idle' ? undefined : this.#threadFor();
+    // A request of a disk takes three descriptors, a frame one.
+    const ringSize = 2 ** Math.ceil(Math.log2(work === 'disk' ? 3 * depth : depth));
     const endpoint = (role: Role, size = depth) => {
-      const made = new Endpoint(this.sim, guest, role, tally, size);
+      const made = new Endpoint(this.sim, guest, role, tally, size, ringSize);
       thread?.add(made);
       return made;
     };
-    let queue: SimQueue;
-    if (work === 'disk' || work === 'idle') {
-      const owner = endpoint(storage === 'file' ? { ...DISK, order: 'any' } : DISK);
-      queue = new SimQueue(account, { size: depth, storage, owner, target: undefined });
-      owner.queue = queue;
-      if (work === 'idle') owner.thread = this.threads[0]!;
-    } else if (work === 'stream') {
-      const owner = endpoint(SENDER);
-      const target = endpoint(RECEIVER, 2 * depth);
-      queue = new SimQueue(account, { size: depth, storage: undefined, owner, target });
-      owner.queue = queue;
-    } else {
-      queue = this.#addTalk(account, core, endpoint);
+    const account = new Account(weight);
+    const queues: SimQueue[] = [];
+    for (let i = 0; i < guest.devices; i++) {
+      const queue = this.#addDevice(guest, account, core, endpoint);
+      core.attach(queue, work !== 'idle' || !this.#scenario.idleLeft);
+      queues.push(queue);
     }
-    core.attach(queue);
-    this.records.push({ name, weight, tally, queue });
+    this.records.push({ name, weight, tally, queues });
+  }
+
+  #addDevice(guest: GuestClass, account: Account, core: SimCore, endpoint: MakeEndpoint): SimQueue {
+    const { work, storage, depth: size } = guest;
+    if (work === 'talk') return this.#addTalk(account, core, endpoint);
+    const owner = endpoint(work === 'stream' ? SENDER : storage === 'file' ? { ...DISK, order: 'any' } : DISK);
+    const target = work === 'stream' ? endpoint(RECEIVER, 2 * size) : undefined;
+    const kind = work === 'stream' ? undefined : storage;
+    owner.queue = new SimQueue(account, { size, storage: kind, owner, target, rule: this.#rule });
+    return owner.queue;
   }
 
   /** Two cards that talk to each other: what one sends the other gets, and answers. Returns the queue of the one that asks. */
-  #addTalk(account: Account, core: SimCore, endpoint: (role: Role) => Endpoint): SimQueue {
+  #addTalk(account: Account, core: SimCore, endpoint: MakeEndpoint): SimQueue {
     const asker = endpoint(DISK);
     const answerer = endpoint(ANSWERER);
-    const parts = { size: asker.guest.depth, storage: undefined, owner: undefined };
-    const answers = new SimQueue(new Account(account.weight), { ...parts, target: asker });
+    const parts = { size: asker.guest.depth, storage: undefined, owner: undefined, rule: this.#rule };
+    // The partner is another guest.
+    answerer.queue = new SimQueue(new Account(account.weight), { ...parts, target: asker });
     asker.queue = new SimQueue(account, { ...parts, target: answerer });
-    answerer.queue = answers;
-    core.attach(answers);
+    core.attach(answerer.queue, true);
     return asker.queue;
   }
 }
@@ -139,7 +143,7 @@ export function simulate(scenario: Scenario, costs: Costs = DEFAULT_COSTS, seed 
   const { warmUpNs, durationNs } = scenario;
   run.start();
   sim.run(warmUpNs);
-  const charged = () => records.map(({ queue }) => queue?.counters[ScheduleCounter.TIME_NS] ?? 0);
+  const charged = () => records.map(({ queues }) => counted(queues, ScheduleCounter.TIME_NS));
   const [before, coresBefore, threadsBefore] = [charged(), timesOf(cores), timesOf(threads)];
   sim.run(warmUpNs + durationNs);
   const seconds = durationNs / 1e9;

@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { line } from './fit.js';
+
+describe('a line through points', () => {
+  it('is found where there is one, whatever the weights', () => {
+    const points = [1, 2, 8].map((x) => ({ x, y: 300 + 50 * x, weight: x }));
+    const { start, slope } = line(points);
+    assert.ok(Math.abs(start - 300) < 1e-9 && Math.abs(slope - 50) < 1e-9);
+  });
+
+  it('goes nearer to what weighs more', () => {
+    const at = (weight: number) =>
+      line([
+        { x: 0, y: 0, weight: 1 },
+        { x: 1, y: 1, weight: 1 },
+        { x: 2, y: 0, weight },
+      ]);
+    assert.ok(at(1).slope > at(10).slope);
+  });
+
+  it('begins at zero where all points lie at one place', () => {
+    assert.deepEqual(line([{ x: 4, y: 8, weight: 1 }]), { start: 0, slope: 2 });
+  });
+});
