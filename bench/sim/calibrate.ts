@@ -5,7 +5,7 @@ import { simulate } from '../../src/sim/simulate.js';
 import { machine, median } from '../report.js';
 import { fit } from './fit.js';
 import { CalibrationGround, type Measured, type PointPlan } from './ground.js';
-import { measureWake } from './wake.js';
+import { leastOf, measureWake, type WakeCosts } from './wake.js';
 
 const BYTES = 4096;
 const LARGE_BYTES = 65_536;
@@ -66,6 +66,7 @@ export interface Calibration {
   readonly seed: number;
   /** Half of a round trip of a cache line, in the order in which it was measured, ns. */
   readonly one_way_ns: readonly number[];
+  readonly wake: WakeCosts;
   readonly costs: Costs;
   readonly points: readonly Compared[];
 }
@@ -101,10 +102,11 @@ export async function calibrate({ node, seed, progress }: CalibrateOptions): Pro
     }
     const at = (one: PointPlan): Measured => best(windows.get(keyOf(one))!);
     const oneWayNs = median(ground.probes) / 2;
+    const wake = leastOf(wakes);
     const costs = fit({
       clockNs: ground.clockNs,
       oneWayNs,
-      wake: wakes.reduce((a, b) => (a.latencyNs < b.latencyNs ? a : b)),
+      wake,
       ...empty,
       manyQueues: MANY,
       depths: DEPTHS.map(at),
@@ -123,6 +125,7 @@ export async function calibrate({ node, seed, progress }: CalibrateOptions): Pro
       node: process.version,
       seed,
       one_way_ns: ground.probes.map((ns) => ns / 2),
+      wake,
       costs,
       points: PREDICTED.map((one) => compare(one, windows.get(keyOf(one))!, sourceKeys.has(keyOf(one)), costs, seed)),
     };
@@ -184,7 +187,7 @@ export function writeCalibration(calibration: Calibration, file: string): void {
 const percent = (share: number): string => `${share > 0 ? '+' : ''}${(100 * share).toFixed(0)} %`;
 
 /** What was compared, as a table, and how much of it is within the aim. */
-export function calibrationText({ points, costs, one_way_ns, date, node }: Calibration): string {
+export function calibrationText({ points, costs, wake, one_way_ns, date, node }: Calibration): string {
   const rows = points.map(
     ({ plan: { mode, guests, depth, sleeping }, fitted, undisturbed, measured, spread, predicted, error }) => {
       const marks = `${fitted ? ' costs from it' : ''}${undisturbed ? '' : ' disturbed'}`.trim();
@@ -227,6 +230,8 @@ export function calibrationText({ points, costs, one_way_ns, date, node }: Calib
     ...lines,
     '',
     `Within ${100 * ERROR_AIM} %: throughput of ${within((error) => error.perSecond)} of ${points.length} points, median latency of ${within((error) => error.p50Ns)}.`,
+    '',
+    `Waking a thread after a rest: ${wake.waking.map(({ restNs, wakingNs, latencyNs }) => `${restNs / 1000} µs: ${(wakingNs / 1000).toFixed(1)} µs, awake after ${(latencyNs / 1000).toFixed(1)} µs`).join('; ')}`,
     '',
     `Costs: ${Object.entries(costs)
       .map(([name, ns]) => `${name} ${Number(ns.toPrecision(3))}`)

@@ -31,6 +31,9 @@ const BYTES = 4096;
 /** A cost that was found to be less is as much as this, ns: figures vary by more. */
 const LEAST_NS = 5;
 
+/** Share of the time in which a thread goes to sleep and comes back that passes before it sleeps. */
+const BEFORE_SLEEP = 0.7;
+
 /** A straight line through points of different weight. */
 export function line(points: readonly { x: number; y: number; weight: number }[]): { start: number; slope: number } {
   const sum = (pick: (point: { x: number; y: number; weight: number }) => number) =>
@@ -103,13 +106,28 @@ export function fit(found: Findings): Costs {
     armNs: Math.min(...found.depths.map(({ armNs }) => armNs)),
     kickNs: wake.signalNs,
     callNs,
-    wakeNs: Math.max(0, wake.wakingNs - wake.signalNs),
-    wakeIdleNs: Math.max(0, wake.wakingNs - wake.signalNs),
-    idleWakeNs: atLeast(wake.latencyNs - clockNs),
-    sleepNs: asleepNs / 2,
-    resumeNs: asleepNs / 2,
+    ...fitWake(wake),
+    // The greater part passes before the kernel has looked for the last time whether there is something.
+    sleepNs: BEFORE_SLEEP * asleepNs,
+    resumeNs: (1 - BEFORE_SLEEP) * asleepNs,
     switchNs: Math.max(0, besides(found.threadMany) - asleepNs),
     guestSleepNs: wake.waitNs,
+  };
+}
+
+/** A CPU that was idle for a moment, and one that was idle for long; and where the one becomes the other. */
+export function fitWake({ signalNs, waking }: WakeCosts) {
+  const [quick, long] = [waking[0]!, waking.at(-1)!];
+  const middle = (quick.latencyNs + long.latencyNs) / 2;
+  const halted = waking.find(({ latencyNs }) => latencyNs >= middle)!;
+  const extra = (ns: number) => Math.max(0, ns - signalNs);
+  return {
+    wakeNs: extra(long.wakingNs),
+    wakeIdleNs: extra(long.wakingNs),
+    wakeQuickNs: extra(quick.wakingNs),
+    idleWakeNs: atLeast(long.latencyNs),
+    quickWakeNs: atLeast(quick.latencyNs),
+    haltAfterNs: halted === quick ? 0 : halted.restNs / Math.SQRT2,
   };
 }
 

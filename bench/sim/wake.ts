@@ -7,18 +7,23 @@ import { close } from '../../src/host/libc.js';
 import { median } from '../report.js';
 import type { WakeSetup } from './wake-thread.js';
 
-const WAKES = 400;
-/** Time in which a thread that was woken is asleep again, ns: about as long as those sleep that serve one request at a time. */
-const REST_NS = 10_000;
+const WAKES = 200;
+/** Times between one wake and the next, ns: a CPU that was idle for a moment is another thing than one that was idle for long. */
+export const RESTS_NS = [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000] as const;
 const LOST_NS = 1e9;
+
+export interface WakeSample {
+  readonly restNs: number;
+  readonly wakingNs: number;
+  readonly latencyNs: number;
+}
 
 /** What waking takes, ns. */
 export interface WakeCosts {
   /** A write that wakes nobody. */
   readonly signalNs: number;
-  /** A write that wakes a thread on another, idle CPU; and from its begin until that thread goes on. */
-  readonly wakingNs: number;
-  readonly latencyNs: number;
+  /** For each time of rest: a write that wakes a thread on another, idle CPU, and from its begin until that thread goes on. */
+  readonly waking: readonly WakeSample[];
   /** A wait for what is there already. */
   readonly waitNs: number;
 }
@@ -31,17 +36,21 @@ export async function measureWake(cpu: number, clockNs: number): Promise<WakeCos
   const worker = new Worker(new URL('./wake-thread.js', import.meta.url), { workerData: setup });
   try {
     await pause(100);
-    const [waking, latency]: number[][] = [[], []];
-    for (let i = 0; i < WAKES; i++) {
-      const seen = Atomics.load(word, 0);
-      const before = nowNs();
-      signal(fd);
-      waking!.push(nowNs() - before - clockNs);
-      while (Atomics.load(word, 0) === seen) if (nowNs() - before > LOST_NS) throw new Error('a thread was not woken');
-      latency!.push(awake[0]! - before);
-      for (const rest = nowNs() + REST_NS; nowNs() < rest; );
-    }
-    return { ...unattended(clockNs), wakingNs: median(waking!), latencyNs: median(latency!) };
+    const wake = (restNs: number): WakeSample => {
+      const [waking, latency]: number[][] = [[], []];
+      for (let i = 0; i < WAKES; i++) {
+        const seen = Atomics.load(word, 0);
+        const before = nowNs();
+        signal(fd);
+        waking!.push(nowNs() - before - clockNs);
+        while (Atomics.load(word, 0) === seen)
+          if (nowNs() - before > LOST_NS) throw new Error('a thread was not woken');
+        latency!.push(awake[0]! - before - clockNs);
+        for (const rest = nowNs() + restNs; nowNs() < rest; );
+      }
+      return { restNs, wakingNs: median(waking!), latencyNs: median(latency!) };
+    };
+    return { ...unattended(clockNs), waking: RESTS_NS.map(wake) };
   } finally {
     Atomics.store(word, 1, 1);
     signal(fd);
@@ -67,4 +76,18 @@ function unattended(clockNs: number): Pick<WakeCosts, 'signalNs' | 'waitNs'> {
   close(epoll.fd);
   close(fd);
   return { signalNs: median(writes!), waitNs: median(waits!) };
+}
+
+/** Of several measurements the least of each: what disturbs makes all of these longer. */
+export function leastOf(all: readonly WakeCosts[]): WakeCosts {
+  const least = (pick: (one: WakeCosts) => number) => Math.min(...all.map(pick));
+  return {
+    signalNs: least(({ signalNs }) => signalNs),
+    waitNs: least(({ waitNs }) => waitNs),
+    waking: RESTS_NS.map((restNs, i) => ({
+      restNs,
+      wakingNs: least(({ waking }) => waking[i]!.wakingNs),
+      latencyNs: least(({ waking }) => waking[i]!.latencyNs),
+    })),
+  };
 }

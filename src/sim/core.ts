@@ -73,6 +73,19 @@ export class SimCore extends SimThread implements CallHost {
   attach(queue: SimQueue, polled: boolean): void {
     queue.core = this;
     this.#list.add(queue, polled, this.sim.now);
+    this.#attend();
+  }
+
+  /** Takes nothing more from a queue; tells when it is another core's to serve. */
+  detach(queue: SimQueue, gone: () => void): void {
+    this.#list.leave(queue, gone);
+    this.#attend();
+  }
+
+  /** Something has come that is no work: the loop goes on, if it stood still. */
+  #attend(): void {
+    this.poke(this.sim.now);
+    if (this.sleeping || this.#phase === 'sleep') this.wake();
   }
 
   /** All that it serves, polled or not. */
@@ -106,17 +119,14 @@ export class SimCore extends SimThread implements CallHost {
 
   /** Wakes a thread if it sleeps. Returns how long that takes, ns. */
   #rouse(thread: SimThread): number {
-    const { wakeNs, wakeIdleNs } = this.#costs;
-    const idle = thread.cpu.idle;
-    if (!thread.wake()) return 0;
-    return idle ? wakeIdleNs : wakeNs;
+    const { wakingNs } = thread.cpu;
+    return thread.wake() ? wakingNs : 0;
   }
 
   /** Storage has finished a request. */
   finished(queue: SimQueue): void {
     this.#finished.push(queue);
-    this.poke(this.sim.now);
-    if (this.sleeping || this.#phase === 'sleep') this.wake();
+    this.#attend();
   }
 
   override act(code: number, argument: number): void {
@@ -195,7 +205,7 @@ export class SimCore extends SimThread implements CallHost {
     let ns = 0;
     if (queue.begunBytes > 0) ns += this.#proceed(queue);
     this.#unfinished = false;
-    while (queue.begunBytes === 0 && this.#taken < PIECE_REQUESTS && this.#bytes < PIECE_BYTES) {
+    while (queue.begunBytes === 0 && !queue.closed && this.#taken < PIECE_REQUESTS && this.#bytes < PIECE_BYTES) {
       if (queue.avail.waiting(this.sim.now + ns) === 0) break;
       queue.avail.take();
       this.#taken++;
@@ -309,6 +319,7 @@ export class SimCore extends SimThread implements CallHost {
     this.#calls.look(false);
     this.#list.watchIdle(this.#cursor);
     if (this.#list.looksForKicks(this.#cursor)) this.#lookForKicks();
+    this.#list.letGo((queue) => queue.owner?.calls.end(this));
     const rests = this.#list.mayRest;
     if (rests) {
       this.#calls.look(true);

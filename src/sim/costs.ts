@@ -33,13 +33,18 @@ export const DEFAULT_COSTS = {
   /** A guest asks for calls at one ring before it sleeps. */
   armNs: 25,
 
-  /** A kick, and a call, that wake nobody; how much longer it takes to wake a thread, on a CPU that is busy and on an idle one. */
+  /** A kick, and a call, that wake nobody; how much longer it takes to wake a thread: on a CPU that is busy, idle for long, idle for a moment. */
   kickNs: 600,
   callNs: 900,
   wakeNs: 3000,
   wakeIdleNs: 4000,
-  /** From such a kick or call until a thread on an idle CPU goes on; and the switch to another thread on the same CPU. */
-  idleWakeNs: 6000,
+  wakeQuickNs: 500,
+  /** From such a kick or call until a thread on an idle CPU goes on, if that had been idle for long. */
+  idleWakeNs: 12_000,
+  /** A CPU that has been idle for less than this looks for work itself: it is not woken, and goes on so soon. */
+  haltAfterNs: 2000,
+  quickWakeNs: 2000,
+  /** The switch to another thread on the same CPU. */
   switchNs: 1000,
   /** A sidecore goes to sleep, and takes what has woken it. A guest goes to sleep. */
   sleepNs: 1200,

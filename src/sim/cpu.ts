@@ -121,6 +121,7 @@ export class Cpu implements Actor {
   readonly #ready: SimThread[] = [];
   current: SimThread | undefined;
   #sliceEnd = 0;
+  #idleFrom = 0;
 
   constructor(sim: Simulation, costs: Costs) {
     this.id = sim.nextId();
@@ -128,8 +129,15 @@ export class Cpu implements Actor {
     this.#costs = costs;
   }
 
-  get idle(): boolean {
-    return this.current === undefined;
+  /** What it takes who wakes a thread on this CPU, ns. */
+  get wakingNs(): number {
+    const { wakeNs, wakeIdleNs, wakeQuickNs } = this.#costs;
+    if (this.current !== undefined) return wakeNs;
+    return this.#isHalted() ? wakeIdleNs : wakeQuickNs;
+  }
+
+  #isHalted(): boolean {
+    return this.#sim.now - this.#idleFrom >= this.#costs.haltAfterNs;
   }
 
   /** A thread wants to run. */
@@ -138,7 +146,7 @@ export class Cpu implements Actor {
       this.#ready.push(thread);
       return this.watchSlice();
     }
-    this.#give(thread, this.#costs.idleWakeNs);
+    this.#give(thread, this.#isHalted() ? this.#costs.idleWakeNs : this.#costs.quickWakeNs);
   }
 
   /** A thread sleeps. */
@@ -169,6 +177,7 @@ export class Cpu implements Actor {
     this.current = undefined;
     const next = this.#ready.shift();
     if (next !== undefined) this.#give(next, this.#costs.switchNs);
+    else this.#idleFrom = this.#sim.now;
   }
 
   #give(thread: SimThread, afterNs: number): void {

@@ -16,6 +16,7 @@ export class PollList {
   readonly #rule: PollingRule;
   readonly #scheduler: Scheduler<SimQueue>;
   readonly #kicked: SimQueue[] = [];
+  readonly #leaving: { readonly queue: SimQueue; readonly gone: () => void }[] = [];
   #lookedNs = 0;
 
   constructor(rule: PollingRule, scheduler: Scheduler<SimQueue>) {
@@ -66,10 +67,34 @@ export class PollList {
     return now + Math.max(IDLE_LOOK_NS_MIN, this.#rule.idleNs / IDLE_LOOKS);
   }
 
+  /** Takes nothing more from a queue, and lets go of it once nothing of it is under way. */
+  leave(queue: SimQueue, gone: () => void): void {
+    queue.closed = true;
+    this.#leaving.push({ queue, gone });
+  }
+
+  /** Lets go of those that may go. @param onGone - what is to be done for each before that */
+  letGo(onGone: (queue: SimQueue) => void): void {
+    for (const one of this.#leaving.splice(0)) {
+      const { queue, gone } = one;
+      if (queue.begunBytes > 0 || queue.inStorage > 0 || !queue.complete.empty) {
+        this.#leaving.push(one);
+        continue;
+      }
+      onGone(queue);
+      this.queues.splice(this.queues.indexOf(queue), 1);
+      this.#scheduler.remove(queue);
+      queue.closed = false;
+      queue.polled = false;
+      gone();
+    }
+  }
+
   takeKicks(now: number): void {
     this.#lookedNs = now;
     for (const queue of this.#kicked.splice(0)) {
-      if (queue.polled) continue;
+      // Where it has gone it was looked at when it came.
+      if (queue.polled || !this.queues.includes(queue)) continue;
       queue.polling.kicked(now);
       this.#poll(queue, now);
     }

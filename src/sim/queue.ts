@@ -30,6 +30,8 @@ export class SimQueue extends Entry {
   submitted = 0;
   core!: SimCore;
   polled = false;
+  /** Nothing more is taken: it is on its way to another core. */
+  closed = false;
   /** The driver is to kick at the next chain. */
   kicksWanted = false;
   /** When it came into the poll list, and when it last had work there, ns. */
@@ -53,7 +55,8 @@ export class SimQueue extends Entry {
 
   /** A look takes time: that of the core that looks. */
   pending(): number {
-    const waiting = this.avail.waiting(this.core.look());
+    const seen = this.avail.waiting(this.core.look());
+    const waiting = this.closed ? 0 : seen;
     const pending = this.begunBytes > 0 ? 1 + waiting : waiting;
     if (pending > 0) this.core.sawPending = true;
     return pending;
