@@ -39,7 +39,7 @@ export interface SimExtent {
   readonly guests: readonly number[];
   readonly cores: readonly number[];
   readonly seeds: number;
-  /** Requests of a run, about: from them the time that is simulated follows. */
+  /** Requests of a run, about, at least: from them the time that is simulated follows. */
   readonly requests: number;
 }
 
@@ -47,14 +47,16 @@ export const FULL_EXTENT: SimExtent = {
   guests: [1, 2, 4, 8, 16, 32, 64, 128, 256],
   cores: [1, 2, 4, 8, 16, 32],
   seeds: 3,
-  requests: 20_000,
+  requests: 5000,
 };
 
 /** Rate that is assumed when a run's length is chosen, requests a second and core. */
 const RATE = 1.5e6;
 const RUN_NS_MIN = 2e6;
+/** Requests of a run, for each that is in flight: otherwise the slow ones would not be in it. */
+const TIMES_IN_FLIGHT = 4;
 /** Time in which guests of large requests have had many turns each, ns for each guest. */
-const BULK_NS = 2e6;
+const BULK_NS = 1e6;
 const BULK: Partial<GuestClass> = { name: 'bulk', depth: 8, bytes: 2 ** 20 };
 
 interface Contender {
@@ -94,8 +96,10 @@ class Bench {
   /** A point of each of several values of the same runs. */
   points(x: number, options: ScenarioOptions, picks: readonly ((result: Result) => number)[]): SimPoint[] {
     const cores = options.cores ?? 1;
-    const durationNs = Math.max(RUN_NS_MIN, (this.extent.requests / (RATE * cores)) * 1e9);
-    const plan = scenario({ durationNs, warmUpNs: durationNs / 4, ...options });
+    const inFlight = (options.guests ?? []).reduce((sum, { count = 1, depth = 1 }) => sum + count * depth, 0);
+    const requests = Math.max(this.extent.requests, TIMES_IN_FLIGHT * inFlight);
+    const durationNs = Math.max(RUN_NS_MIN, (requests / (RATE * cores)) * 1e9);
+    const plan = scenario({ durationNs, warmUpNs: (options.durationNs ?? durationNs) / 4, ...options });
     const results = Array.from({ length: this.extent.seeds }, (_, i) => simulate(plan, this.#costs, this.#seed + i));
     return picks.map((pick) => {
       const values = results.map(pick).sort((a, b) => a - b);
@@ -203,7 +207,7 @@ function fairness(bench: Bench): SimFigure[] {
   const xs = bench.extent.guests.filter((count) => count > 1);
   const bytes = (result: Result) => result.guests.map(({ bytesPerSecond }) => bytesPerSecond);
   // Pieces of work are as long as a quantum is short: what counts is seen after many rounds.
-  const time = (count: number) => ({ durationNs: 4 * BULK_NS * (count + 4) });
+  const time = (count: number) => ({ durationNs: 2 * BULK_NS * (count + 4) });
   const equal = (count: number) => ({ guests: [{ ...BULK, count, bytes: 65_536 }], ...time(count) });
   const [index] = bench.lines(xs, BY_POLICY, equal, [(result) => jain(bytes(result))]);
   const unequal = (count: number) => ({
