@@ -115,19 +115,28 @@ export function fit(found: Findings): Costs {
   };
 }
 
-/** A CPU that was idle for a moment, and one that was idle for long; and where the one becomes the other. */
+/** Time in which a thread that was woken is asleep again, ns: a rest is longer by that than its CPU was idle. */
+const ASLEEP_AFTER_NS = 1500;
+
+/**
+ * A CPU that was idle for a moment looks for work itself, and costs him who wakes a thread there little; one that was idle for
+ * long has to be woken. Where the one becomes the other tells what it costs him.
+ */
 export function fitWake({ signalNs, waking }: WakeCosts) {
-  const [quick, long] = [waking[0]!, waking.at(-1)!];
-  const middle = (quick.latencyNs + long.latencyNs) / 2;
-  const halted = waking.find(({ latencyNs }) => latencyNs >= middle)!;
+  // After the shortest rest the thread may not even sleep.
+  const [, quick] = waking;
+  const long = waking.at(-1)!;
+  const middle = (quick!.wakingNs + long.wakingNs) / 2;
+  const halted = waking.findIndex(({ wakingNs }, i) => i > 0 && wakingNs >= middle);
   const extra = (ns: number) => Math.max(0, ns - signalNs);
   return {
-    wakeNs: extra(long.wakingNs),
+    // Nor has a CPU to be woken that is busy.
+    wakeNs: extra(quick!.wakingNs),
     wakeIdleNs: extra(long.wakingNs),
-    wakeQuickNs: extra(quick.wakingNs),
+    wakeQuickNs: extra(quick!.wakingNs),
     idleWakeNs: atLeast(long.latencyNs),
-    quickWakeNs: atLeast(quick.latencyNs),
-    haltAfterNs: halted === quick ? 0 : halted.restNs / Math.SQRT2,
+    quickWakeNs: atLeast(quick!.latencyNs),
+    haltAfterNs: halted <= 1 ? 0 : Math.sqrt(waking[halted]!.restNs * waking[halted - 1]!.restNs) - ASLEEP_AFTER_NS,
   };
 }
 
