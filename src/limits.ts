@@ -228,8 +228,12 @@ export const QUEUE_CRASHES_MAX = 3;
 export const KICK_LOOK_NS = 50_000;
 /** Polled queues of which one look tells whether they are idle, at most: so that hundreds cost the others little. */
 export const IDLE_LOOKS_MAX = 32;
-/** How long a call may wait for more completions, ns; docs/notification.md has the measurements. */
+/**
+ * How long a call may wait for more completions, ns: in all, and since the last one. Whoever waits for a call before going on brings no
+ * more, and is held up for the second only. docs/notification.md has the measurements.
+ */
 export const CALL_WAIT_NS_MAX = 50_000;
+export const CALL_QUIET_NS_MAX = 10_000;
 /** Completions for which a call waits at most. */
 export const CALL_COMPLETIONS_MAX = 32;
 /** Calls that are sent at once after waits that brought nothing, at most: so seldom is a wait tried in vain. */

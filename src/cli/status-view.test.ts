@@ -259,3 +259,21 @@ it('the phases of a card are those of queues that were set up and that a core po
   assert.equal(phase(['passive', 256], ['watched', 256], ['polled', 64]), '1 watched, 1 polled');
   assert.equal(phase(['stopped', 0], ['stopped', 0]), '-');
 });
+
+it('shows kicks and calls of every queue of a card, by the second and by the request', () => {
+  const queue = (index: number, requests: number, calls: number) => ({
+    ...QUEUE,
+    index,
+    requests,
+    calls,
+    kicks: 2,
+    errors: 0,
+  });
+  const nic = (queues: (typeof QUEUE)[], sessions = 1) => ({ nics: { web1: { net0: { ...NIC, sessions, queues } } } });
+  const text = networks(nic([queue(0, 3000, 500), queue(1, 2000, 20)]), nic([queue(0, 1000, 100), queue(1, 1000, 10)]));
+  assert.match(text, /KICKS\/s +CALLS\/s +KICKS\/REQ +CALLS\/REQ/);
+  assert.match(text, /web1\/net0 0 +1000 .* 0 +200 +0\.000 +0\.200\n/);
+  assert.match(text, /web1\/net0 1 +500 .* 0 +5\.0 +0\.000 +0\.010\n/);
+  // Another front end counts from zero.
+  assert.match(networks(nic([queue(0, 3000, 500)], 2), nic([queue(0, 1000, 100)])), /web1\/net0 0 +1500 .* 250 /);
+});

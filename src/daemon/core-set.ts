@@ -1,13 +1,10 @@
-import { Worker } from 'node:worker_threads';
-import { EPOLLIN, Epoll } from '../host/epoll.js';
-import { createEventFd, signal } from '../host/eventfd.js';
 import { CROSSING_BYTES, CROSSING_BYTES_MIN, CROSSINGS_BYTES, NETWORKS_MAX } from '../limits.js';
 import { CrossingRing } from '../net/crossing-ring.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { Directory } from '../net/directory.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
 import { POLLING_RULES } from '../scheduler/polling.js';
-import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
+import type { Neighbourhood } from '../sidecore/messages.js';
 import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
 
@@ -68,7 +65,6 @@ export interface CoreSetOptions {
 export class CoreSet {
   readonly cores: Core[];
   readonly #devices: number[];
-  readonly #watcherStopFd = createEventFd();
   readonly #supervision: NodeJS.Timeout;
 
   /**
@@ -79,18 +75,11 @@ export class CoreSet {
     devices: number,
     listener: CoreListener,
   ) {
-    const epoll = new Epoll(1);
-    epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
-    const common = { scheduler, helperCpus, sqpollCpu, polling: POLLING_RULES[mode], watcherFd: epoll.fd };
+    const common = { scheduler, helperCpus, sqpollCpu, polling: POLLING_RULES[mode] };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     this.cores = places.map((cpus, index) => new Core({ ...common, index, cpus }, listener));
     this.#devices = places.map(() => 0);
-    const setup: WatcherSetup = {
-      epollFd: epoll.fd,
-      cores: this.cores.map((core) => ({ state: core.state.buffer, bellFd: core.bellFd })),
-    };
-    new Worker(new URL('../sidecore/watcher-thread.js', import.meta.url), { name: 'watcher', workerData: setup });
     const neighbourhoods = networked ? meet(this.cores) : this.cores.map(() => alone());
     for (const [index, core] of this.cores.entries()) core.start(neighbourhoods[index]!);
     this.#supervision = setInterval(() => {
@@ -115,6 +104,5 @@ export class CoreSet {
   async stop(): Promise<void> {
     clearInterval(this.#supervision);
     await Promise.all(this.cores.map((core) => core.stop()));
-    signal(this.#watcherStopFd);
   }
 }

@@ -54,7 +54,6 @@ export interface CoreOptions {
   readonly sqpollCpu: number | undefined;
   readonly polling: PollingRule;
   readonly scheduler: SchedulerOptions;
-  readonly watcherFd: number;
 }
 
 /** Looks without progress after which a core counts as stuck: one may fall into a time slice that the host took. */

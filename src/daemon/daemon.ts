@@ -20,7 +20,7 @@ import { version } from './version.js';
 
 /** Socket and, of a disk, image. */
 const DEVICE_DESCRIPTORS = 2;
-/** Most that a thread has open, which is while it starts. The watcher is one too. */
+/** Most that a thread has open, which is while it starts. The main thread is one too. */
 const THREAD_DESCRIPTORS = 20;
 
 /** How errors name a device: where it is configured, and its label. */

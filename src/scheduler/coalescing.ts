@@ -2,7 +2,7 @@ import { CALL_WAITS_SPARED_MAX } from '../limits.js';
 
 /**
  * Whether a call (interrupt) may wait for more completions: one of these for each queue. It learns from what waiting has brought: a
- * queue whose waits end without another completion has its calls sent at once, and tries again more and more seldom; one that gains
+ * queue whose waits end because nothing more comes has its calls sent at once, and tries again more and more seldom; one that gains
  * by them waits each time. So a guest with one request in flight waits for next to nothing, without anybody having to say so.
  *
  * How long a wait may take is a limit (`CALL_WAIT_NS_MAX`); this says only whether there is one.
@@ -20,7 +20,7 @@ export class Coalescing {
     return false;
   }
 
-  /** A wait is over. @param gathered - whether another completion came while it lasted */
+  /** A wait is over. @param gathered - whether more completions came, up to its end */
   ended(gathered: boolean): void {
     if (gathered) {
       this.#penalty = 0;

@@ -1,4 +1,4 @@
-import { CALL_WAIT_NS_MAX } from '../limits.js';
+import { CALL_QUIET_NS_MAX, CALL_WAIT_NS_MAX } from '../limits.js';
 import type { CallHost, CallLine } from '../virtio/call-line.js';
 
 /** The calls that wait on one sidecore, and when they are due. Looks at no clock while none waits. */
@@ -8,17 +8,17 @@ export class CallDesk implements CallHost {
   readonly #lines: CallLine[] = [];
   readonly #clock: (into: Float64Array, slot: number) => void;
   readonly #now = new Float64Array(1);
-  readonly #waitNs: number;
 
   /** @param clock - puts the time, ns, into a slot */
-  constructor(clock: (into: Float64Array, slot: number) => void, waitNs = CALL_WAIT_NS_MAX) {
+  constructor(clock: (into: Float64Array, slot: number) => void) {
     this.#clock = clock;
-    this.#waitNs = waitNs;
   }
 
   holdCall(line: CallLine): void {
-    this.#clock(line.due, 0);
-    line.due[0]! += this.#waitNs;
+    const { due } = line;
+    this.#clock(due, 1);
+    due[0] = due[1]! + CALL_WAIT_NS_MAX;
+    due[1]! += CALL_QUIET_NS_MAX;
     if (line.listed) return;
     line.listed = true;
     this.#lines[this.count++] = line;
@@ -42,7 +42,13 @@ export class CallDesk implements CallHost {
     let kept = 0;
     for (let i = 0; i < this.count; i++) {
       const line = lines[i]!;
-      if (line.held && (all || now >= line.due[0]!)) line.end();
+      const { due } = line;
+      if (line.moved) {
+        line.moved = false;
+        due[1] = now + CALL_QUIET_NS_MAX;
+      }
+      if (all || now >= due[0]!) line.end();
+      else if (now >= due[1]!) line.end(true);
       if (line.held) lines[kept++] = line;
       else line.listed = false;
     }

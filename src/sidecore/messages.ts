@@ -67,21 +67,10 @@ export interface CoreSetup {
   readonly bellFd: number;
   /** Epoll instance of its own, which outlives the thread. */
   readonly doorwayFd: number;
-  /** Epoll instance of the watcher thread. */
-  readonly watcherFd: number;
-  /** Its number in that instance. */
+  /** Its number among all sidecores. */
   readonly index: number;
   /** The other sidecores, and how to reach them. */
   readonly neighbours: Neighbourhood;
   /** Carries `CoreRequest` here and `CoreMessage` back. */
   readonly mailbox: MessagePort;
-}
-
-/** Token of the event counter that ends the thread. */
-export const WATCHER_STOP = 0xffffffff;
-
-/** What the watcher thread is told: its epoll instance, and each sidecore's state and bell. */
-export interface WatcherSetup {
-  readonly epollFd: number;
-  readonly cores: readonly { readonly state: SharedArrayBuffer; readonly bellFd: number }[];
 }

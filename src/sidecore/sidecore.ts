@@ -201,7 +201,8 @@ export class Sidecore implements DeviceHost {
     this.#nowNs = nowNs();
     this.#list.watchIdle(this.#nowNs);
     if (this.#list.watchedCount === 0 || (this.#mayRest() && !this.networks.busy)) return;
-    if (this.#list.polledCount === 0 || this.#nowNs - this.#lookedNs >= KICK_LOOK_NS) this.#lookForKicks();
+    const idle = this.#list.polledCount === 0 && !this.networks.busy;
+    if (idle || this.#nowNs - this.#lookedNs >= KICK_LOOK_NS) this.#lookForKicks();
   }
 
   #lookForKicks(): void {

@@ -6,19 +6,19 @@ import { SidecoreError } from '../errors.js';
  */
 export const DEFAULT_COSTS = {
   /** From a store of one CPU until another that looks sees it. */
-  visibleNs: 45,
+  visibleNs: 57.5,
   /** A reading of the clock. */
-  clockNs: 45,
+  clockNs: 70,
 
   /** A sidecore: a look at a queue without work; a round over all queues besides; a piece of work; showing what is complete. */
   pollNs: 5,
-  roundNs: 25,
-  pieceNs: 60,
+  roundNs: 39.9,
+  pieceNs: 157,
   showNs: 30,
   /** A request of a disk, without its data; that there are data to be copied, wherever they are; each byte of them. */
-  requestNs: 90,
-  copyNs: 60,
-  byteNs: 0.03,
+  requestNs: 130,
+  copyNs: 173,
+  byteNs: 0.0379,
   /** A frame that is switched, without its bytes. */
   frameNs: 60,
   frameByteNs: 0.02,
@@ -27,29 +27,29 @@ export const DEFAULT_COSTS = {
   reapNs: 100,
 
   /** A guest: a look at one ring without completions; a batch of completions, published anew; each of them, with the request after it. */
-  lookNs: 8,
-  batchNs: 110,
-  completionNs: 55,
+  lookNs: 6.19,
+  batchNs: 139,
+  completionNs: 217,
   /** A guest asks for calls at one ring before it sleeps. */
-  armNs: 25,
+  armNs: 37.9,
 
   /** A kick, and a call, that wake nobody; how much longer it takes to wake a thread: on a CPU that is busy, idle for long, idle for a moment. */
-  kickNs: 600,
-  callNs: 900,
-  wakeNs: 3000,
-  wakeIdleNs: 4000,
-  wakeQuickNs: 500,
+  kickNs: 531,
+  callNs: 917,
+  wakeNs: 311,
+  wakeIdleNs: 6110,
+  wakeQuickNs: 311,
   /** From such a kick or call until a thread on an idle CPU goes on, if that had been idle for long. */
-  idleWakeNs: 12_000,
+  idleWakeNs: 20_800,
   /** A CPU that has been idle for less than this looks for work itself: it is not woken, and goes on so soon. */
-  haltAfterNs: 2000,
-  quickWakeNs: 2000,
+  haltAfterNs: 4160,
+  quickWakeNs: 12_500,
   /** The switch to another thread on the same CPU. */
-  switchNs: 1000,
+  switchNs: 156,
   /** A sidecore goes to sleep, and takes what has woken it. A guest goes to sleep. */
-  sleepNs: 1200,
-  resumeNs: 1200,
-  guestSleepNs: 800,
+  sleepNs: 1460,
+  resumeNs: 625,
+  guestSleepNs: 731,
   /** A look of a sidecore at the kicks of all queues that are not polled. */
   kickLookNs: 400,
   /** Time after which a thread gives way to others that want its CPU. */

@@ -91,6 +91,6 @@ describe('notification, in a simulation', () => {
     const { cores, classes } = simulate(scenario({ mode: 'adaptive', guests, durationNs: 200e6 }));
     assert.ok(cores[0]!.asleep > 0.5, `${cores[0]!.asleep}`);
     assert.ok(classes[0]!.kicksPerRequest > 0.4 && classes[0]!.kicksPerRequest <= 1);
-    assert.ok(classes[0]!.p99Ns < 50_000, `${classes[0]!.p99Ns}`);
+    assert.ok(classes[0]!.p99Ns < 100_000, `${classes[0]!.p99Ns}`);
   });
 });

@@ -36,8 +36,10 @@ export interface CallOptions {
  * and sees all of it. It is as if all had been published at once, at the end of the wait, by a device that was slow to look.
  */
 export class CallLine {
-  /** When the wait ends, ns, of the host's clock: the only slot. The host's. */
-  readonly due = new Float64Array(1);
+  /** When the wait ends, ns, of the host's clock: in any case, and if nothing more is published before. The host's. */
+  readonly due = new Float64Array(2);
+  /** More was published since the host looked last. */
+  moved = false;
   /** A call waits. */
   held = false;
   /** In the host's list. The host's. */
@@ -47,10 +49,11 @@ export class CallLine {
   readonly #fd: number;
   readonly #policy: CallPolicy | undefined;
   readonly #host: CallHost;
-  /** Completions for which a call waits; in a packed ring descriptors. Small rings are not left to run dry. */
-  readonly #most: number;
-  /** Where the publication begins for which a call is held, and how much it was. */
+  /** Places of the ring for which a call waits: less than all, so that where the wait began can still be told. */
+  readonly #placesMax: number;
+  /** Where the publication begins for which a call is held, chains before it, and chains with it. */
   #from = 0;
+  #before = 0;
   #first = 0;
 
   constructor({ ring, state, callFd, policy, host }: CallOptions) {
@@ -59,7 +62,7 @@ export class CallLine {
     this.#fd = callFd;
     this.#policy = policy;
     this.#host = host;
-    this.#most = Math.min(CALL_COMPLETIONS_MAX, state.queueSize >>> 2);
+    this.#placesMax = state.queueSize - (state.queueSize >>> 2);
   }
 
   /**
@@ -70,21 +73,32 @@ export class CallLine {
   publish(more: boolean): void {
     const ring = this.#ring;
     const from = ring.published();
+    const before = ring.publishedChains();
     const wanted = ring.publish();
     if (this.held) {
-      if (!more || ring.publishedSince(this.#from) >= this.#most) this.end();
+      this.moved = true;
+      if (!more || this.#isEnough(this.#from, this.#before)) this.end();
     } else if (wanted && this.#fd >= 0) {
-      const count = ring.publishedSince(from);
-      if (more && count < this.#most && this.#policy?.waits() === true) this.#hold(from, count);
+      if (more && !this.#isEnough(from, before) && this.#policy?.waits() === true) this.#hold(from, before);
       else this.call();
     }
   }
 
-  /** A wait is over, whatever the reason: calls, if the driver still wants that. */
-  end(): void {
+  #isEnough(from: number, before: number): boolean {
+    const ring = this.#ring;
+    if (ring.publishedSince(from) >= this.#placesMax) return true;
+    return ((ring.publishedChains() - before) & 0xffff) >= CALL_COMPLETIONS_MAX;
+  }
+
+  /**
+   * A wait is over, whatever the reason: calls, if the driver still wants that.
+   *
+   * @param inVain - nothing has come for so long that nothing more will: the driver may have waited for its call
+   */
+  end(inVain = false): void {
     if (!this.held) return;
     this.held = false;
-    this.#policy?.ended(this.#ring.publishedSince(this.#from) > this.#first);
+    this.#policy?.ended(!inVain && this.#ring.publishedChains() !== this.#first);
     if (this.#ring.stillWants(this.#from)) this.call();
     else this.#counters[QueueCounter.CALLS_SPARED]!++;
   }
@@ -96,10 +110,12 @@ export class CallLine {
     signal(this.#fd);
   }
 
-  #hold(from: number, count: number): void {
+  #hold(from: number, before: number): void {
     this.held = true;
+    this.moved = false;
     this.#from = from;
-    this.#first = count;
+    this.#before = before;
+    this.#first = this.#ring.publishedChains();
     this.#counters[QueueCounter.CALLS_HELD]!++;
     this.#host.holdCall(this);
   }

@@ -70,6 +70,7 @@ export class PackedRing implements Virtqueue {
   #used: number;
   /** Chains pushed and not yet published. */
   #pushed = 0;
+  #publishedChains = 0;
   /** One if the ring was used beyond where it is said to stand, else zero. */
   readonly #misplaced: number;
 
@@ -201,6 +202,7 @@ export class PackedRing implements Virtqueue {
     log.settle(now);
     this.#used = now;
     this.#pushed = 0;
+    this.#publishedChains = (this.#publishedChains + count) & 0xffff;
     return this.stillWants(before);
   }
 
@@ -210,6 +212,10 @@ export class PackedRing implements Virtqueue {
 
   publishedSince(from: number): number {
     return packedDistance(from, this.#used, this.#size);
+  }
+
+  publishedChains(): number {
+    return this.#publishedChains;
   }
 
   stillWants(from: number): boolean {

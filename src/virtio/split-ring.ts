@@ -225,6 +225,10 @@ export class SplitRing implements Virtqueue {
     return (this.#publishedUsed - from) & 0xffff;
   }
 
+  publishedChains(): number {
+    return this.#publishedUsed;
+  }
+
   stillWants(from: number): boolean {
     // Ordered too: on arm64 a plain load could overtake the store of the used index.
     if (!this.#eventIdx) return (Atomics.load(this.#available, AVAIL_FLAGS) & AVAIL_NO_INTERRUPT) === 0;

@@ -138,6 +138,7 @@ export function notificationTests(layout: VirtqueueLayout, memory: () => TestMem
           let [from, published, taken, event] = [0, 0, 0, 0];
           driver.requestCalls();
           let start = device.published();
+          const chains = device.publishedChains();
           for (let step = 0; step < 2000; step++) {
             const heads = take(rig, random.below(5));
             for (const head of heads) device.push(head, 0);
@@ -145,6 +146,7 @@ export function notificationTests(layout: VirtqueueLayout, memory: () => TestMem
             assert.equal(device.publish(), asked);
             published += heads.length;
             assert.equal(device.publishedSince(start), published - from);
+            assert.equal((device.publishedChains() - chains) & 0xffff, published);
             if (random.chance(0.5)) while (driver.take() !== undefined) taken++;
             if (random.chance(0.5)) {
               const skip = eventIdx ? random.below(4) : 0;

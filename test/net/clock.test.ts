@@ -15,10 +15,10 @@ for (const mode of ['adaptive', 'baseline'] as const) {
   it(`as soon as it wakes: ${mode}`, (test) => {
     const state = new CoreState();
     const { port1: mailbox, port2 } = new MessageChannel();
-    const [doorway, watcher, bellFd] = [new Epoll(1), new Epoll(1), createEventFd()];
+    const [doorway, bellFd] = [new Epoll(1), createEventFd()];
     test.after(() => {
       port2.close();
-      for (const fd of [doorway.fd, watcher.fd, bellFd]) close(fd);
+      for (const fd of [doorway.fd, bellFd]) close(fd);
     });
     const core = new Sidecore({
       cpus: [],
@@ -29,7 +29,6 @@ for (const mode of ['adaptive', 'baseline'] as const) {
       state: state.buffer,
       bellFd,
       doorwayFd: doorway.fd,
-      watcherFd: watcher.fd,
       index: 0,
       neighbours: { directory: Directory.create(1, 0), networks: 0, others: [] },
       mailbox,

@@ -5,7 +5,6 @@ import { BlockDevice, type BlockDeviceSpec } from '../../src/block/device.js';
 import { Core } from '../../src/daemon/core.js';
 import { GuestRam } from '../../src/guest/ram.js';
 import { SplitDriver } from '../../src/guest/split-driver.js';
-import { Epoll } from '../../src/host/epoll.js';
 import { createEventFd } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
@@ -97,8 +96,7 @@ interface Troubles {
   readonly faults: number[];
 }
 
-function startCore(test: TestContext): { core: Core; troubles: Troubles } {
-  const epoll = new Epoll(1);
+function startCore(): { core: Core; troubles: Troubles } {
   const troubles: Troubles = { deaths: 0, faults: [] };
   const core = new Core(
     {
@@ -108,7 +106,6 @@ function startCore(test: TestContext): { core: Core; troubles: Troubles } {
       sqpollCpu: undefined,
       polling: POLLING_RULES.adaptive,
       scheduler: SCHEDULER_DEFAULTS,
-      watcherFd: epoll.fd,
     },
     {
       died: () => {
@@ -118,7 +115,6 @@ function startCore(test: TestContext): { core: Core; troubles: Troubles } {
       lost: () => assert.fail('its I/O ended'),
     },
   );
-  test.after(() => close(epoll.fd));
   core.start({ directory: Directory.create(1, 0), networks: 0, others: [] });
   return { core, troubles };
 }
@@ -136,7 +132,7 @@ function guestOf(test: TestContext): { ram: GuestRam; kickFd: number } {
 
 it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_CRASHES_MAX} deaths`, async (test) => {
   const { ram, kickFd } = guestOf(test);
-  const { core, troubles } = startCore(test);
+  const { core, troubles } = startCore();
   const spec = queueOf(ram, kickFd, { type: 'memory', address: ram.userAddress, sizeBytes: 0 });
   // The first attach is answered, or given up with the queue: it depends on when the thread dies.
   await core.attach(spec, (fault) => troubles.faults.push(fault)).catch(() => {});
@@ -151,7 +147,7 @@ it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_
 
 it('sidecores that die of a port blame no queue, and serve all of them on', async (test) => {
   const { ram, kickFd } = guestOf(test);
-  const { core, troubles } = startCore(test);
+  const { core, troubles } = startCore();
   const spec = queueOf(ram, kickFd, { type: 'null' });
   await core.attach(spec, (fault) => troubles.faults.push(fault));
   const port = (number: number, vlans: PortVlans): PortSpec => {
