@@ -10,27 +10,32 @@ export interface CallHost {
 
 /** The way of calls to one guest, as `virtio/call-line.ts` goes it, with the real decision whether one waits. */
 export class CallLine {
-  /** A call waits; it is in its host's list; until when, ns. */
+  /** A call waits; it is in its host's list. */
   held = false;
   listed = false;
+  /** More was shown since the host looked last. */
+  moved = false;
+  /** When the wait ends, ns: in any case, and if nothing more is shown before. The host's. */
   dueNs = 0;
+  quietNs = 0;
   readonly #endpoint: Endpoint;
   readonly #most: number;
   readonly #policy = new Coalescing();
-  /** Where the publication begins for which a call is held, and how much it was. */
+  /** Where the publication begins for which a call is held, and where it ended. */
   #from = 0;
   #first = 0;
 
   /** @param size - of the ring */
   constructor(endpoint: Endpoint, size: number) {
     this.#endpoint = endpoint;
-    this.#most = Math.min(CALL_COMPLETIONS_MAX, size >>> 2);
+    this.#most = Math.min(CALL_COMPLETIONS_MAX, size - (size >>> 2));
   }
 
   /** Completions were shown, from that number on. @param more - others follow soon */
   published(from: number, more: boolean, host: CallHost): void {
     const { put } = this.#endpoint.used;
     if (this.held) {
+      this.moved = true;
       if (!more || put - this.#from >= this.#most) this.end(host);
     } else if (this.#wants(from)) {
       if (more && put - from < this.#most && this.#policy.waits()) this.#hold(from, host);
@@ -38,18 +43,23 @@ export class CallLine {
     }
   }
 
-  /** A wait is over: calls, if the driver still wants that. */
-  end(host: CallHost): void {
+  /**
+   * A wait is over: calls, if the driver still wants that.
+   *
+   * @param inVain - nothing has come for so long that nothing more will
+   */
+  end(host: CallHost, inVain = false): void {
     if (!this.held) return;
     this.held = false;
-    this.#policy.ended(this.#endpoint.used.put - this.#from > this.#first);
+    this.#policy.ended(!inVain && this.#endpoint.used.put !== this.#first);
     if (this.#wants(this.#from)) host.call(this.#endpoint);
   }
 
   #hold(from: number, host: CallHost): void {
     this.held = true;
+    this.moved = false;
     this.#from = from;
-    this.#first = this.#endpoint.used.put - from;
+    this.#first = this.#endpoint.used.put;
     host.hold(this);
   }
 
