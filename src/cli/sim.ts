@@ -54,7 +54,7 @@ export const simCommand = new Command('sim')
   .option('--seed <number>', 'the same seed gives the same run', whole(0, 2 ** 31), 1)
   .option(
     '--calibrate <file>',
-    'measure the costs of this machine into a file, and how good predictions are with them: two minutes',
+    'measure the costs of this machine into a file, and how good predictions are with them: about a minute',
   )
   .option('--costs <file>', 'costs that were measured with --calibrate')
   .option('--node <path>', 'Node that runs the daemon that is measured', process.execPath)
