@@ -221,6 +221,10 @@ export const IO_URING_ENTRIES = 1024;
 export const CORE_QUEUES_MAX = 1024;
 /** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
 export const QUEUE_CRASHES_MAX = 3;
+/** Queues and cards that are moved between sidecores in one round for balance: each makes a guest wait for about a millisecond. */
+export const BALANCE_MOVES_MAX = 4;
+/** How long the cards of a network wait, at most, for one of them to move, ms; then it stays where it is. */
+export const MOVE_WAIT_MS_MAX = 100;
 
 // --- notification ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ type Disk = DaemonStatus['vms'][string][string];
 const QUEUE: Disk['queues'][number] = {
   index: 0,
   size: 128,
+  core: 0,
   phase: 'polled',
   fault: null,
   enabled: true,
@@ -35,7 +36,6 @@ const DISK: Disk = {
   role: 'server',
   backend: 'file',
   size_bytes: 10 * 2 ** 30,
-  core: 0,
   connected: true,
   sessions: 1,
   features: '0x0',
@@ -49,6 +49,8 @@ const DISK: Disk = {
 const CORE: DaemonStatus['cores'][number] = {
   index: 0,
   cpus: [2],
+  shared: false,
+  in_use: true,
   thread: 4711,
   deaths: 1,
   queues: 1,
@@ -71,6 +73,7 @@ const STATUS: DaemonStatus = {
   mode: 'sidecore',
   uptime_s: 3725,
   cores: [CORE],
+  placement: { cores_in_use: 1, moved: 0, moves_failed: 0 },
   vms: { web1: { root: DISK } },
   nics: {},
   networks: {},
@@ -109,7 +112,7 @@ CORE  CPU  MODE      BUSY  EMPTY  ASLEEP  POLLED  WATCHED  DEATHS
 DISK        BACK END     SIZE  CORE  FRONT END  PHASE                FAULTS
 web1/root   file       10 GiB     0  connected  polled               0
 web1/data   memory    1.5 MiB     0  connected  1 polled, 1 faulted  3, last ADDRESS_INVALID at 2026-01-02T03:04:05.678Z
-web1/spare  file       10 GiB     0  none       -                    0
+web1/spare  file       10 GiB     -  none       -                    0
 
 QUEUE        REQUESTS  MB READ  MB WRITTEN  ERRORS  KICKS  CALLS  KICKS/REQ  CALLS/REQ  FAULT
 web1/root 0      1000      4.1         1.0       1      2    250      0.002      0.250
@@ -142,6 +145,20 @@ QUEUE        REQUESTS/s  MB READ/s  MB WRITTEN/s  ERRORS/s  KICKS/s  CALLS/s  KI
 web1/root 0        1000        2.0           0.0         0      0.5      500      0.001      0.500
 `,
   );
+});
+
+it('shows which cores are not in use, which is the shared one, and the cores of a disk’s queues', () => {
+  const parked = { ...CORE, in_use: false, queues_polled: 0 };
+  const shared = { ...CORE, index: 2, cpus: [0, 1], shared: true };
+  const queues = [2, null, 0, 2].map((core, index) => ({ ...QUEUE, index, core }));
+  const status = {
+    ...STATUS,
+    cores: [CORE, { ...parked, index: 1, cpus: [3] }, shared],
+    vms: { web1: { root: { ...DISK, queues } } },
+  };
+  const text = renderStatus({ status, at: 0 }, undefined, WIDE);
+  assert.match(text, /^ +0 +2 +sidecore .*\n +1 +3 +parked .*\n +2 +0,1 +shared /m);
+  assert.match(text, /^web1\/root +file +10 GiB +0,2 +connected /m);
 });
 
 it('counts a new session from zero, and a queue that was set up again never backwards', () => {

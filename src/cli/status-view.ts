@@ -26,7 +26,7 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
     Object.entries(disks).map(([name, disk]) => ({ label: `${vm}/${name}`, disk })),
   );
   const counts = new Counts(before === undefined ? undefined : seconds);
-  const coreRows = cores.map((core) => coreRow(core, before?.status.cores[core.index], seconds, mode));
+  const coreRows = cores.map((core) => coreRow(core, before?.status.cores[core.index], seconds, modeText(core, mode)));
   const rowsOf = (kind: Queues, earlier: Queues | undefined) =>
     Object.entries(kind).flatMap(([vm, devices]) =>
       Object.entries(devices).flatMap(([name, device]) =>
@@ -79,6 +79,9 @@ function coreRow(core: CoreStatus, before: CoreStatus | undefined, seconds: numb
   ];
 }
 
+/** What a core does: it may be the one for when no other is in use, or not be in use itself. */
+const modeText = (core: CoreStatus, mode: string): string => (core.in_use ? (core.shared ? 'shared' : mode) : 'parked');
+
 const DISK_COLUMNS: readonly Column[] = [
   { head: 'DISK' },
   { head: 'BACK END', spare: 2 },
@@ -95,11 +98,17 @@ function diskRow(label: string, disk: DiskStatus): string[] {
     label,
     disk.backend,
     sizeText(disk.size_bytes),
-    String(disk.core),
+    coresText(disk.queues),
     disk.connected ? 'connected' : 'none',
     phases(disk.queues),
     disk.last_fault === null ? String(faults) : `${faults}, last ${disk.last_fault.code} at ${disk.last_fault.at}`,
   ];
+}
+
+/** The cores that serve queues. */
+function coresText(queues: readonly QueueStatus[]): string {
+  const cores = [...new Set(queues.flatMap(({ core }) => core ?? []))].sort((a, b) => a - b);
+  return cores.length === 0 ? '-' : cores.join(',');
 }
 
 function queueColumns({ per }: Counts): readonly Column[] {

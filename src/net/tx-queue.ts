@@ -85,7 +85,7 @@ export class NetTxQueue implements DeviceQueue {
   }
 
   pending(): number {
-    return this.ring.waiting();
+    return this.#switch.frozen ? 0 : this.ring.waiting();
   }
 
   get servedBytes(): number {
@@ -98,7 +98,7 @@ export class NetTxQueue implements DeviceQueue {
     this.#bytesMax = bytesMax;
     this.#bytes = 0;
     this.#switch.work = 0;
-    const most = limit < BURST_FRAMES ? limit : BURST_FRAMES;
+    const most = this.#switch.frozen ? 0 : limit < BURST_FRAMES ? limit : BURST_FRAMES;
     while (taken < most && this.ring.waiting() !== 0 && !this.#hasHadItsTurn()) {
       const count = this.#serveBurst(most - taken);
       if (count === 0 && !this.#serveOne()) break;

@@ -29,6 +29,9 @@ export type CoreRequest =
   | { readonly id: number; readonly op: 'uncapture'; readonly port: number }
   /** Plugs a port that is no guest's into its switch. */
   | { readonly id: number; readonly op: 'plug'; readonly port: PortSpec }
+  /** Nothing more is sent in a network; answered when what was sent can be seen by others. And goes on, with ports where they are now. */
+  | { readonly id: number; readonly op: 'freeze'; readonly network: number }
+  | { readonly id: number; readonly op: 'thaw'; readonly network: number }
   /** Answered when nothing of any queue or port is in flight; the thread ends then. */
   | { readonly id: number; readonly op: 'stop' };
 

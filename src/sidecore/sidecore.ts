@@ -4,9 +4,7 @@ import { messageOf } from '../errors.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import type { IoUring } from '../host/io-uring.js';
 import { KICK_LOOK_NS, PIECE_BYTES, PIECE_REQUESTS, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
-import { FrameCapture } from '../net/capture/frame-capture.js';
 import type { Networks } from '../net/networks.js';
-import type { PortSpec } from '../net/ports/port-spec.js';
 import type { UringUser } from '../net/uring-user.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
@@ -18,6 +16,7 @@ import type { DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
 import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
+import { type NetworkRequest, serveNetworkRequest } from './network-requests.js';
 import { PollList } from './poll-list.js';
 import { QueueTable } from './queue-table.js';
 import type { ServedQueue } from './served-queue.js';
@@ -244,32 +243,24 @@ export class Sidecore implements DeviceHost {
         return this.#attach(request.id, request.queue);
       case 'detach':
         return this.#detach(request.id, request.key);
-      case 'inject':
-        this.networks.inject(request.device, request.frame);
-        this.#publishDirty();
-        return this.#tell({ event: 'answer', id: request.id });
-      case 'plug':
-        return this.#plug(request.id, request.port);
-      case 'capture':
-        this.networks.capture(request.port, new FrameCapture(request.ring, request.snapBytes));
-        return this.#tell({ event: 'answer', id: request.id });
-      case 'uncapture':
-        this.networks.capture(request.port, undefined);
-        return this.#tell({ event: 'answer', id: request.id });
       case 'stop':
         this.#stopId = request.id;
         this.networks.unplugAll();
         for (const served of [...this.#queues.all()]) this.#close(served, 0);
         return this.#finishClosing();
+      default:
+        return this.#handleOfNetworks(request);
     }
   }
 
-  #plug(id: number, spec: PortSpec): void {
+  #handleOfNetworks(request: NetworkRequest): void {
+    const { id } = request;
     try {
-      this.networks.plug(spec, this);
+      serveNetworkRequest(request, this.networks, this);
     } catch (error) {
       return this.#tell({ event: 'answer', id, error: messageOf(error) });
     }
+    this.#publishDirty();
     this.#tell({ event: 'answer', id });
   }
 

@@ -140,7 +140,7 @@ it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_
   assert.deepEqual(troubles, { deaths: QUEUE_CRASHES_MAX, faults: [CoreFault.CRASHED_CORE] });
   assert.equal(core.queueCount, 0);
   // The thread that is up now answers: it does not have that queue, and does not die any more.
-  assert.deepEqual(await core.detach(spec.key), { base: 1, started: false });
+  assert.deepEqual(await core.detach(spec.key), { base: 1, started: false, sound: false, crashes: QUEUE_CRASHES_MAX });
   await core.stop();
   assert.equal(troubles.deaths, QUEUE_CRASHES_MAX);
 });
