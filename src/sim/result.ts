@@ -53,6 +53,9 @@ export interface Result {
   readonly classes: readonly ClassResult[];
   readonly guests: readonly GuestResult[];
   readonly cores: readonly CoreResult[];
+  /** Sidecores in use, on the average, with the time that is not counted; and devices that were moved between them. */
+  readonly coresUsed: number;
+  readonly moves: number;
   /** Share of time in which the guests' threads did something. */
   readonly loadBusy: readonly number[];
   readonly events: number;

@@ -28,12 +28,24 @@ export interface GuestClass {
   readonly weight: number;
 }
 
+/** Sidecores that are balanced, and taken into use and out of it. */
+export interface BalancePlan {
+  /** Time between two rounds, ns. */
+  readonly windowNs: number;
+  /** The fewest sidecores that are in use. */
+  readonly coresMin: number;
+}
+
 export interface Scenario {
   /** As the daemon's: queues are always polled; polled and left when idle; a thread for each device that sleeps until it is kicked. */
   readonly mode: 'sidecore' | 'adaptive' | 'baseline';
   readonly scheduler: SchedulerOptions;
   /** CPUs of the back end. */
   readonly cores: number;
+  /** Left out: everything stays where it is. Not in `baseline`. */
+  readonly balance: BalancePlan | undefined;
+  /** All guests begin on the first sidecore, instead of one after the other on the next. */
+  readonly packed: boolean;
   /** All guests in one thread on one CPU, as the benchmarks drive them; or each on a CPU of its own, as virtual machines are. */
   readonly guestCpus: 'one' | 'own';
   /** Guests sleep until they are called; otherwise they poll. */
@@ -66,6 +78,8 @@ const SCENARIO: Scenario = {
   mode: 'sidecore',
   scheduler: SCHEDULER_DEFAULTS,
   cores: 1,
+  balance: undefined,
+  packed: false,
   guestCpus: 'own',
   sleeping: false,
   guests: [GUEST],
@@ -89,6 +103,11 @@ export function scenario(options: ScenarioOptions = {}): Scenario {
   const count = guests.reduce((sum, one) => sum + one.count * one.devices, 0);
   inRange('guests with their devices', count, 1, SIM_GUESTS_MAX);
   inRange('cores', whole.cores, 1, SIM_CORES_MAX);
+  if (whole.balance !== undefined) {
+    inRange('sidecores in use', whole.balance.coresMin, 1, whole.cores);
+    if (whole.mode === 'baseline' || !(whole.balance.windowNs > 0))
+      throw wrong('only sidecores are balanced, at some time');
+  }
   for (const one of guests) {
     inRange('guests of a class', one.count, 0, SIM_GUESTS_MAX);
     inRange('devices of a guest', one.devices, 1, SIM_GUESTS_MAX);

@@ -2,6 +2,7 @@ import { assert } from '../errors.js';
 import { Account } from '../scheduler/account.js';
 import { ScheduleCounter } from '../scheduler/counters.js';
 import { POLLING_RULES, type PollingRule } from '../scheduler/polling.js';
+import { Controller, type Unit } from './controller.js';
 import { SimCore } from './core.js';
 import { type Costs, DEFAULT_COSTS } from './costs.js';
 import { Cpu } from './cpu.js';
@@ -31,6 +32,8 @@ class Run {
   readonly cores: SimCore[] = [];
   readonly threads: GuestThread[] = [];
   readonly records: GuestRecord[] = [];
+  controller: Controller | undefined;
+  readonly #units: Unit[] = [];
   readonly #scenario: Scenario;
   readonly #costs: Costs;
   readonly #storage: SimStorage;
@@ -51,6 +54,9 @@ class Run {
   }
 
   start(): void {
+    const { balance } = this.#scenario;
+    if (balance !== undefined)
+      this.controller = new Controller(this.sim, this.cores, this.#units, balance.windowNs, balance.coresMin);
     for (const core of this.cores) core.start();
     for (const thread of this.threads) thread.begin();
   }
@@ -87,7 +93,7 @@ class Run {
 
   /** The sidecore that serves the next device; in `baseline` a thread for it alone, on the CPUs in turn. */
   #coreFor(): SimCore {
-    const place = this.#placed++ % this.#cpus.length;
+    const place = this.#scenario.packed ? 0 : this.#placed++ % this.#cpus.length;
     return this.#scenario.mode === 'baseline' ? this.#addCore(this.#cpus[place]!) : this.cores[place]!;
   }
 
@@ -109,6 +115,8 @@ class Run {
       const queue = this.#addDevice(guest, account, core, endpoint);
       core.attach(queue, work !== 'idle' || !this.#scenario.idleLeft);
       queues.push(queue);
+      const partner = queue.target?.queue;
+      this.#units.push({ queues: partner === undefined ? [queue] : [queue, partner], tally });
     }
     this.records.push({ name, weight, tally, queues });
   }
@@ -165,6 +173,8 @@ export function simulate(scenario: Scenario, costs: Costs = DEFAULT_COSTS, seed 
     classes,
     guests,
     cores: coreResults,
+    coresUsed: run.controller?.coresUsed ?? cores.length,
+    moves: run.controller?.moves ?? 0,
     loadBusy,
     events: sim.events,
     trace: sim.hash,
