@@ -242,3 +242,11 @@ export const CALL_QUIET_NS_MAX = 10_000;
 export const CALL_COMPLETIONS_MAX = 32;
 /** Calls that are sent at once after waits that brought nothing, at most: so seldom is a wait tried in vain. */
 export const CALL_WAITS_SPARED_MAX = 256;
+
+// --- simulator ------------------------------------------------------------------------------------------------
+
+/** Guests and sidecores of one simulation: a large host, and as many idle guests again. What takes a minute to simulate. */
+export const SIM_GUESTS_MAX = 512;
+export const SIM_CORES_MAX = 64;
+/** Requests of one simulated guest in flight: a ring of the usual size. */
+export const SIM_DEPTH_MAX = 256;

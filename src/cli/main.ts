@@ -35,8 +35,10 @@ async function createProgram(): Promise<Command> {
     import('./capture.js'),
     import('./bench.js'),
     import('./demo.js'),
+    import('./sim.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }] = others;
+  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }, { simCommand }] =
+    others;
   const program = new Command('sidecore')
     .description(
       'Serves virtual disks and network cards to virtual machines over vhost-user, from a few dedicated cores.',
@@ -51,6 +53,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
+    .addCommand(simCommand)
     // Commander's own shows everything where it does not know the command.
     .helpCommand(false)
     .addCommand(helpCommand())

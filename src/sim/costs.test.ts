@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { SidecoreError } from '../errors.js';
+import { DEFAULT_COSTS, parseCosts } from './costs.js';
+import { scenario } from './scenario.js';
+
+const invalid = (pattern: RegExp) => (error: unknown) =>
+  error instanceof SidecoreError && error.code === 'CONFIG_INVALID' && pattern.test(error.message);
+
+describe('costs from a file', () => {
+  it('are the defaults but for what is there', () => {
+    assert.deepEqual(parseCosts({ pollNs: 3 }), { ...DEFAULT_COSTS, pollNs: 3 });
+  });
+
+  it('are refused where they mean nothing', () => {
+    assert.throws(() => parseCosts(null), invalid(/no object/));
+    assert.throws(() => parseCosts({ pollNs: -1 }), invalid(/pollNs is no time/));
+    assert.throws(() => parseCosts({ pollNs: '3' }), invalid(/pollNs/));
+    assert.throws(() => parseCosts({ speed: 3 }), invalid(/no cost speed/));
+    assert.throws(() => parseCosts({ jitter: 1 }), invalid(/jitter/));
+  });
+});
+
+describe('a scenario', () => {
+  it('is refused beyond its limits', () => {
+    assert.throws(
+      () => scenario({ guests: [{ count: 400 }, { count: 400 }] }),
+      invalid(/guests with their devices: 1 to/),
+    );
+    assert.throws(() => scenario({ cores: 0 }), invalid(/cores/));
+    assert.throws(() => scenario({ guests: [{ depth: 0 }] }), invalid(/depth/));
+    assert.throws(() => scenario({ guests: [{ weight: 0 }] }), invalid(/weight/));
+    assert.throws(() => scenario({ durationNs: 0 }), invalid(/times/));
+  });
+});

@@ -1,0 +1,83 @@
+import { SidecoreError } from '../errors.js';
+
+/**
+ * What everything takes on a machine, ns of CPU time if nothing else is said. `sidecore sim --calibrate` measures them; those below
+ * were measured on two CPUs of an AMD EPYC in a virtual machine.
+ */
+export const DEFAULT_COSTS = {
+  /** From a store of one CPU until another that looks sees it. */
+  visibleNs: 57.5,
+  /** A reading of the clock. */
+  clockNs: 70,
+
+  /** A sidecore: a look at a queue without work; a round over all queues besides; a piece of work; showing what is complete. */
+  pollNs: 5,
+  roundNs: 39.9,
+  pieceNs: 157,
+  showNs: 30,
+  /** A request of a disk, without its data; that there are data to be copied, wherever they are; each byte of them. */
+  requestNs: 130,
+  copyNs: 173,
+  byteNs: 0.0379,
+  /** A frame that is switched, without its bytes. */
+  frameNs: 60,
+  frameByteNs: 0.02,
+  /** A request handed to storage; an answer of it taken. */
+  submitNs: 250,
+  reapNs: 100,
+
+  /** A guest: a look at one ring without completions; a batch of completions, published anew; each of them, with the request after it. */
+  lookNs: 6.19,
+  batchNs: 139,
+  completionNs: 217,
+  /** A guest asks for calls at one ring before it sleeps. */
+  armNs: 37.9,
+
+  /** A kick, and a call, that wake nobody; how much longer it takes to wake a thread: on a CPU that is busy, idle for long, idle for a moment. */
+  kickNs: 531,
+  callNs: 917,
+  wakeNs: 311,
+  wakeIdleNs: 6110,
+  wakeQuickNs: 311,
+  /** From such a kick or call until a thread on an idle CPU goes on, if that had been idle for long. */
+  idleWakeNs: 20_800,
+  /** A CPU that has been idle for less than this looks for work itself: it is not woken, and goes on so soon. */
+  haltAfterNs: 4160,
+  quickWakeNs: 12_500,
+  /** The switch to another thread on the same CPU. */
+  switchNs: 156,
+  /** A sidecore goes to sleep, and takes what has woken it. A guest goes to sleep. */
+  sleepNs: 1460,
+  resumeNs: 625,
+  guestSleepNs: 731,
+  /** A look of a sidecore at the kicks of all queues that are not polled. */
+  kickLookNs: 400,
+  /** Time after which a thread gives way to others that want its CPU. */
+  sliceNs: 3_000_000,
+
+  /** Times vary by this share, evenly: what keeps a simulation from falling into a step that no machine keeps. */
+  jitter: 0.1,
+} as const satisfies Record<string, number>;
+
+export type Costs = { readonly [name in keyof typeof DEFAULT_COSTS]: number };
+
+/** Checks what was read from a file: every cost a number that is not negative. What is missing is taken from the defaults. */
+export function parseCosts(value: unknown): Costs {
+  if (typeof value !== 'object' || value === null) throw bad('it is no object');
+  const costs: Record<string, number> = { ...DEFAULT_COSTS };
+  for (const [name, cost] of Object.entries(value)) {
+    if (!(name in DEFAULT_COSTS)) throw bad(`there is no cost ${name}`);
+    if (typeof cost !== 'number' || !Number.isFinite(cost) || cost < 0) throw bad(`${name} is no time`);
+    costs[name] = cost;
+  }
+  if (costs['jitter']! >= 1) throw bad('jitter is a share below 1');
+  return costs as Costs;
+}
+
+const bad = (what: string): SidecoreError =>
+  new SidecoreError('CONFIG_INVALID', `costs of the simulator: ${what}`, 'Write them anew with --calibrate.');
+
+/** What a request takes, with the data that it moves now, ns. */
+export function dataNs({ copyNs, byteNs }: Costs, bytes: number): number {
+  return copyNs + bytes * byteNs;
+}

@@ -1,0 +1,188 @@
+import type { Costs } from './costs.js';
+import type { Actor } from './event-queue.js';
+import type { Simulation } from './simulation.js';
+
+/** What a step gives instead of the time that it takes. */
+export const Rest = {
+  /** Nothing to do: looks on, in vain, until `poke`. Keeps the CPU. */
+  POLL: -1,
+  /** Sleeps until `wake`. */
+  SLEEP: -2,
+} as const;
+
+const Code = { STEP: 0, SLICE: 1 } as const;
+type State = 'running' | 'polling' | 'ready' | 'sleeping';
+
+/**
+ * A thread of the operating system. It works in steps: each looks at the world at its begin, takes some time of its CPU, and what
+ * it did is seen by others when the next begins, or at a time that it plans itself.
+ */
+export abstract class SimThread implements Actor {
+  readonly id: number;
+  readonly sim: Simulation;
+  readonly cpu: Cpu;
+  /** Time asleep so far, ns. */
+  asleepNs = 0;
+  #state: State = 'ready';
+  /** What is planned with another number is not meant any more. */
+  #planned = 0;
+  /** Was woken while it was awake: its next sleep ends at once. */
+  #signalled = false;
+  #sleptAt = 0;
+  /** The time for which it was poked, while it polls in vain. */
+  #pokedFor = Number.POSITIVE_INFINITY;
+
+  constructor(sim: Simulation, cpu: Cpu) {
+    this.id = sim.nextId();
+    this.sim = sim;
+    this.cpu = cpu;
+  }
+
+  /** Does something; returns how long it takes, ns, or a `Rest`. */
+  protected abstract step(): number;
+
+  get sleeping(): boolean {
+    return this.#state === 'sleeping';
+  }
+
+  get polling(): boolean {
+    return this.#state === 'polling';
+  }
+
+  start(): void {
+    this.cpu.enter(this);
+  }
+
+  /** Ends a time of polling in vain: goes on at a time. False if it does not poll, or goes on earlier anyway. */
+  poke(time: number): boolean {
+    if (this.#state !== 'polling' || this.#pokedFor <= time) return false;
+    this.#pokedFor = time;
+    this.#plan(time);
+    return true;
+  }
+
+  /** Has it go on if it sleeps; if it does not, its next sleep ends at once. Returns true if it slept. */
+  wake(): boolean {
+    if (this.#state !== 'sleeping') {
+      this.#signalled = true;
+      return false;
+    }
+    this.asleepNs += this.sim.now - this.#sleptAt;
+    this.#state = 'ready';
+    this.cpu.enter(this);
+    return true;
+  }
+
+  act(_code: number, planned: number): void {
+    if (planned !== this.#planned) return;
+    if (this.cpu.takeAway(this)) {
+      this.#state = 'ready';
+      return;
+    }
+    this.#state = 'running';
+    const ns = this.step();
+    if (ns >= 0) return this.#plan(this.sim.now + ns);
+    if (ns === Rest.POLL) {
+      this.#pokedFor = Number.POSITIVE_INFINITY;
+      this.#planned++;
+      this.#state = 'polling';
+      this.cpu.watchSlice();
+      return this.polled();
+    }
+    if (this.#signalled) {
+      this.#signalled = false;
+      return this.#plan(this.sim.now);
+    }
+    this.#planned++;
+    this.#state = 'sleeping';
+    this.#sleptAt = this.sim.now;
+    this.cpu.leave(this);
+  }
+
+  /** Looks whether there is a time already at which its polling will find something. */
+  protected polled(): void {}
+
+  /** The CPU is its own from a time on. The CPU's. */
+  given(time: number): void {
+    this.#plan(time);
+  }
+
+  #plan(time: number): void {
+    this.#planned = (this.#planned + 1) | 0;
+    this.sim.at(time, this, Code.STEP, this.#planned);
+  }
+}
+
+/** A CPU, and the threads that have to share it: one after the other, each until it sleeps or its slice is over. */
+export class Cpu implements Actor {
+  readonly id: number;
+  readonly #sim: Simulation;
+  readonly #costs: Costs;
+  readonly #ready: SimThread[] = [];
+  current: SimThread | undefined;
+  #sliceEnd = 0;
+  #idleFrom = 0;
+
+  constructor(sim: Simulation, costs: Costs) {
+    this.id = sim.nextId();
+    this.#sim = sim;
+    this.#costs = costs;
+  }
+
+  /** What it takes who wakes a thread on this CPU, ns. */
+  get wakingNs(): number {
+    const { wakeNs, wakeIdleNs, wakeQuickNs } = this.#costs;
+    if (this.current !== undefined) return wakeNs;
+    return this.#isHalted() ? wakeIdleNs : wakeQuickNs;
+  }
+
+  #isHalted(): boolean {
+    return this.#sim.now - this.#idleFrom >= this.#costs.haltAfterNs;
+  }
+
+  /** A thread wants to run. */
+  enter(thread: SimThread): void {
+    if (this.current !== undefined) {
+      this.#ready.push(thread);
+      return this.watchSlice();
+    }
+    this.#give(thread, this.#isHalted() ? this.#costs.idleWakeNs : this.#costs.quickWakeNs);
+  }
+
+  /** A thread sleeps. */
+  leave(thread: SimThread): void {
+    if (this.current === thread) this.#next();
+  }
+
+  /** Before a step: whether the thread's slice is over and others want to run; then it has its turn after them. */
+  takeAway(thread: SimThread): boolean {
+    if (this.#ready.length === 0 || this.#sim.now < this.#sliceEnd) return false;
+    this.#ready.push(thread);
+    this.#next();
+    return true;
+  }
+
+  /** Has one that polls in vain give way at the end of its slice. */
+  watchSlice(): void {
+    if (this.#ready.length === 0 || this.current?.polling !== true) return;
+    this.#sim.at(Math.max(this.#sim.now, this.#sliceEnd), this, Code.SLICE);
+  }
+
+  act(): void {
+    if (this.#ready.length > 0 && this.current?.polling && this.#sim.now >= this.#sliceEnd)
+      this.current.poke(this.#sim.now);
+  }
+
+  #next(): void {
+    this.current = undefined;
+    const next = this.#ready.shift();
+    if (next !== undefined) this.#give(next, this.#costs.switchNs);
+    else this.#idleFrom = this.#sim.now;
+  }
+
+  #give(thread: SimThread, afterNs: number): void {
+    this.current = thread;
+    this.#sliceEnd = this.#sim.now + afterNs + this.#costs.sliceNs;
+    thread.given(this.#sim.now + afterNs);
+  }
+}
