@@ -10,6 +10,8 @@ export class Account {
   readonly weight: number;
   /** By `AccountValue`. Not fields: those would be boxed anew at each change. */
   readonly values = new Float64Array(1);
+  /** The queue that was refused first, for lack of budget: others of the account wait for it. */
+  next: { pending(): number } | undefined = undefined;
   /** The round in which its budget was renewed. */
   round = -1;
 

@@ -1,3 +1,4 @@
+import { RESCUES_MAX } from '../limits.js';
 import type { Policy, SchedulerOptions, Turn } from './policy.js';
 
 /** What an item counts at least. */
@@ -11,6 +12,8 @@ export class ElvisPolicy implements Policy {
   readonly #minBytes: number;
   readonly #maxBytes: number;
 
+  /** Turns before their time, in this round. */
+  #rescues = 0;
   readonly #stuckNs: number;
   readonly #stuckItems: number;
 
@@ -21,7 +24,9 @@ export class ElvisPolicy implements Policy {
     this.#maxBytes = maxBytes;
   }
 
-  beginRound(): void {}
+  beginRound(): void {
+    this.#rescues = 0;
+  }
 
   begin(): void {}
 
@@ -41,7 +46,9 @@ export class ElvisPolicy implements Policy {
 
   /** Stuck: few items, which have not become more for a while. Many mean a queue that is filled for throughput. */
   rescues(_entry: unknown, pending: number, waitedNs: number): boolean {
-    return pending <= this.#stuckItems && waitedNs >= this.#stuckNs;
+    if (pending > this.#stuckItems || waitedNs < this.#stuckNs || this.#rescues === RESCUES_MAX) return false;
+    this.#rescues++;
+    return true;
   }
 
   resumes(_entry: unknown, turn: Turn): boolean {

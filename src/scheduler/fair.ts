@@ -39,7 +39,13 @@ export class FairPolicy implements Policy {
 
   admits(entry: Entry): boolean {
     this.#renew(entry);
-    return entry.account.values[AccountValue.BUDGET_NS]! > 0;
+    const { account } = entry;
+    const { next } = account;
+    // Its queues take turns, or the first would use up what all have in each round.
+    if (next !== undefined && next !== entry && next.pending() > 0) return false;
+    const may = account.values[AccountValue.BUDGET_NS]! > 0;
+    account.next = may ? undefined : entry;
+    return may;
   }
 
   begin(entry: Entry, rescued: boolean): void {

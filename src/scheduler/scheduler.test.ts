@@ -161,7 +161,7 @@ for (const policy of ['fair', 'elvis'] as const) {
 describe('policy fair', () => {
   it('serves a guest of small requests beside large ones after at most a quantum', () => {
     const machine = new TestMachine();
-    for (let i = 0; i < 7; i++) machine.keepBusy(machine.add(LARGE), 4);
+    for (let i = 0; i < 15; i++) machine.keepBusy(machine.add(LARGE), 4);
     const waits = waitsOf(machine, machine.add(SMALL), 500_000_000);
     assert.ok(waits.length > 20_000, `${waits.length}`);
     assert.ok(waits[Math.floor(waits.length * 0.99)]! <= QUANTUM_NS, `${waits[Math.floor(waits.length * 0.99)]}`);
@@ -197,6 +197,19 @@ describe('policy fair', () => {
       machine.runFor(200_000_000);
       const charged = queue.counters[ScheduleCounter.TIME_NS]! / queue.ns;
       assert.ok(charged > 0.9 && charged < 1.15, `${queue.itemBytes} bytes: ${charged} of what it took`);
+    }
+  });
+
+  it('serves all queues of a guest alike', () => {
+    const machine = new TestMachine();
+    const [one, other] = [new Account(1), new Account(1)];
+    const queues = Array.from({ length: 7 }, (_, i) =>
+      machine.keepBusy(machine.add(SMALL, i % 3 === 0 ? one : other), 64),
+    );
+    machine.runFor(500_000_000);
+    for (const account of [one, other]) {
+      const index = jain(queues.filter((queue) => queue.account === account).map(({ ns }) => ns));
+      assert.ok(index >= 0.99, `${queues.map(({ ns }) => ns)}`);
     }
   });
 

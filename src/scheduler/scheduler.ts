@@ -1,4 +1,4 @@
-import { RESCUES_MAX, STUCK_LOOKS_MAX } from '../limits.js';
+import { STUCK_LOOKS_MAX } from '../limits.js';
 import { ScheduleCounter } from './counters.js';
 import { type Entry, EntryTime } from './entry.js';
 import { createPolicy } from './policies.js';
@@ -46,8 +46,6 @@ export class Scheduler<E extends Entry> implements Turn {
   #interruptedItems = 0;
   #interruptedBytes = 0;
   readonly #interruptedNs = new Float64Array(1);
-  /** Turns out of order in this round. */
-  #rescues = 0;
   #heaviest = 0;
   #timed = false;
   /** The time in `times` is that of the end of the last piece. */
@@ -83,6 +81,7 @@ export class Scheduler<E extends Entry> implements Turn {
   remove(entry: E): void {
     if (entry === this.#stuck) this.#stuck = undefined;
     if (entry === this.#interrupted) this.#interrupted = undefined;
+    if (entry === entry.account.next) entry.account.next = undefined;
     const at = this.entries.indexOf(entry);
     if (at < 0) return;
     this.#countPolls(entry);
@@ -236,7 +235,6 @@ export class Scheduler<E extends Entry> implements Turn {
     const stuck = this.#findStuck(entry);
     if (stuck === undefined) return true;
     this.#stuck = stuck;
-    this.#rescues++;
     // A stuck queue's own turn may end for another: then the first that was interrupted comes after both.
     if (this.#interrupted === undefined) this.#interrupt(entry);
     return false;
@@ -261,7 +259,7 @@ export class Scheduler<E extends Entry> implements Turn {
   #findStuck(current: E): E | undefined {
     const { entries } = this;
     const looks = entries.length < STUCK_LOOKS_MAX ? entries.length : STUCK_LOOKS_MAX;
-    if (looks < 2 || this.#rescues >= RESCUES_MAX) return undefined;
+    if (looks < 2) return undefined;
     this.#readClock();
     const now = this.times[TurnTime.NOW]!;
     for (let i = 0; i < looks; i++) {
@@ -284,7 +282,6 @@ export class Scheduler<E extends Entry> implements Turn {
 
   #endRound(): void {
     this.#cursor = 0;
-    this.#rescues = 0;
     this.rounds++;
     this.#policy.beginRound(this.rounds, this.#heaviest === 0 ? 1 : this.#heaviest);
     this.#heaviest = 0;

@@ -23,14 +23,14 @@ describe('the scheduler, in a simulation', () => {
   const pieceNs = DEFAULT_COSTS.pieceNs + dataNs(DEFAULT_COSTS, PIECE_BYTES);
 
   for (const bytes of [65_536, 2 ** 20])
-    it(`has a guest wait beside 3 with requests of ${bytes / 1024} KiB for a piece and a quantum at most`, () => {
-      const p99 = besideBulk(3, 'fair', bytes);
+    it(`has a guest wait beside 7 with requests of ${bytes / 1024} KiB for a piece and a quantum at most`, () => {
+      const p99 = besideBulk(7, 'fair', bytes);
       assert.ok(p99 > alone, 'it is in nobody’s way');
       assert.ok(p99 <= alone + pieceNs + quantumNs, `${p99} ns, alone ${alone} ns`);
     });
 
   it('has it wait far longer in turn', () => {
-    assert.ok(besideBulk(3, 'round-robin') > 5 * besideBulk(3, 'fair'));
+    assert.ok(besideBulk(7, 'round-robin') > 5 * besideBulk(7, 'fair'));
   });
 
   it('gives equal guests the same', () => {
