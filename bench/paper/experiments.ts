@@ -1,0 +1,18 @@
+import { measureGrowth, plannedGrowth } from './growth.js';
+import type { Experiment } from './results.js';
+import type { Stand, Timing } from './stand.js';
+
+/** An experiment: what it takes, and how it is done. */
+export interface PlannedExperiment {
+  readonly number: number;
+  /** What it is planned to take, ms. */
+  readonly plannedMs: (timing: Timing) => number;
+  readonly measure: (stand: Stand) => Promise<Experiment>;
+}
+
+export const EXPERIMENTS: readonly PlannedExperiment[] = [
+  { number: 1, plannedMs: plannedGrowth, measure: measureGrowth },
+];
+
+export const plannedFor = (experiments: readonly PlannedExperiment[], timing: Timing): number =>
+  experiments.reduce((sum, { plannedMs }) => sum + plannedMs(timing), 0);

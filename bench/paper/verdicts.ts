@@ -1,0 +1,53 @@
+import { times } from '../../src/demo/numbers.js';
+import type { Verdict } from './results.js';
+import type { Spread } from './stats.js';
+
+/** What decides: a figure at least or at most as large as a bound. */
+export interface Bound {
+  readonly sense: 'at least' | 'at most';
+  readonly value: number;
+}
+
+/** Several figures that all have to be within a bound; the worst of them decides. */
+export interface Judged {
+  readonly claim: string;
+  readonly by: Verdict['by'];
+  readonly bound: Bound;
+  /** Of the bound and of the figures: "times", "%". */
+  readonly text: (value: number) => string;
+  /** What was measured, with what it is of: "4 guests". */
+  readonly figures: readonly { readonly of: string; readonly value: number; readonly disturbed?: boolean }[];
+}
+
+/** Holds figures against a bound. Nothing is decided of nothing, or if the figure that decides was disturbed. */
+export function judge({ claim, by, bound, text, figures }: Judged): Verdict {
+  const threshold = `${bound.sense} ${text(bound.value)}`;
+  const known = figures.filter(({ value }) => Number.isFinite(value));
+  if (known.length === 0)
+    return { claim, by, threshold, measured: 'nothing', holds: null, why: 'it was not measured in this run' };
+  const atLeast = bound.sense === 'at least';
+  const worst = known.reduce((one, other) => (atLeast === other.value < one.value ? other : one));
+  const holds = atLeast ? worst.value >= bound.value : worst.value <= bound.value;
+  const others = known.length === 1 ? '' : `, the ${atLeast ? 'least' : 'most'} of ${known.length}`;
+  const measured = `${text(worst.value)} (${worst.of}${others})`;
+  if (worst.disturbed === true)
+    return {
+      claim,
+      by,
+      threshold,
+      measured,
+      holds: null,
+      why: 'something else on the machine took part in every window',
+    };
+  return { claim, by, threshold, measured, holds };
+}
+
+/** "3.4 times". */
+export const timesText = (value: number): string => `${times(value)} times`;
+export const percentText = (value: number): string => `${(100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0)}%`;
+export const microsText = (ns: number): string => `${(ns / 1000).toFixed(ns < 10_000 ? 2 : 0)} µs`;
+export const plainText = (value: number): string => String(Number(value.toPrecision(3)));
+
+/** "3.4 times (3.1 to 3.6)". */
+export const spreadText = ({ median, min, max }: Spread, text: (value: number) => string): string =>
+  `${text(median)} (${text(min)} to ${text(max)})`;
