@@ -1,7 +1,10 @@
 import { BlockDriver } from '../../src/guest/block-driver.js';
 import { LoadedQueue, type LoadPattern } from '../../src/guest/load.js';
 import { LoadCounters } from '../../src/guest/load-counters.js';
+import { GuestRam } from '../../src/guest/ram.js';
 import { nowNs } from '../../src/host/clock.js';
+import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
 import type { Part } from './drive.js';
 
 /** A guest with a disk. */
@@ -59,7 +62,9 @@ export class DirectBlock implements Part {
   readonly requestBytes: number;
   readonly callFds: readonly number[] = [];
   readonly inFlight = 0;
+  readonly #map: MemoryMap;
   readonly #disk: Buffer;
+  readonly #ram: GuestRam;
   readonly #buffers: Buffer;
   readonly #depth: number;
   readonly #blocks: number;
@@ -71,9 +76,11 @@ export class DirectBlock implements Part {
     this.requestBytes = requestBytes;
     this.#depth = depth;
     this.#blocks = Math.floor(workingSetBytes / requestBytes);
-    // Written once, so that reads read pages of their own and not the kernel's one page of zeros.
-    this.#disk = Buffer.alloc(this.#blocks * requestBytes, 1);
-    this.#buffers = Buffer.alloc(depth * requestBytes, 1);
+    // The same kinds of memory that a back end's disk and a guest are in; written once, so that reads read pages of their own.
+    this.#map = mapAnonymous(Math.ceil((this.#blocks * requestBytes) / PAGE_BYTES) * PAGE_BYTES);
+    this.#disk = viewBytes(this.#map.address, this.#map.length).fill(1);
+    this.#ram = new GuestRam(depth * requestBytes);
+    this.#buffers = this.#ram.bytes.fill(1);
     this.#submittedAt = new Float64Array(depth);
     this.#random = seed >>> 0 || 1;
   }
@@ -116,7 +123,10 @@ export class DirectBlock implements Part {
 
   suppressCalls(): void {}
 
-  close(): void {}
+  close(): void {
+    unmap(this.#map);
+    this.#ram.close();
+  }
 }
 
 /** Writes what is used of a disk once, so that reads read pages of its own. */

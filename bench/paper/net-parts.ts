@@ -1,5 +1,6 @@
 import { LoadCounters } from '../../src/guest/load-counters.js';
 import { NetDriver } from '../../src/guest/net-driver.js';
+import { GuestRam } from '../../src/guest/ram.js';
 import { nowNs } from '../../src/host/clock.js';
 import { NET_FEATURES, NET_HEADER_BYTES } from '../../src/net/features.js';
 import type { Part } from './drive.js';
@@ -230,6 +231,7 @@ export class DirectNet implements Part {
   readonly requestBytes: number;
   readonly callFds: readonly number[] = [];
   readonly inFlight = 0;
+  readonly #ram: readonly [GuestRam, GuestRam];
   readonly #from: Buffer;
   readonly #to: Buffer;
   readonly #frames: number;
@@ -242,9 +244,10 @@ export class DirectNet implements Part {
     this.requestBytes = frameBytes;
     this.#frames = frames;
     this.#answered = answered;
-    this.#from = Buffer.alloc(frames * frameBytes, 1);
     // The receiver has twice as many buffers, as the one with a back end has.
-    this.#to = Buffer.alloc(2 * frames * frameBytes, 1);
+    this.#ram = [new GuestRam(frames * frameBytes), new GuestRam(2 * frames * frameBytes)];
+    this.#from = this.#ram[0].bytes.fill(1);
+    this.#to = this.#ram[1].bytes.fill(1);
   }
 
   start(): void {
@@ -277,5 +280,7 @@ export class DirectNet implements Part {
 
   suppressCalls(): void {}
 
-  close(): void {}
+  close(): void {
+    for (const ram of this.#ram) ram.close();
+  }
 }

@@ -132,6 +132,8 @@ export class Stand {
     this.#daemons.add(daemon);
     // Only the last: sockets are made in their order, and a connection that is tried is in the way of the next for a while.
     await process.ready([pairs > 0 ? daemon.pair(pairs - 1)[1] : daemon.disk(disks - 1)]);
+    // All of its threads on one CPU: a sidecore has no more. Those that only help a sidecore run beside the guests.
+    if (mode === 'baseline') pinAllThreads([this.coreCpu], process.child.pid!);
     process.pause();
     return daemon;
   }

@@ -104,14 +104,29 @@ export async function compete(
       stand.progress.did(plannedMs(timing, 1) / timing.rounds);
     }
   }
+  const lists = [...results.values()];
+  dropMoved(lists);
   for (let extra = 0; extra < EXTRA_ROUNDS; extra++) {
     for (const contender of contenders) {
       if (results.get(contender.key)!.all.some(({ undisturbed }) => !undisturbed))
         await turn(contender, timing.rounds + extra);
     }
   }
+  dropMoved(lists);
   return results;
 }
+
+/** Windows that were not measured on the placement of the CPUs that most of all have had do not count. */
+function dropMoved(lists: readonly Windows[]): void {
+  const placements = lists.flatMap(({ all }) => all.filter(({ undisturbed }) => undisturbed).map(placementOf));
+  if (placements.length === 0) return;
+  const usual = [...placements].sort((a, b) => a - b)[placements.length >> 1]!;
+  for (const { all } of lists)
+    for (const [i, window] of all.entries())
+      if (!areAlike(placementOf(window), usual)) all[i] = { ...window, undisturbed: false };
+}
+
+const placementOf = ({ placementNs: [before, after] }: Window): number => (before + after) / 2;
 
 async function measure(
   stand: Stand,
