@@ -1,4 +1,5 @@
 import { measureGrowth, plannedGrowth } from './growth.js';
+import { measureNotices, plannedNotices } from './notices.js';
 import type { Experiment } from './results.js';
 import type { Stand, Timing } from './stand.js';
 
@@ -12,6 +13,7 @@ export interface PlannedExperiment {
 
 export const EXPERIMENTS: readonly PlannedExperiment[] = [
   { number: 1, plannedMs: plannedGrowth, measure: measureGrowth },
+  { number: 2, plannedMs: plannedNotices, measure: measureNotices },
 ];
 
 export const plannedFor = (experiments: readonly PlannedExperiment[], timing: Timing): number =>

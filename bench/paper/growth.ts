@@ -5,9 +5,11 @@ import {
   type CompareMode,
   compareModes,
   DIRECT,
+  plannedSettling,
   rawPoints,
   SIDECORE,
   SIDECORE_SLEEPING,
+  settleModes,
 } from './modes.js';
 import type { Experiment, Figure, RawPoint, Series, Verdict } from './results.js';
 import type { PaperDaemon, Stand, Timing } from './stand.js';
@@ -22,8 +24,6 @@ const MODES = [BASELINE, BASELINE_POLLING, SIDECORE, SIDECORE_SLEEPING, DIRECT];
 const COUNTS = { all: [1, 2, 4, 8, 16], few: [1, 4, 16], least: [1, 2] } as const;
 /** What starting two daemons takes, ms. */
 const START_MS = 2500;
-/** V8 compiles what is new to it. */
-const settling = (timing: Timing): Timing => ({ ...timing, rounds: 1, windowMs: timing.points === 'least' ? 20 : 250 });
 
 /** All contenders at one number of guests. */
 interface Place {
@@ -33,7 +33,7 @@ interface Place {
 
 export function plannedGrowth(timing: Timing): number {
   const each = COUNTS[timing.points].length * plannedMs(timing, MODES.length);
-  return 2 * START_MS + WORKLOADS.length * (each + plannedMs(settling(timing), MODES.length));
+  return 2 * START_MS + WORKLOADS.length * (each + plannedSettling(timing));
 }
 
 /** Experiment 1: throughput and latency as guests grow. */
@@ -43,9 +43,10 @@ export async function measureGrowth(stand: Stand): Promise<Experiment> {
   const raw: RawPoint[] = [];
   const places = new Map<Workload, Place[]>();
   for (const device of ['disk', 'cards'] as const) {
-    const daemons = await startBoth(stand, device, Math.max(...COUNTS[stand.timing.points]));
+    const most = Math.max(...COUNTS[stand.timing.points]);
+    const daemons = await startBoth(stand, device, most);
     for (const workload of WORKLOADS.filter((one) => one.device === device)) {
-      await compareModes(stand, workload, 1, MODES, daemons, settling(stand.timing));
+      await settleModes(stand, workload, most, daemons);
       const all: Place[] = [];
       for (const count of COUNTS[stand.timing.points]) {
         stand.progress.say(`1: ${workload.title}, ${count} ${count === 1 ? 'guest' : 'guests'}`);

@@ -104,6 +104,40 @@ export async function compareModes(
   }
 }
 
+/** How long each mode runs before it is measured, ms: V8 compiles, in baseline for each of its threads anew. */
+const SETTLE_MS = {
+  all: { baseline: 2000, others: 250 },
+  few: { baseline: 800, others: 150 },
+  least: { baseline: 20, others: 20 },
+};
+
+export function plannedSettling({ points }: Timing): number {
+  const { baseline, others } = SETTLE_MS[points];
+  return baseline + 2 * others;
+}
+
+/** Has all code and all threads that a workload uses run for a while. What that gives does not count. */
+export async function settleModes(
+  stand: Stand,
+  workload: Workload,
+  count: number,
+  daemons: ReadonlyMap<string, PaperDaemon>,
+): Promise<void> {
+  const ms = SETTLE_MS[stand.timing.points];
+  for (const mode of [BASELINE, SIDECORE, DIRECT]) {
+    if (mode.mode !== 'direct' && !daemons.has(mode.mode)) continue;
+    const windowMs = mode === BASELINE ? ms.baseline : ms.others;
+    stand.progress.say(`warming up: ${workload.title}, ${mode.name}`);
+    await compareModes(stand, workload, count, [mode], daemons, {
+      ...stand.timing,
+      rounds: 1,
+      warmUpMs: 0,
+      windowMs,
+      extra: 0,
+    });
+  }
+}
+
 /** Results by contender as they are written into the JSON file. */
 export function rawPoints(results: ReadonlyMap<string, Windows>, workload: string, at: RawPoint['at']): RawPoint[] {
   return [...results].map(([contender, { all, disturbed }]) => ({ workload, contender, at, disturbed, windows: all }));

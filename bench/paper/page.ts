@@ -1,4 +1,4 @@
-import { escapeXml } from '../../src/demo/chart.js';
+import { barChart, escapeXml } from '../../src/demo/chart.js';
 import { MODE_TEXTS } from './modes.js';
 import { PAGE_STYLE } from './page-style.js';
 import { legend, linePlot, tickText, valueText } from './plot.js';
@@ -75,7 +75,17 @@ ${experiments.map(section).join('\n')}
 `;
 }
 
-function section({ number, title, question, method, limits, figures, tables, verdicts }: Experiment): string {
+function section({
+  number,
+  title,
+  question,
+  method,
+  limits,
+  figures,
+  bars = [],
+  tables,
+  verdicts,
+}: Experiment): string {
   return `<section id="e${number}">
 <h2>${number}. ${html(title)}</h2>
 <p><b>${html(question)}</b></p>
@@ -83,6 +93,7 @@ ${paragraphs(method)}
 ${verdictTable(verdicts)}
 <div class="charts">
 ${figures.map(figureHtml).join('\n')}
+${bars.map(barChart).join('\n')}
 </div>
 ${tables.map((one) => tableHtml(one)).join('\n')}
 <h3>What this machine cannot show</h3>

@@ -1,3 +1,4 @@
+import type { Chart } from '../../src/demo/chart.js';
 import type { Spread } from './stats.js';
 import type { Window } from './window.js';
 
@@ -65,6 +66,8 @@ export interface Experiment {
   /** What this machine cannot show. */
   readonly limits: readonly string[];
   readonly figures: readonly Figure[];
+  /** Figures of bars instead of lines. */
+  readonly bars?: readonly Chart[];
   readonly tables: readonly Table[];
   readonly verdicts: readonly Verdict[];
   /** All windows, as they were measured. */

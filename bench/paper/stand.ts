@@ -18,6 +18,8 @@ export interface Timing {
   readonly rounds: number;
   readonly warmUpMs: number;
   readonly windowMs: number;
+  /** Turns more for those that were disturbed. */
+  readonly extra: number;
   /** Numbers of guests in experiment 1, and so on: fewer points in a quick run. */
   readonly points: 'all' | 'few' | 'least';
 }

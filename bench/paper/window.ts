@@ -1,5 +1,4 @@
 import { OthersMeter } from '../../src/demo/cpu-use.js';
-import type { Histogram } from '../../src/guest/histogram.js';
 import { nowNs } from '../../src/host/clock.js';
 import { CPU_SHARE_MIN } from '../duel.js';
 import { sharesOf } from '../net-window.js';
@@ -15,6 +14,8 @@ export interface Contender {
   /** Guests sleep until they are called; otherwise they poll. */
   readonly sleeping: boolean;
   readonly parts: readonly Part[];
+  /** Those whose latency is meant; all of them if nothing is said. */
+  readonly watched?: readonly Part[];
 }
 
 /** What one window gave. */
@@ -47,8 +48,6 @@ export type Field = Exclude<keyof Window, 'round' | 'guests' | 'placementNs' | '
 /** What a contender gave, over all rounds. */
 export class Windows {
   readonly all: Window[] = [];
-  /** Latencies, by guest, of all windows. */
-  readonly latencies: Histogram[] = [];
 
   /** Those that count: undisturbed, on like placements; all of them if there is none. */
   kept(): readonly Window[] {
@@ -78,8 +77,6 @@ export class Windows {
 const LIKE_PLACEMENT = 1.3;
 /** Of a CPU, taken by other programs. Ticks of 10 ms are what the kernel counts. */
 const OTHERS_SHARE_MAX = 0.2;
-/** A contender has that many turns more, if something came between. */
-const EXTRA_ROUNDS = 1;
 /** What a window takes besides itself, ms: for plans. */
 const OVERHEAD_MS = 25;
 
@@ -96,7 +93,7 @@ export async function compete(
   const results = new Map(contenders.map(({ key }) => [key, new Windows()]));
   const turn = async (contender: Contender, round: number) => {
     const windows = results.get(contender.key)!;
-    windows.all.push(await measure(stand, contender, round, timing, windows.latencies));
+    windows.all.push(await measure(stand, contender, round, timing));
   };
   for (let round = 0; round < timing.rounds; round++) {
     for (const contender of contenders) {
@@ -106,7 +103,7 @@ export async function compete(
   }
   const lists = [...results.values()];
   dropMoved(lists);
-  for (let extra = 0; extra < EXTRA_ROUNDS; extra++) {
+  for (let extra = 0; extra < timing.extra; extra++) {
     for (const contender of contenders) {
       if (results.get(contender.key)!.all.some(({ undisturbed }) => !undisturbed))
         await turn(contender, timing.rounds + extra);
@@ -133,9 +130,8 @@ async function measure(
   contender: Contender,
   round: number,
   { warmUpMs, windowMs }: Timing,
-  latencies: Histogram[],
 ): Promise<Window> {
-  const { daemon, parts, sleeping } = contender;
+  const { daemon, parts, sleeping, watched = parts } = contender;
   await stand.breathe();
   const before = stand.placement();
   daemon?.process.resume();
@@ -152,11 +148,7 @@ async function measure(
     const daemonCpu = ((daemon?.process.cpuNs() ?? 0) - cpuBefore) / (stretch.seconds * 1e9);
     const coreShares = shares();
     const taken = others.read() ?? [0, 0];
-    const figures = { ...rates(stretch, parts), ...latenciesOf(parts) };
-    for (const [i, { counters }] of parts.entries()) {
-      if (latencies[i] === undefined) latencies[i] = counters.latency.copy();
-      else latencies[i].merge(counters.latency);
-    }
+    const figures = { ...rates(stretch, parts), ...latenciesOf(watched) };
     finish(parts);
     const loadedNs = nowNs() - started;
     const busyNs = ((await daemon?.busyNs()) ?? 0) - busyBefore;
