@@ -189,6 +189,20 @@ export const CAPTURE_SECONDS_MAX = 2_000_000;
 /** How long a daemon that stops waits for those who read its captures, ms. */
 export const CAPTURE_END_MS_MAX = 2000;
 
+// --- scheduler ------------------------------------------------------------------------------------------------
+
+/** Requests of one piece of work, between whose pieces a scheduler decides: a burst of frames, two publications of a disk. */
+export const PIECE_REQUESTS = 32;
+/**
+ * Bytes of one piece of work: about 7 us of copying. Longer requests of a disk in memory are divided. Together with a request's own
+ * time it bounds how long a piece is, and so how long a queue waits that is given its turn out of order.
+ */
+export const PIECE_BYTES = 2 ** 16;
+/** Queues that a look for stuck ones takes in, so that it takes no longer however many there are. */
+export const STUCK_LOOKS_MAX = 8;
+/** Weight of a VM: its share of a sidecore's time, against those of others. */
+export const WEIGHT_MAX = 1000;
+
 // --- sidecore -------------------------------------------------------------------------------------------------
 
 /** Requests that one sidecore has in flight in its back ends; more wait in their rings. */

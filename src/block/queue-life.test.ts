@@ -6,7 +6,7 @@ import { BlockRig, type BlockRigOptions, header, RAM, type RigQueue } from '../.
 import { PENDING, StubBackend } from '../../test/support/stub-backend.js';
 import { createEventFd, drain } from '../host/eventfd.js';
 import { close } from '../host/libc.js';
-import { DEVICE_REQUESTS_IN_FLIGHT_MAX, PUBLISH_REQUESTS } from '../limits.js';
+import { BATCH_BYTES_MAX, DEVICE_REQUESTS_IN_FLIGHT_MAX, PUBLISH_REQUESTS } from '../limits.js';
 import { QueueCounter } from '../virtio/queue-state.js';
 import { Pop } from '../virtio/virtqueue.js';
 import { RequestType, Status } from './features.js';
@@ -49,22 +49,27 @@ describe('a queue', () => {
   it('takes as many as it may', () =>
     on({}, (rig, _backend, { queue, driver, state }) => {
       for (let slot = 0; slot < 100; slot++) offer(rig, slot);
-      assert.equal(queue.serve(10), 0, 'what is not published is taken');
+      assert.equal(queue.serve(10, BATCH_BYTES_MAX), 0, 'what is not published is taken');
       driver.publish();
-      assert.equal(queue.serve(0), 0);
+      assert.equal(queue.serve(0, BATCH_BYTES_MAX), 0);
       assert.deepEqual(
-        [queue.serve(10), queue.serve(1), queue.serve(64), queue.serve(64), queue.serve(64)],
+        [
+          queue.serve(10, BATCH_BYTES_MAX),
+          queue.serve(1, BATCH_BYTES_MAX),
+          queue.serve(64, BATCH_BYTES_MAX),
+          queue.serve(64, BATCH_BYTES_MAX),
+          queue.serve(64, BATCH_BYTES_MAX),
+        ],
         [10, 1, 64, 25, 0],
       );
       assert.equal(state.counters[QueueCounter.REQUESTS], 100);
-      assert.equal(state.counters[QueueCounter.BATCHES], 4);
     }));
 
   it('publishes what was completed in groups, the last of them when it is told to', () =>
     on({}, (rig, _backend, served) => {
       const heads = Array.from({ length: PUBLISH_REQUESTS + 4 }, (_, slot) => offer(rig, slot));
       served.driver.publish();
-      served.queue.serve(64);
+      served.queue.serve(64, BATCH_BYTES_MAX);
       assert.deepEqual(collect(served), heads.slice(0, PUBLISH_REQUESTS));
       assert.deepEqual(rig.dirty, [served.queue]);
       rig.publish();
@@ -104,10 +109,10 @@ describe('a queue', () => {
       backend.answer = PENDING;
       for (let slot = 0; slot < DEVICE_REQUESTS_IN_FLIGHT_MAX + 50; slot++) offer(rig, slot);
       driver.publish();
-      assert.equal(queue.serve(10_000), DEVICE_REQUESTS_IN_FLIGHT_MAX);
-      assert.equal(queue.serve(64), 0);
+      assert.equal(queue.serve(10_000, BATCH_BYTES_MAX), DEVICE_REQUESTS_IN_FLIGHT_MAX);
+      assert.equal(queue.serve(64, BATCH_BYTES_MAX), 0);
       for (const { request } of backend.take().slice(0, 20)) queue.complete(request, Status.OK);
-      assert.equal(queue.serve(64), 20);
+      assert.equal(queue.serve(64, BATCH_BYTES_MAX), 20);
     }));
 
   it('waits while the requests of its core are in use, but for what every queue may have', () =>
@@ -144,7 +149,7 @@ describe('a queue', () => {
       offer(rig, 1);
       served.driver.publish();
       served.queue.closed = true;
-      assert.equal(served.queue.serve(64), 0);
+      assert.equal(served.queue.serve(64, BATCH_BYTES_MAX), 0);
       served.queue.complete(backend.asked[0]!.request, Status.OK);
       rig.publish();
       assert.deepEqual(collect(served), [head]);
@@ -209,7 +214,7 @@ describe('a queue whose thread has died', () => {
     const heads = Array.from({ length: 6 }, (_, slot) => offer(rig, slot));
     served.driver.publish();
     backend.answer = PENDING;
-    served.queue.serve(64);
+    served.queue.serve(64, BATCH_BYTES_MAX);
     const requests = backend.take().map(({ request }) => request);
     for (const slot of [3, 1]) served.queue.complete(requests[slot]!, Status.OK);
     rig.publish();
@@ -250,7 +255,7 @@ describe('a queue whose thread has died', () => {
         on({ callFd, eventIdx }, (rig, _backend, served) => {
           const head = offer(rig, 0);
           served.driver.publish();
-          served.queue.serve(64);
+          served.queue.serve(64, BATCH_BYTES_MAX);
           assert.equal(served.driver.requestCalls(), false);
           // The driver sleeps. The thread dies somewhere on the way from the used ring to the call.
           dyingAt(moment, () => rig.publish());
@@ -284,7 +289,7 @@ describe('a queue whose thread has died', () => {
       assert.equal(taken.closed, true);
       assert.equal(taken.inFlight, 0);
       assert.equal(rig.free, dead);
-      assert.equal(taken.serve(64), 0);
+      assert.equal(taken.serve(64, BATCH_BYTES_MAX), 0);
       assert.deepEqual(collect(served), [], `head ${head} is given back`);
     }));
 });

@@ -6,7 +6,6 @@ import {
   DISCARD_SECTORS_MAX,
   PUBLISH_REQUESTS,
   QUEUE_REQUESTS_IN_FLIGHT_MIN,
-  RANGES_MAX,
   REQUEST_BYTES_MAX,
   SECURE_ERASE_SECTORS_MAX,
   WRITE_ZEROES_SECTORS_MAX,
@@ -15,16 +14,14 @@ import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { REQUEST_MALFORMED } from '../virtio/queue-faults.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
 import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
-import { type BlockBackend, PENDING } from './backends/backend.js';
+import { type BlockBackend, MORE, PENDING } from './backends/backend.js';
 import type { BlockDeviceState } from './device.js';
 import { BLOCK_FEATURES, RequestType, SECTOR_BYTES, SERIAL_BYTES, Status } from './features.js';
 import type { BlockRequest, RequestPool } from './request.js';
+import { gather, RANGE_UNMAP, RequestReader } from './request-reader.js';
 
 /** Request header: type, reserved, sector. VIRTIO 1.3, 5.2.6 */
 const HEADER_BYTES = 16;
-/** One range of DISCARD and its kin: sector (8 bytes), number of sectors (4), flags (4). VIRTIO 1.3, 5.2.6 */
-const RANGE_BYTES = 16;
-const RANGE_UNMAP = 1;
 
 const DISCARD = Number(BLOCK_FEATURES.DISCARD);
 const WRITE_ZEROES = Number(BLOCK_FEATURES.WRITE_ZEROES);
@@ -50,19 +47,25 @@ export class BlockQueue implements DeviceQueue {
   dirty = false;
   /** No more chains are taken: the queue is being stopped, or has a fault. */
   closed = false;
+  servedBytes = 0;
   readonly #memory: GuestMemory;
   readonly #device: BlockDeviceState;
   readonly #readOnly: boolean;
   readonly #host: BlockQueueHost;
+  readonly #reader: RequestReader;
   readonly #callFd: number;
   readonly #inFlightMax: number;
   readonly #header = new Uint32Array(HEADER_BYTES / 4);
   readonly #headerBytes = Buffer.from(this.#header.buffer);
-  readonly #ranges = new Uint32Array((RANGES_MAX * RANGE_BYTES) / 4);
-  readonly #rangeBytes = Buffer.from(this.#ranges.buffer);
   readonly #counters: Float64Array;
-  /** Chains of `ring.unfinished` that were taken again. */
+  /** Chains of `ring.unfinished`, and how many of them were taken again. */
+  readonly #unfinished: number;
   #retaken = 0;
+  /** A long request that is being done piece by piece, and what is left of it, bytes; nothing new is begun meanwhile. */
+  #begun: BlockRequest | undefined = undefined;
+  #begunBytes = 0;
+  /** Bytes after which a request is divided. */
+  #pieceBytes = BATCH_BYTES_MAX;
 
   constructor(parts: {
     ring: Virtqueue;
@@ -84,10 +87,12 @@ export class BlockQueue implements DeviceQueue {
     this.#readOnly = parts.readOnly;
     this.backend = parts.backend;
     this.#host = parts.host;
+    this.#reader = new RequestReader(parts.memory, parts.device, parts.readOnly);
     this.#callFd = parts.callFd;
     const share = Math.floor(DEVICE_REQUESTS_IN_FLIGHT_MAX / parts.queues);
     this.#inFlightMax = Math.max(QUEUE_REQUESTS_IN_FLIGHT_MIN, share);
     this.#counters = parts.state.counters;
+    this.#unfinished = parts.ring.unfinished.length;
   }
 
   /**
@@ -102,7 +107,7 @@ export class BlockQueue implements DeviceQueue {
   /** Goes on with that as far as the pool has requests; the rest has its turn before anything new. */
   #retake(): void {
     const { unfinished } = this.ring;
-    while (this.#retaken < unfinished.length && !this.closed) {
+    while (this.#retaken < this.#unfinished && !this.closed && this.#begun === undefined) {
       const request = this.#host.pool.take(0);
       if (request === undefined) return;
       this.#counters[QueueCounter.RETAKEN]!++;
@@ -112,15 +117,22 @@ export class BlockQueue implements DeviceQueue {
     }
   }
 
-  /** Takes up to `limit` chains and starts them. Returns how many. */
-  serve(limit: number): number {
+  pending(): number {
+    if (this.#begun !== undefined) return 1 + this.ring.waiting();
+    return this.#retaken < this.#unfinished ? this.#unfinished - this.#retaken : this.ring.waiting();
+  }
+
+  serve(limit: number, bytesMax: number): number {
     const { ring } = this;
     const { pool } = this.#host;
     let taken = 0;
-    let bytes = 0;
-    if (this.#retaken < ring.unfinished.length) this.#retake();
-    if (ring.waiting() === 0) return 0;
-    while (taken < limit && bytes < BATCH_BYTES_MAX && this.inFlight < this.#inFlightMax && !this.closed) {
+    let proceeded = 0;
+    this.servedBytes = 0;
+    this.#pieceBytes = bytesMax;
+    if (this.#begun !== undefined) proceeded = this.#proceed(this.#begun);
+    if (this.#retaken < this.#unfinished) this.#retake();
+    while (taken < limit && this.servedBytes < bytesMax && this.inFlight < this.#inFlightMax && !this.closed) {
+      if (this.#begun !== undefined) break;
       const request = pool.take(this.inFlight);
       if (request === undefined) break;
       const head = ring.pop(request.chain);
@@ -131,14 +143,10 @@ export class BlockQueue implements DeviceQueue {
       }
       taken++;
       this.#start(request);
-      bytes += request.costBytes;
       if (taken % PUBLISH_REQUESTS === 0) this.#show();
     }
-    if (taken > 0) {
-      this.#counters[QueueCounter.REQUESTS]! += taken;
-      this.#counters[QueueCounter.BATCHES]!++;
-    }
-    return taken;
+    if (taken > 0) this.#counters[QueueCounter.REQUESTS]! += taken;
+    return taken + proceeded;
   }
 
   /** Ends a request: writes its status, puts it into the used ring, unpublished. */
@@ -192,8 +200,31 @@ export class BlockQueue implements DeviceQueue {
       this.inFlight--;
       return this.#refuse(request, REQUEST_MALFORMED);
     }
+    request.pieceBytes = this.#pieceBytes;
     const status = this.#submit(request);
+    if (status === MORE) return this.#pause(request, request.costBytes);
+    this.servedBytes += request.costBytes;
     if (status !== PENDING) this.complete(request, status);
+  }
+
+  /** A piece of a request is done, of which so many bytes were left. */
+  #pause(request: BlockRequest, leftBytes: number): void {
+    this.servedBytes += this.#pieceBytes;
+    this.#begun = request;
+    this.#begunBytes = leftBytes - this.#pieceBytes;
+  }
+
+  /** Goes on with a long request. Returns one, for that is something done. */
+  #proceed(request: BlockRequest): number {
+    request.pieceBytes = this.#pieceBytes;
+    const status = this.backend.proceed!(request);
+    if (status === MORE) this.#pause(request, this.#begunBytes);
+    else {
+      this.servedBytes += this.#begunBytes;
+      this.#begun = undefined;
+      this.complete(request, status);
+    }
+    return 1;
   }
 
   /** Stops the queue for a chain that cannot be answered. */
@@ -240,31 +271,11 @@ export class BlockQueue implements DeviceQueue {
       request.sector = words[word + 3]! * 2 ** 32 + words[word + 2]!;
       return 1;
     }
-    const first = this.#gather(request, 0, this.#headerBytes, HEADER_BYTES);
+    const first = gather(this.#memory, request, 0, this.#headerBytes, HEADER_BYTES);
     const header = this.#header;
     request.type = header[0]!;
     request.sector = header[3]! * 2 ** 32 + header[2]!;
     return first;
-  }
-
-  /**
-   * Copies `byteCount` bytes from the segments at `from` and takes them off; the chain has that many. Returns the first
-   * segment that has bytes left.
-   */
-  #gather(request: BlockRequest, from: number, target: Buffer, byteCount: number): number {
-    const { segments } = request.chain;
-    let at = 0;
-    let i = from;
-    while (at < byteCount) {
-      const offset = segments.offset[i]!;
-      const length = segments.length[i]!;
-      const piece = Math.min(length, byteCount - at);
-      at += this.#memory.bytes[segments.window[i]!]!.copy(target, at, offset, offset + piece);
-      segments.offset[i] = offset + piece;
-      segments.length[i] = length - piece;
-      if (piece === length) i++;
-    }
-    return i;
   }
 
   /** Checks a request against the standard and hands it to the back end. Returns its status or `PENDING`. */
@@ -282,16 +293,18 @@ export class BlockQueue implements DeviceQueue {
         this.#counters[QueueCounter.FLUSHES]!++;
         return this.#readOnly ? Status.OK : this.backend.flush(request);
       case RequestType.GET_ID:
-        return this.#getId(request);
+        return this.#reader.giveId(request);
       case RequestType.DISCARD:
-        return this.#ranged(request, DISCARD, DISCARD_SECTORS_MAX, 0) ?? this.backend.discard(request);
+        return this.#reader.ranges(request, DISCARD, DISCARD_SECTORS_MAX, 0) ?? this.backend.discard(request);
       case RequestType.WRITE_ZEROES:
         return (
-          this.#ranged(request, WRITE_ZEROES, WRITE_ZEROES_SECTORS_MAX, RANGE_UNMAP) ??
+          this.#reader.ranges(request, WRITE_ZEROES, WRITE_ZEROES_SECTORS_MAX, RANGE_UNMAP) ??
           this.backend.writeZeroes(request)
         );
       case RequestType.SECURE_ERASE:
-        return this.#ranged(request, SECURE_ERASE, SECURE_ERASE_SECTORS_MAX, 0) ?? this.backend.secureErase(request);
+        return (
+          this.#reader.ranges(request, SECURE_ERASE, SECURE_ERASE_SECTORS_MAX, 0) ?? this.backend.secureErase(request)
+        );
       default:
         return Status.UNSUPP;
     }
@@ -301,48 +314,5 @@ export class BlockQueue implements DeviceQueue {
     const { dataBytes } = request;
     if (dataBytes > REQUEST_BYTES_MAX) return false;
     return dataBytes % SECTOR_BYTES === 0 && request.sector + dataBytes / SECTOR_BYTES <= this.#device.capacitySectors;
-  }
-
-  #getId(request: BlockRequest): number {
-    const { segments } = request.chain;
-    const serial = this.#device.serial;
-    if (request.dataBytes < SERIAL_BYTES) return Status.IOERR;
-    let at = 0;
-    for (let i = request.first; i < request.end && at < SERIAL_BYTES; i++) {
-      const memory = this.#memory.bytes[segments.window[i]!]!;
-      for (let j = 0; j < segments.length[i]! && at < SERIAL_BYTES; j++)
-        memory[segments.offset[i]! + j] = serial[at++]!;
-    }
-    return Status.OK;
-  }
-
-  /**
-   * Reads and checks the ranges of a request: undefined if they are good, or the status that the standard asks for.
-   * VIRTIO 1.3, 5.2.6.2
-   */
-  #ranged(request: BlockRequest, feature: number, sectorsMax: number, flagsAllowed: number): number | undefined {
-    const { dataBytes } = request;
-    if ((this.#device.features & feature) === 0) return Status.UNSUPP;
-    if (this.#readOnly || request.chain.writableBytes !== 1) return Status.IOERR;
-    if (dataBytes === 0 || dataBytes % RANGE_BYTES !== 0 || dataBytes > RANGES_MAX * RANGE_BYTES) return Status.IOERR;
-    this.#gather(request, request.first, this.#rangeBytes, dataBytes);
-    const count = dataBytes / RANGE_BYTES;
-    const ranges = this.#ranges;
-    // A flag that is unknown here counts before anything else that is wrong with any range.
-    let outside = false;
-    for (let i = 0, word = 0; i < count; i++, word += 4) {
-      const sector = ranges[word + 1]! * 2 ** 32 + ranges[word]!;
-      const sectors = ranges[word + 2]!;
-      const flags = ranges[word + 3]!;
-      if ((flags & ~flagsAllowed) !== 0) return Status.UNSUPP;
-      if (sectors > sectorsMax || sector + sectors > this.#device.capacitySectors) outside = true;
-      request.rangeSector[i] = sector;
-      request.rangeSectors[i] = sectors;
-      request.costBytes += sectors * SECTOR_BYTES;
-      request.rangeUnmap[i] = flags & RANGE_UNMAP;
-    }
-    request.rangeCount = count;
-    request.durable = this.#device.writeThrough;
-    return outside ? Status.IOERR : undefined;
   }
 }

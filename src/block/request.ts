@@ -1,5 +1,5 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { QUEUE_REQUESTS_RESERVED, RANGES_MAX } from '../limits.js';
+import { BATCH_BYTES_MAX, QUEUE_REQUESTS_RESERVED, RANGES_MAX } from '../limits.js';
 import { Chain } from '../virtio/chain.js';
 import type { BlockQueue } from './queue.js';
 
@@ -35,6 +35,8 @@ export class BlockRequest {
   rangeCount = 0;
   /** A write that must be on stable storage before it completes (write-through). */
   durable = false;
+  /** Bytes that a back end does at once of what takes its thread's time. */
+  pieceBytes = BATCH_BYTES_MAX;
   /** How far a back end has come with it: bytes, or ranges and phases; meaning as the back end likes. */
   progress = 0;
   step = 0;

@@ -17,7 +17,13 @@ const QUEUE: Disk['queues'][number] = {
   bytes_written: 1_000_000,
   errors: 1,
   calls: 250,
+  polls: 5000,
   batches: 100,
+  bytes: 5_096_000,
+  time_ns: 800_000,
+  stuck: 4,
+  wait_max_ns: 9000,
+  limited: 7,
   retaken: 0,
   flushes: 3,
 };

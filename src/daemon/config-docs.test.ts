@@ -29,13 +29,15 @@ const PLACEHOLDERS: Record<string, string> = {
 
 /** Every key of the schema, with those of all variants of a union. */
 function keysOf(schema: z.core.$ZodType, path: readonly string[] = []): Key[] {
-  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) return keysOf(schema.unwrap(), path);
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional)
+    return keysOf(schema.unwrap(), path);
   if (schema instanceof z.ZodPipe) return [...keysOf(schema.in, path), ...keysOf(schema.out, path)];
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => keysOf(option, path));
   if (schema instanceof z.ZodRecord) return keysOf(schema.valueType, [...path, PLACEHOLDERS[path.at(-1)!]!]);
   if (!(schema instanceof z.ZodObject)) return [];
   return Object.entries(schema.shape as z.core.$ZodShape).flatMap(([key, value]) => {
-    const preset = value instanceof z.ZodDefault ? asWritten(value.def.defaultValue) : undefined;
+    const preset =
+      value instanceof z.ZodDefault || value instanceof z.ZodPrefault ? asWritten(value.def.defaultValue) : undefined;
     return [
       { section: path.length === 0 ? 'Top level' : `\`${path.join('.')}\``, key, default: preset },
       ...keysOf(value, [...path, key]),

@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import { WEIGHT_MAX } from '../limits.js';
 import { disk } from './config-disks.js';
 import { network, nic } from './config-networks.js';
+import { scheduler } from './config-scheduler.js';
 import { account, name, path } from './config-values.js';
 
 const vm = z.strictObject({
+  weight: z.int().min(1).max(WEIGHT_MAX).default(1),
   unsealed_memory: z.enum(['refuse', 'allow']).default('refuse'),
   disks: z.record(name, disk).default({}),
   nics: z.record(name, nic).default({}),
@@ -30,6 +33,7 @@ export const configSchema = z.strictObject({
   run_dir: path.default('/run/sidecore'),
   cores: z.array(z.int().min(0).max(1023)).min(1, 'name at least one CPU').default([1]),
   mode: z.enum(['sidecore', 'adaptive', 'baseline']).default('sidecore'),
+  scheduler,
   sqpoll_cpu: z.int().min(0).max(1023).optional(),
   log: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
   socket,

@@ -24,11 +24,21 @@ describe('a good configuration', () => {
       run_dir: '/run/sidecore',
       cores: [1],
       mode: 'sidecore',
+      scheduler: {
+        policy: 'fair',
+        quantum_us: 20,
+        min_bytes: 1500,
+        max_bytes: 524_288,
+        stuck_us: 7,
+        stuck_items: 50,
+        notified_us: 20,
+      },
       log: 'info',
       socket: {},
       networks: {},
       vms: {
         web1: {
+          weight: 1,
           unsealed_memory: 'refuse',
           disks: {
             root: {
@@ -111,7 +121,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'an unknown key': [
       'cpus: [1]\n',
-      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, networks, vms',
+      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
     ],
     'unknown keys below': [
       oneDisk(MEMORY, 'readonly: true', 'queue: 1'),
@@ -241,7 +251,7 @@ describe('a bad configuration is told file, line and key', () => {
       name: 'SidecoreError',
       code: 'CONFIG_INVALID',
       message:
-        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, sqpoll_cpu, log, socket, networks, vms',
+        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
       remedy: 'docs/configuration.md lists every key.',
     });
   });

@@ -5,6 +5,7 @@ import { CROSSING_BYTES, CROSSING_BYTES_MIN, CROSSINGS_BYTES, NETWORKS_MAX } fro
 import { CrossingRing } from '../net/crossing-ring.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { Directory } from '../net/directory.js';
+import type { SchedulerOptions } from '../scheduler/policy.js';
 import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
 import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
@@ -55,6 +56,7 @@ function meet(cores: readonly Core[]): Neighbourhood[] {
 /** Where sidecores run. */
 export interface CoreSetOptions {
   readonly mode: Mode;
+  readonly scheduler: SchedulerOptions;
   /** Theirs alone; in the modes that share cores, one sidecore for each. */
   readonly cpus: readonly number[];
   /** For kernel threads that work for sidecores, besides each one's own CPU. */
@@ -79,13 +81,13 @@ export class CoreSet {
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
   constructor(
-    { mode, cpus, helperCpus, sqpollCpu, networked }: CoreSetOptions,
+    { mode, scheduler, cpus, helperCpus, sqpollCpu, networked }: CoreSetOptions,
     devices: number,
     listener: CoreListener,
   ) {
     const epoll = new Epoll(1);
     epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
-    const common = { helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };
+    const common = { scheduler, helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     this.cores = places.map((cpus, index) => new Core({ ...common, index, cpus }, listener));

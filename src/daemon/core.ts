@@ -8,6 +8,7 @@ import { close, duplicate, replaceDescriptor } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
+import type { SchedulerOptions } from '../scheduler/policy.js';
 import { CoreState } from '../sidecore/core-state.js';
 import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
@@ -51,6 +52,7 @@ export interface CoreOptions {
   readonly helperCpus: readonly number[];
   readonly sqpollCpu: number | undefined;
   readonly idleAfterNs: number;
+  readonly scheduler: SchedulerOptions;
   readonly watcherFd: number;
 }
 
@@ -100,24 +102,19 @@ export class Core {
   start(neighbours: Neighbourhood): void {
     this.#neighbours = neighbours;
     const { port1, port2 } = new MessageChannel();
-    const { index, cpus, helperCpus, sqpollCpu, idleAfterNs, watcherFd } = this.options;
-    const workerCpus = [...helperCpus, ...cpus];
+    const { helperCpus, ...options } = this.options;
     const doorwayFd = new Epoll(1).fd;
     const setup: CoreSetup = {
-      cpus,
-      workerCpus,
-      sqpollCpu,
-      idleAfterNs,
+      ...options,
+      workerCpus: [...helperCpus, ...options.cpus],
       state: this.state.buffer,
       bellFd: this.bellFd,
       doorwayFd,
-      watcherFd,
-      index,
       neighbours,
       mailbox: port2,
     };
     const worker = new Worker(new URL('../sidecore/core-thread.js', import.meta.url), {
-      name: `sidecore-${index}`,
+      name: `sidecore-${options.index}`,
       workerData: setup,
       transferList: [port2],
     });

@@ -8,6 +8,7 @@ import { requireDescriptors } from '../host/descriptors.js';
 import { groupId, userId } from './accounts.js';
 import { Captures } from './captures.js';
 import type { Config } from './config.js';
+import { schedulerOptions } from './config-scheduler.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet, SUPERVISE_MS } from './core-set.js';
@@ -94,6 +95,7 @@ export class Daemon {
     requireDescriptors(DEVICE_DESCRIPTORS * devices + THREAD_DESCRIPTORS * (threads + 1));
     const places = {
       mode: config.mode,
+      scheduler: schedulerOptions(config.scheduler),
       cpus: config.cores,
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
@@ -130,9 +132,11 @@ export class Daemon {
 
   #openDevices(nameDevice: DeviceName): void {
     const networks = Object.keys(this.#config.networks);
-    for (const [vm, { disks, nics, unsealed_memory }] of Object.entries(this.#config.vms)) {
+    const vms = Object.keys(this.#config.vms);
+    for (const [vm, { disks, nics, weight, unsealed_memory }] of Object.entries(this.#config.vms)) {
       const unsealedMemory = unsealed_memory === 'allow';
-      const place = { unsealedMemory, owner: this.#owner, cores: this.cores, log: this.#log };
+      const account = { id: vms.indexOf(vm), weight };
+      const place = { account, unsealedMemory, owner: this.#owner, cores: this.cores, log: this.#log };
       for (const [name, disk] of Object.entries(disks))
         about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
       for (const [name, nic] of Object.entries(nics)) {

@@ -33,6 +33,7 @@ export class ServedDisk {
     const spec: BlockDeviceSpec = {
       kind: 'block',
       shared: this.#device.shared,
+      account: place.account,
       readOnly,
       queues: config.queues,
       backend: this.#opened.spec,

@@ -28,7 +28,17 @@ export class ServedNic implements CaptureTarget {
     const mac = parseMac(config.mac!)!;
     this.#device = new NetDevice({ mac, mtu, queuePairs, speedMbps, offloads: config.offloads });
     const { shared } = this.#device;
-    const spec: NetDeviceSpec = { kind: 'net', shared, switchId, port, queuePairs, vlans: portVlans(config), mac };
+    const { account } = place;
+    const spec: NetDeviceSpec = {
+      kind: 'net',
+      shared,
+      account,
+      switchId,
+      port,
+      queuePairs,
+      vlans: portVlans(config),
+      mac,
+    };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
 

@@ -20,6 +20,7 @@ export interface SocketOwner {
 
 /** What devices of a VM have in common with others of the daemon. */
 export interface DevicePlace {
+  readonly account: DeviceSpec['account'];
   readonly unsealedMemory: boolean;
   readonly owner: SocketOwner;
   readonly cores: CoreSet;

@@ -49,6 +49,12 @@ export class NetControlQueue implements DeviceQueue {
     this.#callFd = parts.callFd;
   }
 
+  readonly servedBytes = 0;
+
+  pending(): number {
+    return this.ring.waiting();
+  }
+
   serve(limit: number): number {
     let taken = 0;
     for (; taken < limit && !this.closed; taken++) {
@@ -65,7 +71,6 @@ export class NetControlQueue implements DeviceQueue {
     }
     if (taken > 0) {
       this.state.counters[QueueCounter.REQUESTS]! += taken;
-      this.state.counters[QueueCounter.BATCHES]!++;
       this.#host.markDirty(this);
     }
     return taken;

@@ -45,6 +45,7 @@ export class NetRxQueue implements DeviceQueue {
   readonly #buffers = new Burst(BURST_FRAMES);
   /** Header and private part of the frame that is being put. */
   readonly #head: Buffer = Buffer.alloc(NET_HEADER_BYTES + HEAD_BYTES + VLAN_TAG_BYTES);
+  readonly servedBytes = 0;
   readonly #onClose: () => void;
   #dirty = false;
 
@@ -75,6 +76,11 @@ export class NetRxQueue implements DeviceQueue {
   get inUse(): boolean {
     if (!this.#inUse) this.#inUse = this.ready && this.ring.waiting() > 0;
     return this.#inUse;
+  }
+
+  /** Nothing is ever looked for in it. */
+  pending(): number {
+    return 0;
   }
 
   serve(): number {

@@ -1,7 +1,7 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { Segments } from '../guest-memory/segments.js';
 import { signal } from '../host/eventfd.js';
-import { BATCH_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
+import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
@@ -45,8 +45,9 @@ export class NetTxQueue implements DeviceQueue {
   readonly #head = Buffer.alloc(NET_HEADER_BYTES + FRAME_HEADERS_BYTES_MAX);
   /** The same behind the network header. */
   readonly #frameHead: Buffer;
-  /** Bytes of the chains taken in this turn. */
+  /** Bytes of the chains taken in this piece of work, and at how many it ends. */
   #bytes = 0;
+  #bytesMax = 0;
   #dirty = false;
 
   constructor(parts: {
@@ -83,9 +84,18 @@ export class NetTxQueue implements DeviceQueue {
     return this.#held.count;
   }
 
-  serve(limit: number): number {
-    if (this.ring.waiting() === 0) return 0;
+  pending(): number {
+    return this.ring.waiting();
+  }
+
+  get servedBytes(): number {
+    const { work } = this.#switch;
+    return work > this.#bytes ? work : this.#bytes;
+  }
+
+  serve(limit: number, bytesMax: number): number {
     let taken = 0;
+    this.#bytesMax = bytesMax;
     this.#bytes = 0;
     this.#switch.work = 0;
     const most = limit < BURST_FRAMES ? limit : BURST_FRAMES;
@@ -99,14 +109,13 @@ export class NetTxQueue implements DeviceQueue {
       this.#markDirty();
       this.#counters[QueueCounter.REQUESTS]! += taken;
       this.#counters[QueueCounter.BYTES_WRITTEN]! += this.#bytes;
-      this.#counters[QueueCounter.BATCHES]!++;
     }
     return taken;
   }
 
   /** What it has sent, or what came of that, is as much as others wait for. */
   #hasHadItsTurn(): boolean {
-    return this.#bytes >= BATCH_BYTES_MAX || this.#switch.work >= BATCH_BYTES_MAX;
+    return this.#bytes >= this.#bytesMax || this.#switch.work >= this.#bytesMax;
   }
 
   publish(): void {
@@ -174,11 +183,11 @@ export class NetTxQueue implements DeviceQueue {
     const { counters } = this.#port;
     let end = to;
     let bytes = burst.bytesOf(from, to);
-    while (this.#bytes + bytes >= BATCH_BYTES_MAX && end > from + 1) bytes -= burst.chains.length[--end]!;
+    while (this.#bytes + bytes >= this.#bytesMax && end > from + 1) bytes -= burst.chains.length[--end]!;
     if (!this.#device.linkUp) {
       counters[PortCounter.DROPPED_LINK_DOWN]! += end - from;
     } else {
-      const stop = this.#switch.forwardBurst(burst, from, end, this.#port, undefined, BATCH_BYTES_MAX);
+      const stop = this.#switch.forwardBurst(burst, from, end, this.#port, undefined, this.#bytesMax);
       if (stop !== end) bytes = burst.bytesOf(from, stop);
       end = stop;
       counters[PortCounter.FRAMES_IN]! += end - from;

@@ -3,6 +3,7 @@ import type { IoUringHandles } from '../host/io-uring.js';
 import type { CrossingSetup } from '../net/crossing.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
+import type { SchedulerOptions } from '../scheduler/policy.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 
 /** What is recorded of which port, and into what. */
@@ -61,6 +62,7 @@ export interface CoreSetup {
    * (zero: paravirtual I/O as it is without a sidecore).
    */
   readonly idleAfterNs: number;
+  readonly scheduler: SchedulerOptions;
   /** Memory of its `CoreState`. */
   readonly state: SharedArrayBuffer;
   /** Event counter that wakes it when it sleeps. */

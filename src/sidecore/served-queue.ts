@@ -1,8 +1,11 @@
+import type { Account } from '../scheduler/account.js';
+import { Entry } from '../scheduler/entry.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
+import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase } from '../virtio/queue-state.js';
 
 /** A queue on its sidecore, with what polling and watching it takes. */
-export class ServedQueue {
+export class ServedQueue extends Entry {
   readonly key: number;
   readonly queue: DeviceQueue;
   /** Event counter; negative if the queue can only be polled. */
@@ -17,12 +20,19 @@ export class ServedQueue {
   /** The request to detach it that is waiting for its requests to finish; zero if there is none. */
   detachId = 0;
 
-  constructor(key: number, queue: DeviceQueue, kickFd: number, memoryId: number, started: boolean) {
+  constructor(spec: QueueSpec, queue: DeviceQueue, account: Account) {
+    super(account, queue.state.counters);
+    const { key, kickFd, started } = spec;
+    const memoryId = spec.memory.id;
     this.key = key;
     this.queue = queue;
     this.kickFd = kickFd;
     this.memoryId = memoryId;
     this.started = started;
+  }
+
+  pending(): number {
+    return this.queue.pending();
   }
 
   /** Marks it polled and asks the driver not to kick. */
@@ -37,6 +47,8 @@ export class ServedQueue {
 
   /** Marks it watched and asks for a kick; false if there is work already, and it must be polled on. */
   watch(): boolean {
+    // What was begun wants to be gone on with, whether or not there is more.
+    if (this.queue.pending() > 0) return false;
     if (this.queue.ring.requestKicks()) {
       this.queue.ring.suppressKicks();
       return false;

@@ -1,25 +1,25 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { RequestPool } from '../block/request.js';
-import { assert, messageOf } from '../errors.js';
-import { GuestMemory } from '../guest-memory/guest-memory.js';
+import { messageOf } from '../errors.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import type { IoUring } from '../host/io-uring.js';
-import { BATCH_REQUESTS_MAX, CORE_QUEUES_MAX, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
+import { PIECE_BYTES, PIECE_REQUESTS, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import { FrameCapture } from '../net/capture/frame-capture.js';
 import type { Networks } from '../net/networks.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { UringUser } from '../net/uring-user.js';
+import { Scheduler } from '../scheduler/scheduler.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
-import { QueuePhase, QueueState } from '../virtio/queue-state.js';
-import { openRing } from '../virtio/ring.js';
+import { QueuePhase } from '../virtio/queue-state.js';
 import { CoreState } from './core-state.js';
-import { createQueue, type DeviceHost, startOf } from './create-queue.js';
+import type { DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
 import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
 import { PollList } from './poll-list.js';
-import { ServedQueue } from './served-queue.js';
+import { QueueTable } from './queue-table.js';
+import type { ServedQueue } from './served-queue.js';
 import { UringDesk } from './uring-desk.js';
 import { WorkMeter } from './work-meter.js';
 
@@ -27,12 +27,14 @@ import { WorkMeter } from './work-meter.js';
 const METER_TURNS = 60;
 /** Turns after that which are timed together. */
 const TIMED_TURNS = 4;
+/** Bytes that queues move, in their turns of a round, between two looks at what the kernel has finished: about 20 us. */
+const DESK_BYTES = 2 ** 17;
 /** Turns awake between two looks for idle queues. */
 const HOUSEKEEPING_TURNS = 32;
 
 /**
- * A sidecore: the loop of one thread that serves the queues of many guests. In turn it takes up to a batch from each polled
- * queue, starts the requests, publishes what is complete, and collects what the kernel has finished.
+ * A sidecore: the loop of one thread that serves the queues of many guests. Its scheduler says which queue has its turn, and after
+ * each piece of work whether that goes on; what is complete is published after each, and what the kernel has finished collected.
  *
  * It never waits and never allocates while there is work. The mailbox is looked at when the bell has rung.
  */
@@ -45,12 +47,14 @@ export class Sidecore implements DeviceHost {
   readonly #desk: UringDesk;
   readonly #doorway: Doorway;
   readonly #meter: WorkMeter;
-  readonly #queues = new Map<number, ServedQueue>();
-  readonly #memories = new Map<number, GuestMemory>();
+  readonly #queues: QueueTable;
+  readonly #scheduler: Scheduler<ServedQueue>;
   readonly #list: PollList;
   readonly #closing: ServedQueue[] = [];
   readonly #dirty: DeviceQueue[] = [];
   #dirtyCount = 0;
+  /** Bytes that queues moved since the kernel's answers were looked at. */
+  #sinceDesk = 0;
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
   #nowNs = 0.5;
@@ -66,8 +70,11 @@ export class Sidecore implements DeviceHost {
     this.#desk = new UringDesk(uringOptions, this.pool, (handles) => this.#tell({ event: 'uring', handles }));
     this.networks = joinNetworks(setup);
     this.#doorway = new Doorway(setup);
+    this.#queues = new QueueTable(this, this.#doorway);
     this.#meter = new WorkMeter(this.#state, readNowNs);
-    this.#list = new PollList(this.#queues, this.#state, () => this.#meter.forget());
+    const notified = () => this.#state.rangSince(this.#bellSeen);
+    this.#scheduler = new Scheduler<ServedQueue>(setup.scheduler, readNowNs, notified);
+    this.#list = new PollList(this.#queues, this.#scheduler, this.#state, () => this.#meter.forget());
   }
 
   /** Serves until it is told to stop. */
@@ -91,7 +98,7 @@ export class Sidecore implements DeviceHost {
 
   /** No queue wants anything of this thread. */
   #mayRest(): boolean {
-    return this.#list.polled.length === 0 && this.#closing.length === 0 && this.#stopId === 0;
+    return this.#list.polledCount === 0 && this.#closing.length === 0 && this.#stopId === 0;
   }
 
   markDirty(queue: DeviceQueue): void {
@@ -106,25 +113,16 @@ export class Sidecore implements DeviceHost {
     return this.#desk.add(user);
   }
 
-  /** One look at everything that is polled. Returns how many requests it took or completed. */
+  /** A round: the queues that have work and may have their turns. Returns how many requests were taken, gone on with or completed. */
   #turn(): number {
-    const { polled } = this.#list;
+    const scheduler = this.#scheduler;
     let work = 0;
-    for (let i = 0; i < polled.length; i++) {
-      const served = polled[i]!;
-      const { queue } = served;
-      this.#state.serving = served.key;
-      const taken = queue.serve(BATCH_REQUESTS_MAX);
-      if (taken > 0) {
-        work += taken;
-        served.lastWorkNs = this.#nowNs;
-      }
-      if (this.#dirtyCount > 0) this.#publishDirty();
-      this.#state.countBeat();
-      if (queue.closed) this.#dropFaulted(served);
+    for (let served = scheduler.next(); served !== undefined; served = scheduler.next()) {
+      work += this.#serve(served);
+      // Those who wait for storage must not wait for all others' turns as well.
+      this.#sinceDesk += scheduler.bytes;
+      if (this.#sinceDesk >= DESK_BYTES) work += this.#turnDesk();
     }
-    // What follows is done for no queue: none is to blame for a death in it.
-    this.#state.serving = 0;
     work += this.networks.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
@@ -134,25 +132,45 @@ export class Sidecore implements DeviceHost {
     return work;
   }
 
+  /** A queue has its turn. Returns how many requests were taken or gone on with. */
+  #serve(served: ServedQueue): number {
+    const { queue } = served;
+    const scheduler = this.#scheduler;
+    let work = 0;
+    let taken: number;
+    this.#state.serving = served.key;
+    do {
+      taken = queue.serve(PIECE_REQUESTS, PIECE_BYTES);
+      work += taken;
+      if (this.#dirtyCount > 0) this.#publishDirty();
+      this.#state.countBeat();
+      if (queue.closed) {
+        this.#dropFaulted(served);
+        break;
+      }
+    } while (scheduler.goOn(served, taken, queue.servedBytes) && taken > 0);
+    if (work > 0) served.lastWorkNs = this.#nowNs;
+    // What follows is done for no queue: none is to blame for a death in it.
+    this.#state.serving = 0;
+    return work;
+  }
+
   #turnDesk(): number {
+    this.#sinceDesk = 0;
     try {
       return this.#desk.turn();
     } catch (error) {
       // Whose request this thread is about to die of.
-      this.#state.serving = this.#servedAs(this.#desk.handling?.queue)?.key ?? 0;
+      this.#state.serving = this.#queues.servedAs(this.#desk.handling?.queue)?.key ?? 0;
       throw error;
     }
-  }
-
-  #servedAs(queue: DeviceQueue | undefined): ServedQueue | undefined {
-    for (const served of this.#queues.values()) if (served.queue === queue) return served;
-    return undefined;
   }
 
   #timedTurns(): void {
     this.#meter.begin();
     for (let i = 0; i < TIMED_TURNS; i++) this.#meter.count(this.#turn());
     this.#meter.end();
+    this.#scheduler.countPolls();
     this.networks.tick(this.#meter.nowS);
   }
 
@@ -162,7 +180,7 @@ export class Sidecore implements DeviceHost {
       queue.publish();
       if (!queue.passive || !queue.closed) continue;
       // It is not looked at by itself: that it is broken shows when something is put into it.
-      const served = this.#servedAs(queue);
+      const served = this.#queues.servedAs(queue);
       if (served?.polled) this.#dropFaulted(served);
     }
     this.#dirtyCount = 0;
@@ -239,7 +257,7 @@ export class Sidecore implements DeviceHost {
       case 'stop':
         this.#stopId = request.id;
         this.networks.unplugAll();
-        for (const served of [...this.#queues.values()]) this.#close(served, 0);
+        for (const served of [...this.#queues.all()]) this.#close(served, 0);
         return this.#finishClosing();
     }
   }
@@ -256,7 +274,7 @@ export class Sidecore implements DeviceHost {
   #attach(id: number, spec: QueueSpec): void {
     let served: ServedQueue;
     try {
-      served = this.#build(spec);
+      served = this.#queues.add(spec);
     } catch (error) {
       return this.#tell({ event: 'answer', id, error: messageOf(error) });
     }
@@ -272,25 +290,6 @@ export class Sidecore implements DeviceHost {
     this.#state.serving = 0;
     this.#list.count();
     this.#tell({ event: 'answer', id });
-  }
-
-  /** Makes everything that serving a queue takes. Throws, and leaves nothing behind, if something cannot be had. */
-  #build(spec: QueueSpec): ServedQueue {
-    assert(this.#queues.size < CORE_QUEUES_MAX && !this.#queues.has(spec.key), 'the core has room for the queue');
-    const state = new QueueState(spec.state);
-    const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
-    const ring = openRing(spec.ring, memory, state.inflight, spec.resume, startOf(spec));
-    const queue = createQueue(spec, { ring, memory, state }, this);
-    const served = new ServedQueue(spec.key, queue, spec.kickFd, spec.memory.id, spec.started);
-    try {
-      if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
-    } catch (error) {
-      queue.close();
-      throw error;
-    }
-    this.#memories.set(spec.memory.id, memory);
-    this.#queues.set(spec.key, served);
-    return served;
   }
 
   #detach(id: number, key: number): void {
@@ -312,6 +311,8 @@ export class Sidecore implements DeviceHost {
   #finishClosing(): void {
     for (let i = this.#closing.length - 1; i >= 0; i--) {
       const served = this.#closing[i]!;
+      // A request that was begun is brought to its end.
+      if (served.queue.inFlight > 0) served.queue.serve(0, PIECE_BYTES);
       if (served.queue.inFlight > 0) continue;
       this.#closing.splice(i, 1);
       this.#release(served);
@@ -324,11 +325,7 @@ export class Sidecore implements DeviceHost {
 
   #release(served: ServedQueue): void {
     const { queue } = served;
-    queue.close();
-    this.#queues.delete(served.key);
-    if (![...this.#queues.values()].some((other) => other.memoryId === served.memoryId)) {
-      this.#memories.delete(served.memoryId);
-    }
+    this.#queues.remove(served);
     if (queue.state.fault === 0) queue.state.phase = QueuePhase.STOPPED;
     this.#list.count();
     if (served.detachId === 0) return;

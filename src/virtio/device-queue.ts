@@ -19,8 +19,15 @@ export interface DeviceQueue {
   readonly inFlight: number;
   /** No more chains are taken: the queue is being stopped, or has a fault. */
   closed: boolean;
-  /** Takes up to `limit` chains and does what they ask for. Returns how many. */
-  serve(limit: number): number;
+  /** What waits to be served: chains, and one that was begun; zero if there is nothing, otherwise perhaps less than there is. */
+  pending(): number;
+  /**
+   * One piece of work: takes up to `limit` chains, until they come to `bytesMax`, and does what they ask for, or goes on with one that
+   * is long. Returns how many that were; zero if there was nothing to do.
+   */
+  serve(limit: number, bytesMax: number): number;
+  /** What the last piece came to, bytes: moved, or covered, or the work that came of it counted as such. */
+  readonly servedBytes: number;
   /** Shows the driver all completions of this turn, and calls it if it wants to be called. */
   publish(): void;
   /** Does again what a sidecore that died had taken. Called once, before the first `serve`. */

@@ -6,6 +6,8 @@ export interface DeviceSpec {
   readonly kind: string;
   /** State that they share; also tells one device from another. */
   readonly shared: SharedArrayBuffer;
+  /** Whose it is: the VM's number, and its weight against others when sidecores share their time among them. */
+  readonly account: { readonly id: number; readonly weight: number };
 }
 
 /** Everything a sidecore needs to serve a queue: whole, validated, and plain data. */

@@ -1,3 +1,4 @@
+import { SCHEDULE_COUNTERS, ScheduleCounter } from '../scheduler/counters.js';
 import { ChainLog } from './chain-log.js';
 import { InflightLog } from './inflight-log.js';
 import type { RingKind } from './ring-layout.js';
@@ -14,21 +15,20 @@ export const QueuePhase = {
   FAULTED: 3,
 } as const;
 
-/** Counters of a queue, by slot in its shared state. Written by its sidecore only. */
+/** Counters of a queue, by slot in its shared state: first those of its scheduler. Written by its sidecore only. */
 export const QueueCounter = {
-  REQUESTS: 0,
-  BYTES_READ: 1,
-  BYTES_WRITTEN: 2,
+  ...ScheduleCounter,
+  REQUESTS: SCHEDULE_COUNTERS,
+  BYTES_READ: SCHEDULE_COUNTERS + 1,
+  BYTES_WRITTEN: SCHEDULE_COUNTERS + 2,
   /** Requests that ended with a status other than OK. */
-  ERRORS: 3,
+  ERRORS: SCHEDULE_COUNTERS + 3,
   /** Calls (interrupts) sent. */
-  CALLS: 4,
-  /** Turns that found something to do. */
-  BATCHES: 5,
+  CALLS: SCHEDULE_COUNTERS + 4,
   /** Chains that were in flight when a sidecore died and were done again. */
-  RETAKEN: 6,
+  RETAKEN: SCHEDULE_COUNTERS + 5,
   /** Flushes. */
-  FLUSHES: 7,
+  FLUSHES: SCHEDULE_COUNTERS + 6,
 } as const;
 
 export type QueueCounterName = keyof typeof QueueCounter;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
-import { type BackendHost, type BlockBackend, PENDING } from '../../src/block/backends/backend.js';
+import { type BackendHost, type BlockBackend, MORE, PENDING } from '../../src/block/backends/backend.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../src/block/features.js';
 import type { BlockQueue } from '../../src/block/queue.js';
 import { type BlockRequest, RequestPool } from '../../src/block/request.js';
@@ -52,6 +52,8 @@ const WINDOW_BYTES = 96 * 1024;
 /** Requests at once: more than the small ring holds. */
 export const REQUESTS = 600;
 const RING_ENTRIES = 16;
+/** Less than most requests have, and no multiple of anything. */
+const PIECE_BYTES = 3 * 1013;
 const PATIENCE_MS = 20_000;
 
 const STATUSES: readonly number[] = Object.values(Status);
@@ -105,7 +107,8 @@ export class BackendRig {
     this.#statuses.push(PENDING);
     this.#inFlight.add(request);
     this.#starting = request;
-    const status = this.backend[operation.kind](request);
+    let status = this.backend[operation.kind](request);
+    while (status === MORE) status = this.backend.proceed!(request);
     this.#starting = undefined;
     if (status === PENDING) assert.ok(this.#inFlight.has(request));
     else this.#complete(request, status);
@@ -165,6 +168,7 @@ export class BackendRig {
     // What an earlier request may have left behind means nothing.
     request.progress = 12_345;
     request.step = 777;
+    request.pieceBytes = PIECE_BYTES;
     chain.segments.push(0, 0, 16);
     request.first = 1;
     if ('pieces' in operation) {

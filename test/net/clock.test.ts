@@ -6,6 +6,7 @@ import { Epoll } from '../../src/host/epoll.js';
 import { createEventFd, signal } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { Directory } from '../../src/net/directory.js';
+import { SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
 import { CoreState } from '../../src/sidecore/core-state.js';
 import { Sidecore } from '../../src/sidecore/sidecore.js';
 
@@ -26,6 +27,7 @@ for (const [mode, idleAfterNs] of [
       workerCpus: [],
       sqpollCpu: undefined,
       idleAfterNs,
+      scheduler: SCHEDULER_DEFAULTS,
       state: state.buffer,
       bellFd,
       doorwayFd: doorway.fd,

@@ -1,7 +1,7 @@
 /** What is sent by one guest's ring arrives in another's, byte by byte, whatever its length and however it lies in memory. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { FRAME_BYTES_MAX, RX_BUFFERS_MAX } from '../../src/limits.js';
+import { BATCH_BYTES_MAX, FRAME_BYTES_MAX, RX_BUFFERS_MAX } from '../../src/limits.js';
 import { CONTROL_FEATURES, NET_FEATURES, NET_HEADER_BYTES } from '../../src/net/features.js';
 import { NetHeader } from '../../src/net/net-header.js';
 import { Chain } from '../../src/virtio/chain.js';
@@ -251,10 +251,10 @@ for (const layout of LAYOUTS) {
           // Taken and filled, and not published.
           a.send(makeFrame(b.mac, a.mac, 100, round));
           a.send(makeFrame(b.mac, a.mac, 30, round));
-          a.tx.queue.serve(64);
+          a.tx.queue.serve(64, BATCH_BYTES_MAX);
           // And some that were too little for a frame.
           if (round % 2 === 0) a.send(makeFrame(b.mac, a.mac, 700, round));
-          a.tx.queue.serve(64);
+          a.tx.queue.serve(64, BATCH_BYTES_MAX);
           b.rx.takeOver();
           b.wipe();
           const frame = makeFrame(b.mac, a.mac, 200, round);

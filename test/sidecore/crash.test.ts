@@ -14,6 +14,7 @@ import { PORT_COUNTER_BYTES } from '../../src/net/port.js';
 import type { GeneratorPortSpec } from '../../src/net/ports/generator/spec.js';
 import type { PortSpec } from '../../src/net/ports/port-spec.js';
 import { type PortVlans, trunkPort } from '../../src/net/vlan.js';
+import { SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
 import { CoreFault } from '../../src/virtio/queue-faults.js';
 import type { QueueSpec } from '../../src/virtio/queue-spec.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
@@ -60,6 +61,7 @@ function queueOf(ram: GuestRam, kickFd: number, backend: BlockDeviceSpec['backen
   const host = ram.userAddress;
   const spec: BlockDeviceSpec = {
     kind: 'block',
+    account: { id: 0, weight: 1 },
     shared: device.shared,
     readOnly: false,
     queues: 1,
@@ -98,7 +100,15 @@ function startCore(test: TestContext): { core: Core; troubles: Troubles } {
   const epoll = new Epoll(1);
   const troubles: Troubles = { deaths: 0, faults: [] };
   const core = new Core(
-    { index: 0, cpus: [0], helperCpus: [], sqpollCpu: undefined, idleAfterNs: 1e6, watcherFd: epoll.fd },
+    {
+      index: 0,
+      cpus: [0],
+      helperCpus: [],
+      sqpollCpu: undefined,
+      idleAfterNs: 1e6,
+      scheduler: SCHEDULER_DEFAULTS,
+      watcherFd: epoll.fd,
+    },
     {
       died: () => {
         troubles.deaths++;

@@ -8,7 +8,7 @@ import { BlockQueue, type BlockQueueHost } from '../../src/block/queue.js';
 import { RequestPool } from '../../src/block/request.js';
 import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
-import { BATCH_REQUESTS_MAX } from '../../src/limits.js';
+import { BATCH_BYTES_MAX, BATCH_REQUESTS_MAX } from '../../src/limits.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
 import type { Virtqueue } from '../../src/virtio/virtqueue.js';
 import type { DriverSide, Element, Used } from '../conformance/virtqueue-layout.js';
@@ -135,7 +135,7 @@ export class BlockRig implements BlockQueueHost {
 
   /** A turn of a sidecore: a batch from each queue, and everything that is complete published. */
   turn(): void {
-    for (const { queue } of this.queues) queue.serve(BATCH_REQUESTS_MAX);
+    for (const { queue } of this.queues) queue.serve(BATCH_REQUESTS_MAX, BATCH_BYTES_MAX);
     this.publish();
   }
 

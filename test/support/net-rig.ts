@@ -1,6 +1,7 @@
 /** Guests with network cards on the switches of one sidecore, driven by descriptors in their memory; no thread, no socket. */
 import assert from 'node:assert/strict';
 import { RequestPool } from '../../src/block/request.js';
+import { BATCH_BYTES_MAX } from '../../src/limits.js';
 import { Crossing } from '../../src/net/crossing.js';
 import { CrossingRing } from '../../src/net/crossing-ring.js';
 import { NetDevice, type NetDeviceSpec } from '../../src/net/device.js';
@@ -140,7 +141,8 @@ export class Guest {
     this.device = new NetDevice({ mac, mtu: 1500, queuePairs: 1, speedMbps: 10_000, offloads: true });
     this.device.negotiate(options.features ?? this.device.offeredFeatures);
     const { shared } = this.device;
-    this.spec = { kind: 'net', shared, switchId: network, port: number, queuePairs: 1, vlans, mac };
+    const account = { id: number, weight: 1 };
+    this.spec = { kind: 'net', shared, account, switchId: network, port: number, queuePairs: 1, vlans, mac };
     this.#state = new NetDeviceState(shared);
     this.rx = new GuestRing<NetRxQueue>(rig, this, 0);
     this.tx = new GuestRing<NetTxQueue>(rig, this, 1);
@@ -321,7 +323,7 @@ export class NetRig implements DeviceHost {
     let work = 0;
     for (const { tx } of this.guests) {
       if (tx.queue.closed) continue;
-      work += tx.queue.serve(TURN_FRAMES);
+      work += tx.queue.serve(TURN_FRAMES, BATCH_BYTES_MAX);
       this.#publish();
     }
     work += this.networks.turn();

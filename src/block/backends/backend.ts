@@ -5,6 +5,9 @@ import type { IoErrors } from './io-errors.js';
 /** A back end's answer to a request that it will complete later, through the engine it shares with its sidecore. */
 export const PENDING = -1;
 
+/** A back end's answer to a request that it has done a part of, and goes on with in `proceed`. */
+export const MORE = -2;
+
 /** What a back end can do, known when its image is opened. */
 export interface BackendAbilities {
   /** Bytes; a multiple of 512. */
@@ -13,7 +16,7 @@ export interface BackendAbilities {
   readonly discard: boolean;
   readonly writeZeroes: boolean;
   readonly secureErase: boolean;
-  /** Every request is answered at once, so that all complete in their order. */
+  /** Every request is answered at once or goes on before the next is taken, so that all complete in their order. */
   readonly inOrder: boolean;
   /** Smallest write that is no read-modify-write below us, bytes; a power of two. */
   readonly physicalBlockBytes: number;
@@ -24,8 +27,9 @@ export interface BackendAbilities {
  * within the disk, lengths are whole sectors, the disk may be written.
  *
  * Each call answers with one of `Status`, or with `PENDING` and then completes the request with
- * `request.queue.complete(request, status)`, in a later turn of the same thread. It never throws for what storage does, and
- * never keeps a request.
+ * `request.queue.complete(request, status)`, in a later turn of the same thread. What would keep its thread for longer than
+ * `request.pieceBytes` take is divided: it answers with `MORE`, and nothing else of its queue is begun before `proceed` has
+ * brought it to its end. It never throws for what storage does, and never keeps a request.
  *
  * Every back end passes `test/conformance/backend.ts`.
  */
@@ -42,6 +46,8 @@ export interface BlockBackend {
   writeZeroes(request: BlockRequest): number;
   /** Overwrites the ranges so that their old content cannot be had back, then gives their room back. */
   secureErase(request: BlockRequest): number;
+  /** Goes on with a request that was answered with `MORE`; missing where that is never answered. */
+  proceed?(request: BlockRequest): number;
   /** The kernel's answer to the operation of this request that was in flight: a count, or a negative error number. */
   completed(request: BlockRequest, result: number): void;
   /** Lets go of what this thread holds. No request is in flight. */

@@ -1,9 +1,9 @@
 import { windowsOver } from '../../../guest-memory/windows.js';
 import { forgetPages, PAGE_BYTES } from '../../../host/memory-map.js';
 import { WINDOW_BYTES } from '../../../limits.js';
-import { SECTOR_BYTES, Status } from '../../features.js';
+import { RequestType, SECTOR_BYTES, Status } from '../../features.js';
 import type { BlockRequest } from '../../request.js';
-import type { BlockBackend } from '../backend.js';
+import { type BlockBackend, MORE } from '../backend.js';
 
 /**
  * A disk in memory. Its pages are anonymous memory of the process, so that they take up room only once written, and every
@@ -23,11 +23,11 @@ export class MemoryBackend implements BlockBackend {
   }
 
   read(request: BlockRequest): number {
-    return this.#copy(request, true);
+    return this.#begin(request);
   }
 
   write(request: BlockRequest): number {
-    return this.#copy(request, false);
+    return this.#begin(request);
   }
 
   flush(): number {
@@ -35,33 +35,59 @@ export class MemoryBackend implements BlockBackend {
   }
 
   discard(request: BlockRequest): number {
-    for (let i = 0; i < request.rangeCount; i++) this.#clear(request.rangeSector[i]!, request.rangeSectors[i]!, true);
-    return Status.OK;
+    return this.#beginRanges(request);
   }
 
   writeZeroes(request: BlockRequest): number {
-    for (let i = 0; i < request.rangeCount; i++) {
-      this.#clear(request.rangeSector[i]!, request.rangeSectors[i]!, request.rangeUnmap[i] === 1);
-    }
-    return Status.OK;
+    return this.#beginRanges(request);
   }
 
   secureErase(request: BlockRequest): number {
-    for (let i = 0; i < request.rangeCount; i++) {
-      this.#clear(request.rangeSector[i]!, request.rangeSectors[i]!, false);
-      this.#clear(request.rangeSector[i]!, request.rangeSectors[i]!, true);
-    }
-    return Status.OK;
+    return this.#beginRanges(request);
+  }
+
+  proceed(request: BlockRequest): number {
+    return request.type === RequestType.IN || request.type === RequestType.OUT
+      ? this.#copy(request)
+      : this.#clearRanges(request);
   }
 
   completed(): void {}
 
   close(): void {}
 
-  /** Zeroes sectors; whole pages among them are given back to the host if `unmap`. */
-  #clear(sector: number, sectors: number, unmap: boolean): void {
-    const start = sector * SECTOR_BYTES;
-    const end = start + sectors * SECTOR_BYTES;
+  #beginRanges(request: BlockRequest): number {
+    request.step = 0;
+    request.progress = 0;
+    return this.#clearRanges(request);
+  }
+
+  /** Goes on with the range `step`, of which `progress` bytes are done. */
+  #clearRanges(request: BlockRequest): number {
+    let budget = request.pieceBytes;
+    const { type } = request;
+    while (request.step < request.rangeCount) {
+      const i = request.step;
+      const start = request.rangeSector[i]! * SECTOR_BYTES + request.progress;
+      const left = request.rangeSectors[i]! * SECTOR_BYTES - request.progress;
+      const length = Math.min(left, budget);
+      const end = start + length;
+      // What was secret is overwritten before its room is given back.
+      if (type === RequestType.SECURE_ERASE) this.#clear(start, end, false);
+      this.#clear(start, end, type !== RequestType.WRITE_ZEROES || request.rangeUnmap[i] === 1);
+      request.progress += length;
+      if (length === left) {
+        request.step++;
+        request.progress = 0;
+      }
+      budget -= length;
+      if (budget === 0 && request.step < request.rangeCount) return MORE;
+    }
+    return Status.OK;
+  }
+
+  /** Zeroes bytes of the disk; whole pages among them are given back to the host if `unmap`. */
+  #clear(start: number, end: number, unmap: boolean): void {
     const pageStart = Math.ceil(start / PAGE_BYTES) * PAGE_BYTES;
     const pageEnd = Math.floor(end / PAGE_BYTES) * PAGE_BYTES;
     if (!unmap || pageEnd <= pageStart) {
@@ -83,27 +109,51 @@ export class MemoryBackend implements BlockBackend {
     }
   }
 
-  /** Copies the data segments to or from the disk, in pieces that cross no window of it. */
-  #copy(request: BlockRequest, toGuest: boolean): number {
+  #begin(request: BlockRequest): number {
+    request.step = request.first;
+    request.progress = 0;
+    return this.#copy(request);
+  }
+
+  /**
+   * Copies data segments to or from the disk, in pieces that cross no window of it: from segment `step` on, after so many bytes of
+   * the request as `progress` says; in the segments themselves what was copied is taken off.
+   */
+  #copy(request: BlockRequest): number {
     const { segments } = request.chain;
     const guest = request.memory!.bytes;
-    let at = request.sector * SECTOR_BYTES;
-    for (let i = request.first; i < request.end; i++) {
+    const toGuest = request.type === RequestType.IN;
+    const { end } = request;
+    let at = request.sector * SECTOR_BYTES + request.progress;
+    let budget = request.pieceBytes;
+    for (let i = request.step; i < end; i++) {
       const memory = guest[segments.window[i]!]!;
       let offset = segments.offset[i]!;
       let left = segments.length[i]!;
       while (left > 0) {
+        if (budget === 0) return this.#pause(request, i, offset, left, at);
         const window = (at / WINDOW_BYTES) | 0;
         const disk = this.#windows[window]!;
         const from = at - window * WINDOW_BYTES;
-        const length = Math.min(left, WINDOW_BYTES - from);
+        const length = Math.min(left, budget, WINDOW_BYTES - from);
         if (toGuest) disk.copy(memory, offset, from, from + length);
         else memory.copy(disk, from, offset, offset + length);
         at += length;
         offset += length;
         left -= length;
+        budget -= length;
       }
     }
     return Status.OK;
+  }
+
+  /** Notes how far it has come. */
+  #pause(request: BlockRequest, segment: number, offset: number, left: number, at: number): number {
+    const { segments } = request.chain;
+    request.step = segment;
+    segments.offset[segment] = offset;
+    segments.length[segment] = left;
+    request.progress = at - request.sector * SECTOR_BYTES;
+    return MORE;
   }
 }
