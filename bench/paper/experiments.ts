@@ -1,4 +1,7 @@
+import { measureFairness, plannedFairness } from './fairness.js';
 import { measureGrowth, plannedGrowth } from './growth.js';
+import { measureIdle, plannedIdle } from './idle.js';
+import { measureNeighbours, plannedNeighbours } from './neighbours.js';
 import { measureNotices, plannedNotices } from './notices.js';
 import type { Experiment } from './results.js';
 import type { Stand, Timing } from './stand.js';
@@ -14,6 +17,9 @@ export interface PlannedExperiment {
 export const EXPERIMENTS: readonly PlannedExperiment[] = [
   { number: 1, plannedMs: plannedGrowth, measure: measureGrowth },
   { number: 2, plannedMs: plannedNotices, measure: measureNotices },
+  { number: 3, plannedMs: plannedNeighbours, measure: measureNeighbours },
+  { number: 4, plannedMs: plannedFairness, measure: measureFairness },
+  { number: 5, plannedMs: plannedIdle, measure: measureIdle },
 ];
 
 export const plannedFor = (experiments: readonly PlannedExperiment[], timing: Timing): number =>

@@ -33,7 +33,7 @@ interface Place {
 
 export function plannedGrowth(timing: Timing): number {
   const each = COUNTS[timing.points].length * plannedMs(timing, MODES.length);
-  return 2 * START_MS + WORKLOADS.length * (each + plannedSettling(timing));
+  return 2 * START_MS + WORKLOADS.length * (each + plannedSettling(timing, MODES));
 }
 
 /** Experiment 1: throughput and latency as guests grow. */
@@ -46,7 +46,7 @@ export async function measureGrowth(stand: Stand): Promise<Experiment> {
     const most = Math.max(...COUNTS[stand.timing.points]);
     const daemons = await startBoth(stand, device, most);
     for (const workload of WORKLOADS.filter((one) => one.device === device)) {
-      await settleModes(stand, workload, most, daemons);
+      await settleModes(stand, workload, most, MODES, daemons);
       const all: Place[] = [];
       for (const count of COUNTS[stand.timing.points]) {
         stand.progress.say(`1: ${workload.title}, ${count} ${count === 1 ? 'guest' : 'guests'}`);

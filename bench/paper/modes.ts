@@ -111,30 +111,29 @@ const SETTLE_MS = {
   least: { baseline: 20, others: 20 },
 };
 
-export function plannedSettling({ points }: Timing): number {
+export function plannedSettling({ points }: Timing, modes: readonly CompareMode[]): number {
   const { baseline, others } = SETTLE_MS[points];
-  return baseline + 2 * others;
+  return firstOfEach(modes).reduce((sum, { mode }) => sum + (mode === 'baseline' ? baseline : others), 0);
 }
+
+/** One for each way to serve: whether guests sleep or poll makes no difference to what is compiled. */
+const firstOfEach = (modes: readonly CompareMode[]): CompareMode[] =>
+  modes.filter(({ mode }, i) => modes.findIndex((other) => other.mode === mode) === i);
 
 /** Has all code and all threads that a workload uses run for a while. What that gives does not count. */
 export async function settleModes(
   stand: Stand,
   workload: Workload,
   count: number,
+  modes: readonly CompareMode[],
   daemons: ReadonlyMap<string, PaperDaemon>,
 ): Promise<void> {
   const ms = SETTLE_MS[stand.timing.points];
-  for (const mode of [BASELINE, SIDECORE, DIRECT]) {
-    if (mode.mode !== 'direct' && !daemons.has(mode.mode)) continue;
-    const windowMs = mode === BASELINE ? ms.baseline : ms.others;
-    stand.progress.say(`warming up: ${workload.title}, ${mode.name}`);
-    await compareModes(stand, workload, count, [mode], daemons, {
-      ...stand.timing,
-      rounds: 1,
-      warmUpMs: 0,
-      windowMs,
-      extra: 0,
-    });
+  for (const mode of firstOfEach(modes)) {
+    const windowMs = mode.mode === 'baseline' ? ms.baseline : ms.others;
+    stand.progress.say(`warming up: ${workload.title}, ${mode.mode}`);
+    const timing = { ...stand.timing, rounds: 1, warmUpMs: 0, windowMs, extra: 0 };
+    await compareModes(stand, workload, count, [mode], daemons, timing);
   }
 }
 

@@ -28,7 +28,7 @@ const EXITS_PER_SECOND_MAX = 800;
 type Results = ReadonlyMap<string, Windows>;
 
 export const plannedNotices = (timing: Timing): number =>
-  2 * START_MS + WORKLOADS.length * (plannedMs(timing, MODES.length) + plannedSettling(timing));
+  2 * START_MS + WORKLOADS.length * (plannedMs(timing, MODES.length) + plannedSettling(timing, MODES));
 
 /** Experiment 2: kicks and calls, where the paper counts exits. */
 export async function measureNotices(stand: Stand): Promise<Experiment> {
@@ -45,7 +45,7 @@ export async function measureNotices(stand: Stand): Promise<Experiment> {
     }
     stand.progress.did(START_MS);
     for (const workload of WORKLOADS.filter((one) => one.device === device)) {
-      await settleModes(stand, workload, guests, daemons);
+      await settleModes(stand, workload, guests, MODES, daemons);
       stand.progress.say(`2: ${workload.title}, ${guests} guests`);
       const results = await compareModes(stand, workload, guests, MODES, daemons, stand.timing);
       raw.push(...rawPoints(results, workload.key, { guests }));

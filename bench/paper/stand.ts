@@ -2,12 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { configSchema } from '../../src/daemon/config-schema.js';
 import type { Mode } from '../../src/daemon/core-set.js';
+import type { DaemonStatus } from '../../src/daemon/daemon.js';
 import { OnExit } from '../../src/demo/interruption.js';
 import { chooseLoadCpu } from '../../src/demo/placement.js';
 import { SidecoreError } from '../../src/errors.js';
 import { allowedCpus, pinAllThreads } from '../../src/host/affinity.js';
+import type { PolicyName } from '../../src/scheduler/policy.js';
 import { OurDaemon } from '../back-ends.js';
 import { PlacementProbe } from '../placement.js';
 import type { Progress } from './progress.js';
@@ -24,10 +25,6 @@ export interface Timing {
   readonly points: 'all' | 'few' | 'least';
 }
 
-/** The kinds of scheduling that a sidecore may have. */
-export const POLICIES = ['elvis', 'fair', 'round-robin'] as const;
-export type Policy = (typeof POLICIES)[number];
-
 /** What a daemon of an experiment is started with. */
 export interface DaemonPlan {
   readonly mode: Mode;
@@ -36,13 +33,39 @@ export interface DaemonPlan {
   readonly diskBytes?: (index: number) => number;
   /** Pairs of network cards: a guest's and its partner's. */
   readonly pairs?: number;
-  readonly policy?: Policy;
-  /** Of each guest, where guests have weights. */
+  readonly policy?: PolicyName;
+  /** Of each guest; all the same if nothing is said. */
   readonly weights?: readonly number[];
 }
 
 const STOP_MS = 20;
 const SETTLE_MS = 30;
+
+/** How the time of a daemon's cores was spent so far, ns. */
+export interface CoreTimes {
+  /** In turns with work. */
+  readonly busyNs: number;
+  /** In serving each guest's queues. */
+  readonly guestNs: readonly number[];
+}
+
+/** What is read of a device's status. */
+interface Timed {
+  readonly queues: readonly { readonly time_ns: number }[];
+}
+
+/** What is added up over the queues of each guest, in their order. */
+function guestTimes(vms: DaemonStatus['vms'], nics: DaemonStatus['nics']): number[] {
+  const times: number[] = [];
+  for (const devices of [vms, nics] as readonly Record<string, Record<string, Timed>>[])
+    for (const [vm, named] of Object.entries(devices)) {
+      const index = Number(/^g(\d+)$/.exec(vm)?.[1] ?? Number.NaN);
+      if (Number.isNaN(index)) continue;
+      const queues = Object.values(named).flatMap((device) => device.queues);
+      times[index] = (times[index] ?? 0) + queues.reduce((sum, { time_ns }) => sum + time_ns, 0);
+    }
+  return times;
+}
 
 /** A daemon that stands still unless it is measured. */
 export class PaperDaemon {
@@ -63,9 +86,10 @@ export class PaperDaemon {
     return [join(this.process.runDir, `g${index}.net0.sock`), join(this.process.runDir, `p${index}.net0.sock`)];
   }
 
-  /** Time that its cores have spent in turns with work, ns; what a thread that sleeps without work has of its CPU. */
-  async busyNs(): Promise<number> {
-    return (await this.process.status()).cores.reduce((sum, core) => sum + core.busy_ns, 0);
+  /** How its cores' time was spent so far. */
+  async times(): Promise<CoreTimes> {
+    const { cores, vms, nics } = await this.process.status();
+    return { busyNs: cores.reduce((sum, core) => sum + core.busy_ns, 0), guestNs: guestTimes(vms, nics) };
   }
 
   /** Lets it notice that guests have left, and has it stand still. */
@@ -127,7 +151,7 @@ export class Stand {
       vms[`g${i}`] = { ...weight, disks: { disk0: { backend: { type: 'memory', size: diskBytes(i) } } } };
     }
     for (let i = 0; i < pairs; i++) for (const vm of [`g${i}`, `p${i}`]) vms[vm] = { nics: { net0: { mtu: 1500 } } };
-    const policy = plan.policy === undefined || !knowsPolicies() ? {} : { scheduler: { policy: plan.policy } };
+    const policy = plan.policy === undefined ? {} : { scheduler: { policy: plan.policy } };
     const config = { mode, cores: [this.coreCpu], log: 'warn', ...policy, vms };
     const process = new OurDaemon(this.node, join(this.#folder, `run${this.#started++}`), config);
     const daemon = new PaperDaemon(mode, process);
@@ -164,14 +188,4 @@ export class Stand {
     await pause(STOP_MS);
     this.#removal.now();
   }
-}
-
-/** Whether a configuration of this version says how a sidecore schedules. */
-export function knowsPolicies(): boolean {
-  return POLICIES.every((policy) => configSchema.safeParse({ scheduler: { policy }, vms: {} }).success);
-}
-
-/** Whether a configuration of this version gives guests weights. */
-export function knowsWeights(): boolean {
-  return configSchema.safeParse({ vms: { g0: { weight: 2 } } }).success;
 }

@@ -3,7 +3,7 @@ import { nowNs } from '../../src/host/clock.js';
 import { CPU_SHARE_MIN } from '../duel.js';
 import { sharesOf } from '../net-window.js';
 import { drive, finish, latencyOf, type Part, type Stretch } from './drive.js';
-import type { PaperDaemon, Stand, Timing } from './stand.js';
+import type { CoreTimes, PaperDaemon, Stand, Timing } from './stand.js';
 import { type Rounded, type Spread, spread } from './stats.js';
 
 /** One of those that are measured in turn. */
@@ -37,13 +37,15 @@ export interface Window {
   readonly daemonCpu: number;
   /** Requests a second of each guest. */
   readonly guests: readonly number[];
+  /** Time of the back end's cores that was spent in serving each guest, ns, the warm-up included. */
+  readonly guestNs: readonly number[];
   /** Round trip of a cache line between the CPUs, before and after, ns. */
   readonly placementNs: readonly [number, number];
   /** Every thread had its CPU, and the CPUs were as far from each other before as after. */
   readonly undisturbed: boolean;
 }
 
-export type Field = Exclude<keyof Window, 'round' | 'guests' | 'placementNs' | 'undisturbed'>;
+export type Field = Exclude<keyof Window, 'round' | 'guests' | 'guestNs' | 'placementNs' | 'undisturbed'>;
 
 /** What a contender gave, over all rounds. */
 export class Windows {
@@ -136,7 +138,7 @@ async function measure(
   const before = stand.placement();
   daemon?.process.resume();
   try {
-    const busyBefore = (await daemon?.busyNs()) ?? 0;
+    const timesBefore = (await daemon?.times()) ?? NO_TIMES;
     const started = nowNs();
     for (const part of parts) part.start();
     drive(parts, warmUpMs, sleeping);
@@ -151,7 +153,8 @@ async function measure(
     const figures = { ...rates(stretch, parts), ...latenciesOf(watched) };
     finish(parts);
     const loadedNs = nowNs() - started;
-    const busyNs = ((await daemon?.busyNs()) ?? 0) - busyBefore;
+    const times = (await daemon?.times()) ?? NO_TIMES;
+    const busyNs = times.busyNs - timesBefore.busyNs;
     daemon?.process.pause();
     const after = stand.placement();
     if (stretch.errors > 0) throw new Error(`${contender.key}: ${stretch.errors} requests failed or were lost`);
@@ -165,6 +168,7 @@ async function measure(
       loadBusy: sleeping ? stretch.busyShare : stretch.busyShare * cpuShare,
       coreBusy: daemon === undefined ? 0 : daemon.mode === 'baseline' ? daemonCpu : Math.min(1, busyNs / loadedNs),
       daemonCpu,
+      guestNs: parts.map((_, i) => (times.guestNs[i] ?? 0) - (timesBefore.guestNs[i] ?? 0)),
       placementNs: [before, after],
       undisturbed: hadLoad && hadCore && alone && areAlike(before, after),
     };
@@ -173,6 +177,7 @@ async function measure(
   }
 }
 
+const NO_TIMES: CoreTimes = { busyNs: 0, guestNs: [] };
 const pidOf = ({ child }: PaperDaemon['process']): number => child.pid!;
 const areAlike = (a: number, b: number): boolean => Math.max(a, b) <= Math.min(a, b) * LIKE_PLACEMENT;
 
