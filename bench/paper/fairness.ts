@@ -12,11 +12,17 @@ import { type Contender, compete, plannedMs, type Window, type Windows } from '.
 const KIB = 1024;
 const DISK_BYTES = 2 * 2 ** 20;
 const GUESTS = { all: 8, few: 8, least: 2 } as const;
-/** What unequal guests ask for at a time, bytes: with as many requests in flight. */
-const UNEQUAL_BYTES = [4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB];
-const WEIGHTS = [1, 2, 3, 4];
 const DEPTH = 32;
-const UNEQUAL_DEPTH = 8;
+/** What unequal guests ask for at a time, bytes, and how often: so much that each always has more waiting than a turn of its takes. */
+const UNEQUAL = [
+  { bytes: 4 * KIB, depth: 128 },
+  { bytes: 16 * KIB, depth: 64 },
+  { bytes: 64 * KIB, depth: 16 },
+  { bytes: 256 * KIB, depth: 8 },
+];
+const WEIGHTS = [1, 2, 3, 4];
+/** Of guests with weights: for the same reason. */
+const WEIGHTED = { bytes: 64 * KIB, depth: 16 };
 const START_MS = 8000;
 const SETTLE_MS = { all: 400, few: 150, least: 20 } as const;
 const JAIN_MIN = 0.99;
@@ -25,7 +31,7 @@ const DEFAULT = SCHEDULER_DEFAULTS.policy;
 
 /** One group of guests that are served together. */
 interface Group {
-  readonly key: string;
+  readonly key: 'equal' | 'unequal' | 'weights';
   readonly title: string;
   readonly guests: (timing: Timing) => readonly LoadPattern[];
   readonly weights?: readonly number[];
@@ -44,22 +50,22 @@ const pattern = (depth: number, requestBytes: number): LoadPattern => ({
 const GROUPS: readonly Group[] = [
   {
     key: 'equal',
-    title: `equal guests: 4 KiB, depth ${DEPTH}`,
+    title: `equal guests: 4 KiB at depth ${DEPTH}`,
     guests: ({ points }) => Array.from({ length: GUESTS[points] }, () => pattern(DEPTH, 4 * KIB)),
     policies: POLICIES,
     baseline: true,
   },
   {
     key: 'unequal',
-    title: `unequal guests: 4, 16, 64 and 256 KiB, depth ${UNEQUAL_DEPTH}`,
-    guests: () => UNEQUAL_BYTES.map((bytes) => pattern(UNEQUAL_DEPTH, bytes)),
+    title: `unequal guests: ${UNEQUAL.map(({ bytes, depth }) => `${bytes / KIB} KiB at depth ${depth}`).join(', ')}`,
+    guests: () => UNEQUAL.map(({ bytes, depth }) => pattern(depth, bytes)),
     policies: POLICIES,
     baseline: true,
   },
   {
     key: 'weights',
-    title: `guests with weights ${WEIGHTS.join(', ')}: 4 KiB, depth ${DEPTH}`,
-    guests: () => WEIGHTS.map(() => pattern(DEPTH, 4 * KIB)),
+    title: `guests with weights ${WEIGHTS.join(', ')}: ${WEIGHTED.bytes / KIB} KiB at depth ${WEIGHTED.depth}`,
+    guests: () => WEIGHTS.map(() => pattern(WEIGHTED.depth, WEIGHTED.bytes)),
     weights: WEIGHTS,
     policies: ['fair'],
     baseline: false,
@@ -96,15 +102,14 @@ export async function measureFairness(stand: Stand): Promise<Experiment> {
     question: 'Do equal guests get equal shares, and unequal ones what their weights say?',
     method: [
       'All guests want more than they get. Jain’s index over their shares is 1 if all have the same, and 1/n if one of n has all; over bytes it says what guests get, over time what they cost. Time is what the sidecore’s own counters say it spent in serving each guest’s queues, the warm-up included.',
-      `Equal guests: ${GUESTS[stand.timing.points]} that read 4 KiB, ${DEPTH} in flight. Unequal guests: four that read 4, 16, 64 and 256 KiB, ${UNEQUAL_DEPTH} in flight. Policy fair shares time by weights; elvis shares bytes, within its bounds; round-robin shares batches of requests.`,
+      `${all.map(({ group, guests }) => `${guests.length} ${group.title}`).join('; ')}. Policy fair shares time by weights; elvis shares bytes, within its bounds; round-robin shares batches of requests.`,
     ],
     limits: [
       'One thread drives all guests in turn, which evens them out by itself: what a scheduler does to guests that wait shows in the unequal ones and in the weights.',
       'In baseline the kernel shares the CPU among threads; what each guest’s thread has had is not told apart here.',
     ],
     figures: [],
-    tables: all.map(tableOf),
-    verdicts: verdictsOf(all),
+    tables: all.map((one) => ({ ...tableOf(one), verdicts: [verdictOn(one)] })),
     raw,
   };
 }
@@ -184,40 +189,42 @@ function tableOf({ group, guests, results }: Measured): Table {
   };
 }
 
-function verdictsOf(all: readonly Measured[]): Verdict[] {
-  const find = (key: string) => all.find(({ group }) => group.key === key)!;
-  const [equal, unequal, weighted] = [find('equal'), find('unequal'), find('weights')];
-  const figure = ({ results }: Measured, key: string, values: readonly number[], of: string) => ({
-    of,
-    value: spread(values).median,
-    disturbed: results.get(key)!.disturbed,
-  });
-  const index = (value: number) => value.toFixed(4);
-  const errors = weighted.results
-    .get('fair')!
-    .kept()
-    .map((one) => worstDeviation(one.guests, WEIGHTS));
-  return [
-    judge({
-      claim: `Equal guests get equal shares under the default policy (${DEFAULT}), Jain’s index`,
-      by: 'goal',
-      bound: { sense: 'at least', value: JAIN_MIN },
-      text: index,
-      figures: [figure(equal, DEFAULT, indexes(equal, DEFAULT, 'bytes'), `${equal.group.title}, by bytes`)],
-    }),
-    judge({
-      claim: 'Unequal guests get equal time under policy fair, Jain’s index',
-      by: 'goal',
-      bound: { sense: 'at least', value: JAIN_MIN },
-      text: index,
-      figures: [figure(unequal, 'fair', indexes(unequal, 'fair', 'time'), 'by time')],
-    }),
-    judge({
-      claim: 'Guests with weights get what their weights say under policy fair',
-      by: 'goal',
-      bound: { sense: 'at most', value: WEIGHT_ERROR_MAX },
-      text: (value) => `${percentText(value)} off`,
-      figures: [figure(weighted, 'fair', errors, 'the guest that is furthest off')],
-    }),
-  ];
+function verdictOn(one: Measured): Verdict {
+  const { group, results } = one;
+  const figure = (key: string, values: readonly number[], of: string) => {
+    const all = spread(values);
+    return [{ of, value: all.median, spread: all, disturbed: results.get(key)!.disturbed }];
+  };
+  const index = {
+    by: 'goal',
+    bound: { sense: 'at least', value: JAIN_MIN },
+    text: (value: number) => value.toFixed(4),
+  } as const;
+  switch (group.key) {
+    case 'equal':
+      return judge({
+        claim: `Equal guests get equal shares under the default policy (${DEFAULT}): Jain’s index`,
+        ...index,
+        figures: figure(DEFAULT, indexes(one, DEFAULT, 'bytes'), 'by bytes'),
+      });
+    case 'unequal':
+      return judge({
+        claim: 'Unequal guests get equal time under policy fair: Jain’s index',
+        ...index,
+        figures: figure('fair', indexes(one, 'fair', 'time'), 'by time'),
+      });
+    case 'weights': {
+      const errors = results
+        .get('fair')!
+        .kept()
+        .map((window) => worstDeviation(window.guestNs, WEIGHTS));
+      return judge({
+        claim: 'Guests with weights get time by their weights under policy fair',
+        by: 'goal',
+        bound: { sense: 'at most', value: WEIGHT_ERROR_MAX },
+        text: (value) => `${percentText(value)} off`,
+        figures: figure('fair', errors, 'the guest that is furthest off'),
+      });
+    }
+  }
 }

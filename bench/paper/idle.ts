@@ -7,7 +7,7 @@ import { finish } from './drive.js';
 import { rawPoints } from './modes.js';
 import type { Experiment, Figure, Look, RawPoint, Series, Table, Verdict } from './results.js';
 import type { PaperDaemon, Stand, Timing } from './stand.js';
-import { ratio } from './stats.js';
+import { ratio, type Spread } from './stats.js';
 import { judge, microsText, percentText } from './verdicts.js';
 import { type Contender, compete, plannedMs, type Windows } from './window.js';
 
@@ -53,12 +53,18 @@ const pattern = (seed: number): LoadPattern => ({
   seed,
 });
 
+/** Costs of a few percent show in many rounds only. */
+const manyRounds = (timing: Timing): Timing => ({
+  ...timing,
+  rounds: timing.points === 'least' ? 1 : timing.rounds + 2,
+});
+
 export const plannedIdle = (timing: Timing): number => {
   const contenders = 2 * MODES.length;
   return (
     START_MS +
     contenders * SETTLE_MS[timing.points] +
-    COUNTS[timing.points].length * plannedMs(timing, contenders) +
+    COUNTS[timing.points].length * plannedMs(manyRounds(timing), contenders) +
     (WAKES[timing.points] + WAKES_WARM_UP[timing.points]) * (REST_MS + 1) +
     REST_WINDOW_MS[timing.points]
   );
@@ -132,7 +138,7 @@ export async function measureIdle(stand: Stand): Promise<Experiment> {
       const here = contenders.filter(({ daemon }) =>
         pairs.some(({ alone, crowded, idleMax }) => count <= idleMax && (daemon === alone || daemon === crowded)),
       );
-      const results = await compete(stand, here);
+      const results = await compete(stand, here, manyRounds(stand.timing));
       raw.push(...rawPoints(results, 'active-guests', { idle: count }));
       places.push({ count, results });
     }
@@ -207,8 +213,10 @@ async function measureRest(stand: Stand, { crowded, idle }: Pair): Promise<Rest>
 }
 
 /** What so many idle guests cost, as a share of the throughput without them. */
-const cost = ({ results }: Place, mode: IdleMode): number =>
-  1 - ratio(results.get(`${mode}-crowded`)!.of('perSecond'), results.get(mode)!.of('perSecond')).median;
+function cost({ results }: Place, mode: IdleMode): Spread {
+  const left = ratio(results.get(`${mode}-crowded`)!.of('perSecond'), results.get(mode)!.of('perSecond'));
+  return { median: 1 - left.median, min: 1 - left.max, max: 1 - left.min, count: left.count };
+}
 
 const has = ({ results }: Place, mode: IdleMode): boolean => results.has(mode);
 
@@ -227,7 +235,6 @@ function report(places: readonly Place[], rest: Rest, active: number, raw: reado
     ],
     figures: figuresOf(places),
     tables: [restTable(rest)],
-    verdicts: verdictsOf(places, rest),
     raw,
   };
 }
@@ -254,6 +261,7 @@ function figuresOf(places: readonly Place[]): Figure[] {
       better: 'more is better',
       log: false,
       series: series('perSecond', 1e-3),
+      verdicts: [costs(places, 'sidecore'), costs(places, 'adaptive')],
     },
     {
       title: 'Active guests: 99th percentile of latency',
@@ -262,39 +270,41 @@ function figuresOf(places: readonly Place[]): Figure[] {
       better: 'less is better',
       log: true,
       series: series('p99Ns', 1e-3),
+      note: 'A guest that does nothing is not to be waited for.',
     },
   ];
 }
 
-const restTable = ({ guests, cpu, p50Ns, p99Ns, wakes }: Rest): Table => ({
-  title: `${guests} guests at rest, mode adaptive`,
+const restTable = (rest: Rest): Table => ({
+  title: `${rest.guests} guests at rest, mode adaptive`,
   columns: ['what', 'value'],
   rows: [
-    ['CPU of the daemon, all threads, nobody asking for anything', percentText(cpu)],
-    [`first request after ${REST_MS} ms of rest, median of ${wakes}`, microsText(p50Ns)],
-    ['the same, 99th percentile', microsText(p99Ns)],
+    ['CPU of the daemon, all threads, nobody asking for anything', percentText(rest.cpu)],
+    [`first request after ${REST_MS} ms of rest, median of ${rest.wakes}`, microsText(rest.p50Ns)],
+    ['the same, 99th percentile', microsText(rest.p99Ns)],
   ],
+  verdicts: restVerdicts(rest),
 });
 
-function verdictsOf(places: readonly Place[], rest: Rest): Verdict[] {
-  const costs = (mode: IdleMode): Verdict =>
-    judge({
-      claim: `Mode ${mode}: idle guests cost active ones next to nothing`,
-      by: 'goal',
-      bound: { sense: 'at most', value: COST_MAX },
-      text: (value) => `${percentText(value)} of the throughput`,
-      figures: places
-        .filter((place) => place.count > 0 && has(place, mode))
-        .map((place) => ({
-          of: `${place.count} idle guests`,
-          value: cost(place, mode),
-          disturbed: place.results.get(mode)!.disturbed || place.results.get(`${mode}-crowded`)!.disturbed,
-        })),
-    });
+function costs(places: readonly Place[], mode: IdleMode): Verdict {
+  return judge({
+    claim: `Mode ${mode}: idle guests cost active ones next to nothing`,
+    by: 'goal',
+    bound: { sense: 'at most', value: COST_MAX },
+    text: (value) => `${percentText(value)} of the throughput`,
+    figures: places
+      .filter((place) => place.count > 0 && has(place, mode))
+      .map((place) => {
+        const spread = cost(place, mode);
+        const disturbed = [mode, `${mode}-crowded`].some((key) => place.results.get(key)!.disturbed);
+        return { of: `${place.count} idle guests`, value: spread.median, spread, disturbed };
+      }),
+  });
+}
+
+function restVerdicts(rest: Rest): Verdict[] {
   const of = `${rest.guests} guests at rest`;
   return [
-    costs('sidecore'),
-    costs('adaptive'),
     judge({
       claim: 'Mode adaptive: guests at rest cost next to no CPU',
       by: 'goal',

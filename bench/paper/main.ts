@@ -9,7 +9,7 @@ import { machine } from '../report.js';
 import { EXPERIMENTS, plannedFor } from './experiments.js';
 import { countText, renderPage } from './page.js';
 import { Progress } from './progress.js';
-import type { Evaluation, Experiment } from './results.js';
+import { type Evaluation, type Experiment, verdictsOf } from './results.js';
 import { Stand, type Timing } from './stand.js';
 import { spread } from './stats.js';
 import { renderSummary } from './summary.js';
@@ -125,7 +125,7 @@ function write(evaluation: Evaluation, { out, json }: Options): void {
   writeFileSync(jsonFile, `${JSON.stringify(evaluation, null, 1)}\n`);
   writeFileSync(join(folder, 'paper.html'), renderPage(evaluation, jsonName));
   writeFileSync(join(folder, 'paper.md'), renderSummary(evaluation, 'paper.html', jsonName));
-  const verdicts = evaluation.experiments.flatMap((one) => one.verdicts);
+  const verdicts = evaluation.experiments.flatMap(verdictsOf);
   for (const { claim, measured, threshold, holds } of verdicts)
     process.stdout.write(`${holds === null ? '?' : holds ? '+' : '-'} ${claim}: ${measured}; ${threshold}\n`);
   process.stdout.write(

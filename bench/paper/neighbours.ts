@@ -104,7 +104,6 @@ export async function measureNeighbours(stand: Stand): Promise<Experiment> {
     ],
     figures: figuresOf(places),
     tables: [],
-    verdicts: verdictsOf(places),
     raw,
   };
 }
@@ -162,10 +161,17 @@ function figuresOf(places: readonly Place[]): Figure[] {
       }),
     }));
   const less = { xLabel: 'bulk guests', yLabel: 'µs', better: 'less is better', log: true } as const;
+  const last = places.at(-1)!;
+  const against = (field: Field, policy: PolicyName) =>
+    timesText(last.results.get(policy)!.spread(field).median / last.results.get('round-robin')!.spread(field).median);
+  const note = (field: Field) =>
+    `Beside ${last.count} bulk guests, against round-robin: ${POLICIES.filter((one) => one !== 'round-robin')
+      .map((policy) => `${policy} ${against(field, policy)}`)
+      .join(', ')}.`;
   return [
-    { title: 'Latency guest: median', ...less, series: series('p50Ns', 1e-3) },
-    { title: 'Latency guest: 99th percentile', ...less, series: series('p99Ns', 1e-3) },
-    { title: 'Latency guest: 99.9th percentile', ...less, series: series('p999Ns', 1e-3) },
+    { title: 'Latency guest: median', ...less, series: series('p50Ns', 1e-3), note: note('p50Ns') },
+    { title: 'Latency guest: 99th percentile', ...less, series: series('p99Ns', 1e-3), verdicts: verdictsOn(places) },
+    { title: 'Latency guest: 99.9th percentile', ...less, series: series('p999Ns', 1e-3), note: note('p999Ns') },
     {
       title: 'All guests: throughput',
       xLabel: 'bulk guests',
@@ -173,11 +179,12 @@ function figuresOf(places: readonly Place[]): Figure[] {
       better: 'more is better',
       log: false,
       series: series('bytesPerSecond', 1e-9),
+      note: note('bytesPerSecond'),
     },
   ];
 }
 
-function verdictsOf(places: readonly Place[]): Verdict[] {
+function verdictsOn(places: readonly Place[]): Verdict[] {
   const [alone, last] = [places[0]!, places.at(-1)!];
   const of = `beside ${last.count} bulk guests`;
   const p99 = (place: Place, key: string) => place.results.get(key)!.spread('p99Ns').median;

@@ -66,9 +66,11 @@ export async function measureNotices(stand: Stand): Promise<Experiment> {
       'Guests that poll get no calls in any mode: they stand for guests whose interrupts are exitless.',
     ],
     figures: [],
-    bars: all.map(({ workload, results }) => chartOf(workload, results)),
+    bars: all.map(({ workload, results }) => ({
+      chart: chartOf(workload, results),
+      verdicts: verdictsOn(workload, results),
+    })),
     tables: [tableOf(all)],
-    verdicts: verdictsOf(all),
     raw,
   };
 }
@@ -113,34 +115,29 @@ function tableOf(all: readonly { workload: Workload; results: Results }[]): Tabl
   };
 }
 
-function verdictsOf(all: readonly { workload: Workload; results: Results }[]): Verdict[] {
-  const of = (mode: CompareMode, value: (windows: Windows) => number) =>
-    all.map(({ workload, results }) => {
-      const windows = results.get(mode.key)!;
-      return { of: workload.title, value: value(windows), disturbed: windows.disturbed };
-    });
+function verdictsOn({ title }: Workload, results: Results): Verdict[] {
+  const of = (mode: CompareMode, value: (windows: Windows) => number) => {
+    const windows = results.get(mode.key)!;
+    return [{ of: mode.name, value: value(windows), disturbed: windows.disturbed }];
+  };
   const perSecond = (value: number) => `${whole(value)} a second`;
+  const exits = { by: 'paper', bound: { sense: 'at most', value: EXITS_PER_SECOND_MAX }, text: perSecond } as const;
   return [
     judge({
-      claim: 'Sidecore, guests poll: kicks and calls together fall below what the paper has left of exits',
-      by: 'paper',
-      bound: { sense: 'at most', value: EXITS_PER_SECOND_MAX },
-      text: perSecond,
+      claim: `${title}: kicks and calls together fall to what the paper has left of exits`,
+      ...exits,
       figures: of(SIDECORE, (one) => one.spread('kicksPerSecond').median + one.spread('callsPerSecond').median),
     }),
     judge({
-      claim:
-        'Sidecore, guests sleep: kicks alone fall below what the paper has left of exits (calls may be posted by the hardware)',
-      by: 'paper',
-      bound: { sense: 'at most', value: EXITS_PER_SECOND_MAX },
-      text: perSecond,
+      claim: `${title}: so do kicks alone where guests sleep (calls may be posted by the hardware)`,
+      ...exits,
       figures: of(SIDECORE_SLEEPING, (one) => one.spread('kicksPerSecond').median),
     }),
     judge({
-      claim: 'Sidecore: next to no kicks for a request',
+      claim: `${title}: next to no kicks for a request`,
       by: 'goal',
       bound: { sense: 'at most', value: 0.001 },
-      text: (value) => perRequest(value),
+      text: perRequest,
       figures: of(SIDECORE, (one) => one.spread('kicksPerRequest').median),
     }),
   ];

@@ -29,12 +29,13 @@ summary { cursor: pointer; color: var(--quiet); }
 details table { font-size: 12.5px; margin-top: 6px; }
 details th, details td { padding: 3px 8px; }
 figure .scroll { overflow-x: auto; }
-table.verdicts td, table.verdicts th { white-space: normal; text-align: left; vertical-align: top; }
-table.verdicts td:last-child { white-space: nowrap; font-weight: 600; }
+ul.verdicts { list-style: none; margin: 6px 0; padding: 0; font-size: 14px; }
+ul.verdicts li { padding: 5px 0; border-top: 1px solid var(--line); }
+.card ul.verdicts { padding: 0 16px; margin: 0; }
+ul.verdicts b { white-space: nowrap; }
+p.small { font-size: 14px; }
 .yes { color: var(--good); } .no { color: var(--bad); } .open { color: var(--quiet); }
 .tag { font-size: 12px; color: var(--quiet); border: 1px solid var(--line); border-radius: 6px; padding: 0 5px; white-space: nowrap; }
 ul.plain { margin: 0 0 10px; padding-left: 20px; max-width: 80ch; }
-nav { font-size: 15px; margin: 12px 0; }
-nav a { margin-right: 14px; }
 a { color: var(--sidecore); }
 `;

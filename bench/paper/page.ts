@@ -2,7 +2,15 @@ import { barChart, escapeXml } from '../../src/demo/chart.js';
 import { MODE_TEXTS } from './modes.js';
 import { PAGE_STYLE } from './page-style.js';
 import { legend, linePlot, tickText, valueText } from './plot.js';
-import type { Evaluation, Experiment, Figure, Table, Verdict } from './results.js';
+import {
+  type Bars,
+  type Evaluation,
+  type Experiment,
+  type Figure,
+  type Table,
+  type Verdict,
+  verdictsOf,
+} from './results.js';
 
 const html = escapeXml;
 const paragraphs = (texts: readonly string[]): string => texts.map((text) => `<p>${html(text)}</p>`).join('\n');
@@ -43,7 +51,7 @@ export function warnings({ placement_ns, experiments, quick }: Evaluation): stri
 /** The page: needs nothing but itself. */
 export function renderPage(evaluation: Evaluation, jsonName: string): string {
   const { date, machine, versions, experiments, command } = evaluation;
-  const verdicts = experiments.flatMap((one) => one.verdicts);
+  const verdicts = experiments.flatMap(verdictsOf);
   const notes = warnings(evaluation).map((text) => `<p class="note">${html(text)}</p>`);
   return `<!doctype html>
 <html lang="en">
@@ -61,7 +69,8 @@ so as guests are added, by cores that do nothing but I/O. This page measures tha
 the most of all rounds. Raw values of every window: <a href="${html(encodeURI(jsonName))}">${html(jsonName)}</a>.</p>
 ${notes.join('\n')}
 <p class="result">${html(countText(verdicts))}.</p>
-<nav>${experiments.map(({ number, title }) => `<a href="#e${number}">${number} ${html(title)}</a>`).join(' ')}</nav>
+<div class="card"><table class="overview"><thead><tr><th>experiment</th><th>claims</th><th>hold here</th><th>do not</th><th>not decided</th></tr></thead>
+<tbody>${experiments.map(overview).join('\n')}</tbody></table></div>
 <h2>What is compared</h2>
 <div class="card"><dl>${MODE_TEXTS.map(([name, text]) => `<dt>${html(name)}</dt><dd>${html(text)}</dd>`).join('\n')}</dl></div>
 ${experiments.map(section).join('\n')}
@@ -75,25 +84,22 @@ ${experiments.map(section).join('\n')}
 `;
 }
 
-function section({
-  number,
-  title,
-  question,
-  method,
-  limits,
-  figures,
-  bars = [],
-  tables,
-  verdicts,
-}: Experiment): string {
+function overview(experiment: Experiment): string {
+  const verdicts = verdictsOf(experiment);
+  const count = (holds: boolean | null) => verdicts.filter((one) => one.holds === holds).length;
+  const { number, title } = experiment;
+  const cells = [verdicts.length, count(true), count(false), count(null)].map((value) => `<td>${value}</td>`);
+  return `<tr><td><a href="#e${number}">${number}. ${html(title)}</a></td>${cells.join('')}</tr>`;
+}
+
+function section({ number, title, question, method, limits, figures, bars = [], tables }: Experiment): string {
+  const charts = [...figures.map(figureHtml), ...bars.map(barsHtml)];
   return `<section id="e${number}">
 <h2>${number}. ${html(title)}</h2>
 <p><b>${html(question)}</b></p>
 ${paragraphs(method)}
-${verdictTable(verdicts)}
 <div class="charts">
-${figures.map(figureHtml).join('\n')}
-${bars.map(barChart).join('\n')}
+${charts.join('\n')}
 </div>
 ${tables.map((one) => tableHtml(one)).join('\n')}
 <h3>What this machine cannot show</h3>
@@ -104,7 +110,16 @@ ${list(limits)}
 const figureHtml = (figure: Figure): string => `<figure><figcaption>${html(figure.title)}</figcaption>
 ${legend(figure.series)}
 ${linePlot(figure)}
+${below(figure)}
 <details><summary>Numbers</summary><div class="scroll">${numbers(figure)}</div></details></figure>`;
+
+const barsHtml = (bars: Bars): string => barChart(bars.chart).replace(/<\/figure>$/, `${below(bars)}</figure>`);
+
+/** What a figure stands for. */
+function below({ verdicts = [], note }: Pick<Figure, 'verdicts' | 'note'>): string {
+  const noted = note === undefined ? '' : `<p class="quiet small">${html(note)}</p>`;
+  return `${verdictList(verdicts)}${noted}`;
+}
 
 /** A figure's values: a row for each series. */
 function numbers({ series, xLabel, yLabel }: Figure): string {
@@ -123,21 +138,29 @@ function numbers({ series, xLabel, yLabel }: Figure): string {
 export const holdsText = (holds: boolean | null): string =>
   holds === null ? 'not decided' : holds ? 'holds' : 'does not hold';
 
-function verdictTable(verdicts: readonly Verdict[]): string {
-  const rows = verdicts.map(({ claim, by, threshold, measured, holds, why }) => {
-    const look = holds === null ? 'open' : holds ? 'yes' : 'no';
-    const reason = why === undefined ? '' : `<br><span class="quiet">${html(why)}</span>`;
-    return `<tr><td>${html(claim)} <span class="tag">${by === 'paper' ? 'the paper’s claim' : 'our goal'}</span></td><td>${html(threshold)}</td><td>${html(measured)}${reason}</td><td class="${look}">${holdsText(holds)}</td></tr>`;
+const MARKS = new Map([
+  [true, 'yes'],
+  [false, 'no'],
+  [null, 'open'],
+]);
+
+/** Claims, each with what decides it and what was measured. */
+function verdictList(verdicts: readonly Verdict[]): string {
+  if (verdicts.length === 0) return '';
+  const items = verdicts.map(({ claim, by, threshold, measured, holds, why }) => {
+    const tag = `<span class="tag">${by === 'paper' ? 'the paper’s claim' : 'our goal'}</span>`;
+    const outcome = `<b class="${MARKS.get(holds)}">${html(holdsText(holds))}</b>`;
+    const reason = why === undefined ? '' : `; ${html(why)}`;
+    return `<li>${tag} ${html(claim)}. <span class="quiet">Holds if ${html(threshold)}; measured: ${html(measured)}${reason}.</span> ${outcome}</li>`;
   });
-  return `<div class="card"><table class="verdicts"><thead><tr><th>claim</th><th>holds if</th><th>measured</th><th>here</th></tr></thead>
-<tbody>${rows.join('\n')}</tbody></table></div>`;
+  return `<ul class="verdicts">${items.join('\n')}</ul>`;
 }
 
-function tableHtml({ title, columns, rows }: Table): string {
+function tableHtml({ title, columns, rows, verdicts = [] }: Table): string {
   const cells = (texts: readonly string[], tag: string) =>
     texts.map((text) => `<${tag}>${html(text)}</${tag}>`).join('');
   return `<div class="card"><table><caption>${html(title)}</caption><thead><tr>${cells(columns, 'th')}</tr></thead>
-<tbody>${rows.map((row) => `<tr>${cells(row, 'td')}</tr>`).join('\n')}</tbody></table></div>`;
+<tbody>${rows.map((row) => `<tr>${cells(row, 'td')}</tr>`).join('\n')}</tbody></table>${verdictList(verdicts)}</div>`;
 }
 
 /** What was measured with, in rows of name and value. */

@@ -30,6 +30,16 @@ export interface Figure {
   /** Over several powers of ten. */
   readonly log: boolean;
   readonly series: readonly Series[];
+  readonly verdicts?: readonly Verdict[];
+  /** What else there is to see in it. */
+  readonly note?: string;
+}
+
+/** A figure of bars. */
+export interface Bars {
+  readonly chart: Chart;
+  readonly verdicts?: readonly Verdict[];
+  readonly note?: string;
 }
 
 /** Rows of text. The first column is to the left, others to the right. */
@@ -37,6 +47,7 @@ export interface Table {
   readonly title: string;
   readonly columns: readonly string[];
   readonly rows: readonly (readonly string[])[];
+  readonly verdicts?: readonly Verdict[];
 }
 
 /** What is claimed, and whether it holds here. */
@@ -66,12 +77,15 @@ export interface Experiment {
   /** What this machine cannot show. */
   readonly limits: readonly string[];
   readonly figures: readonly Figure[];
-  /** Figures of bars instead of lines. */
-  readonly bars?: readonly Chart[];
+  readonly bars?: readonly Bars[];
   readonly tables: readonly Table[];
-  readonly verdicts: readonly Verdict[];
   /** All windows, as they were measured. */
   readonly raw: readonly RawPoint[];
+}
+
+/** The claims that an experiment's figures stand for, in their order. */
+export function verdictsOf({ figures, bars = [], tables }: Pick<Experiment, 'figures' | 'bars' | 'tables'>): Verdict[] {
+  return [...figures, ...bars, ...tables].flatMap(({ verdicts = [] }) => verdicts);
 }
 
 /** All windows of one contender at one point. */

@@ -1,6 +1,6 @@
 import { countText, dayText, facts, holdsText, warnings } from './page.js';
 import { tickText, valueText } from './plot.js';
-import type { Evaluation, Experiment, Figure, Table } from './results.js';
+import { type Evaluation, type Experiment, type Figure, type Table, verdictsOf } from './results.js';
 
 /** A text as a cell of a table in Markdown. */
 export const cell = (text: string): string => text.replace(/\|/g, '\\|').replace(/\n/g, ' ');
@@ -12,7 +12,7 @@ const tableOf = (head: readonly string[], rows: readonly (readonly string[])[]):
 /** The same as the page in Markdown, medians only. */
 export function renderSummary(evaluation: Evaluation, pageName: string, jsonName: string): string {
   const { date, experiments, command } = evaluation;
-  const verdicts = experiments.flatMap((one) => one.verdicts);
+  const verdicts = experiments.flatMap(verdictsOf);
   return `${[
     `# The paper’s evaluation, ${dayText(date)}`,
     `${countText(verdicts)}. Plots: [${pageName}](${pageName}); raw values: [${jsonName}](${jsonName}).`,
@@ -24,13 +24,14 @@ export function renderSummary(evaluation: Evaluation, pageName: string, jsonName
   ].join('\n\n')}\n`;
 }
 
-function section({ number, title, question, limits, figures, tables, verdicts }: Experiment): string {
+function section(experiment: Experiment): string {
+  const { number, title, question, limits, figures, tables } = experiment;
   return [
     `## ${number}. ${title}`,
     question,
     tableOf(
       ['claim', 'by', 'holds if', 'measured', 'here'],
-      verdicts.map((one) => [
+      verdictsOf(experiment).map((one) => [
         one.claim,
         one.by,
         one.threshold,

@@ -8,6 +8,16 @@ export interface Bound {
   readonly value: number;
 }
 
+/** One of the figures that are judged. */
+export interface JudgedFigure {
+  /** What it is of: "4 guests". */
+  readonly of: string;
+  readonly value: number;
+  /** What it varied by, where it is a median of rounds. */
+  readonly spread?: Spread;
+  readonly disturbed?: boolean;
+}
+
 /** Several figures that all have to be within a bound; the worst of them decides. */
 export interface Judged {
   readonly claim: string;
@@ -15,8 +25,8 @@ export interface Judged {
   readonly bound: Bound;
   /** Of the bound and of the figures: "times", "%". */
   readonly text: (value: number) => string;
-  /** What was measured, with what it is of: "4 guests". */
-  readonly figures: readonly { readonly of: string; readonly value: number; readonly disturbed?: boolean }[];
+  /** What was measured. */
+  readonly figures: readonly JudgedFigure[];
 }
 
 /** Holds figures against a bound. Nothing is decided of nothing, or if the figure that decides was disturbed. */
@@ -29,7 +39,12 @@ export function judge({ claim, by, bound, text, figures }: Judged): Verdict {
   const worst = known.reduce((one, other) => (atLeast === other.value < one.value ? other : one));
   const holds = atLeast ? worst.value >= bound.value : worst.value <= bound.value;
   const others = known.length === 1 ? '' : `, the ${atLeast ? 'least' : 'most'} of ${known.length}`;
-  const measured = `${text(worst.value)} (${worst.of}${others})`;
+  const { spread } = worst;
+  const varied =
+    spread === undefined || spread.count < 2
+      ? ''
+      : `; ${text(spread.min)} to ${text(spread.max)} in ${spread.count} rounds`;
+  const measured = `${text(worst.value)} (${worst.of}${others}${varied})`;
   if (worst.disturbed === true)
     return {
       claim,
@@ -46,8 +61,11 @@ export function judge({ claim, by, bound, text, figures }: Judged): Verdict {
 export const timesText = (value: number): string => `${times(value)} times`;
 export const percentText = (value: number): string => `${(100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0)}%`;
 export const microsText = (ns: number): string => `${(ns / 1000).toFixed(ns < 10_000 ? 2 : 0)} µs`;
-export const plainText = (value: number): string => String(Number(value.toPrecision(3)));
 
-/** "3.4 times (3.1 to 3.6)". */
-export const spreadText = ({ median, min, max }: Spread, text: (value: number) => string): string =>
-  `${text(median)} (${text(min)} to ${text(max)})`;
+/** "2.0 to 3.4 times", of the least and the most of some values. */
+export function rangeText(values: readonly number[], text: (value: number) => string): string {
+  const known = values.filter(Number.isFinite);
+  if (known.length === 0) return 'nothing that was measured';
+  const [least, most] = [text(Math.min(...known)), text(Math.max(...known))];
+  return least === most ? least : `${least.replace(/ .*$/, '')} to ${most}`;
+}

@@ -14,6 +14,8 @@ export interface Workload {
   readonly key: string;
   readonly title: string;
   readonly device: 'disk' | 'cards';
+  /** Bytes that each request moves. */
+  readonly requestBytes: number;
   /** Has one request in flight: then its latency is its guest's, and its rate the inverse of it. */
   readonly single: boolean;
   /** Moves so many bytes that it is counted in bits. */
@@ -40,6 +42,7 @@ const block = (depth: number): Workload => ({
   key: `block-${depth}`,
   title: `Block: random reads of 4 KiB, depth ${depth}`,
   device: 'disk',
+  requestBytes: BLOCK_BYTES,
   single: depth === 1,
   stream: false,
   connect: (daemon, index, count, seed) => BlockPart.connect(daemon.disk(index), pattern(depth, index, count, seed)),
@@ -50,6 +53,7 @@ const stream = (key: string, title: string, frameBytes: number, frames: number):
   key,
   title,
   device: 'cards',
+  requestBytes: frameBytes,
   single: false,
   stream: true,
   connect: (daemon, index) => NetStream.connect(daemon.pair(index), { frameBytes, frames }),
@@ -67,6 +71,7 @@ export const REQUEST_RESPONSE: Workload = {
   key: 'request-response',
   title: `Network: request and response of ${TALK_BYTES} bytes, one in flight`,
   device: 'cards',
+  requestBytes: TALK_BYTES,
   single: true,
   stream: false,
   connect: (daemon, index) => NetRequestResponse.connect(daemon.pair(index), TALK_BYTES),
