@@ -12,7 +12,7 @@ import { judge, microsText, percentText } from './verdicts.js';
 import { type Contender, compete, plannedMs, type Windows } from './window.js';
 
 /** How many guests are idle. */
-const COUNTS = { all: [0, 16, 64, 128, 256], few: [0, 32, 256], least: [0, 2] } as const;
+const COUNTS = { all: [0, 16, 64, 256], few: [0, 32, 256], least: [0, 2] } as const;
 /** Most of them in baseline, where each has a thread. */
 const BASELINE_MAX = { all: 64, few: 32, least: 2 } as const;
 /** Guests that are at rest while what they cost is measured. */
