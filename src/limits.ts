@@ -200,6 +200,8 @@ export const PIECE_REQUESTS = 32;
 export const PIECE_BYTES = 2 ** 16;
 /** Queues that a look for stuck ones takes in, so that it takes no longer however many there are. */
 export const STUCK_LOOKS_MAX = 8;
+/** Turns out of their order in one round: bounds a round in which all take each other for stuck. */
+export const RESCUES_MAX = 32;
 /** Weight of a VM: its share of a sidecore's time, against those of others. */
 export const WEIGHT_MAX = 1000;
 

@@ -8,12 +8,21 @@ export class ElvisPolicy implements Policy {
   readonly #minBytes: number;
   readonly #maxBytes: number;
 
-  constructor({ minBytes, maxBytes }: SchedulerOptions) {
+  readonly #stuckNs: number;
+  readonly #stuckItems: number;
+
+  constructor({ minBytes, maxBytes, stuckNs, stuckItems }: SchedulerOptions) {
+    this.#stuckNs = stuckNs;
+    this.#stuckItems = stuckItems;
     this.#minBytes = minBytes;
     this.#maxBytes = maxBytes;
   }
 
   beginRound(): void {}
+
+  begin(): void {}
+
+  charge(): void {}
 
   admits(): boolean {
     return true;
@@ -27,8 +36,9 @@ export class ElvisPolicy implements Policy {
     return bytes >= this.#minBytes;
   }
 
-  rescues(): boolean {
-    return true;
+  /** Stuck: few items, which have not become more for a while. Many mean a queue that is filled for throughput. */
+  rescues(_entry: unknown, pending: number, waitedNs: number): boolean {
+    return pending <= this.#stuckItems && waitedNs >= this.#stuckNs;
   }
 
   resumes(_entry: unknown, { bytes }: Turn): boolean {

@@ -5,8 +5,10 @@ import { SCHEDULE_COUNTERS } from './counters.js';
 export const EntryTime = {
   /** What a unit of its work takes, ns, as learned; zero while that is not known. */
   NS_PER_UNIT: 0,
+  /** What one of its items takes, ns. */
+  NS_PER_ITEM: 1,
   /** When what waits in it was first seen, ns. */
-  SEEN: 1,
+  SEEN: 2,
 } as const;
 
 /** A queue as a scheduler sees it: what waits in it, and for whom it works. */
@@ -15,7 +17,7 @@ export abstract class Entry {
   /** By `ScheduleCounter`. */
   readonly counters: Float64Array<ArrayBufferLike>;
   /** By `EntryTime`. */
-  readonly times = new Float64Array(2);
+  readonly times = new Float64Array(3);
   /** What waited at the last look for stuck queues; zero if that was nothing. */
   seenPending = 0;
   /** Turns until one of small work is timed again. */

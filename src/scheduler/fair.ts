@@ -1,19 +1,35 @@
 import { AccountValue } from './account.js';
-import type { Entry } from './entry.js';
+import { type Entry, EntryTime } from './entry.js';
 import { type Policy, type SchedulerOptions, type Turn, TurnTime } from './policy.js';
+
+/** What is served before its turn takes no longer than this part of a quantum. */
+const URGENT = 1 / 4;
+/** For each ns served in its turn, so much is put by for what is urgent: those in turn keep three quarters of a core. */
+const PUT_BY = 1 / 3;
+/** At most so many quanta are put by. */
+const PUT_BY_QUANTA_MAX = 8;
 
 /**
  * Shares time among accounts by their weights: deficit round robin, in ns. In each round an account may use its share of a quantum;
- * what it used too much it owes, and what it did not use it keeps, up to one share. A stuck queue is served out of its order as
- * long as its account is not in debt, so that giving way never becomes a way to more than one's share.
+ * what it used too much it owes, and what it did not use it keeps, up to one share.
+ *
+ * What will take little time is urgent: it is served after the piece of work that is going on, and not after all others' turns. Its
+ * account pays for it; where that has nothing left, what was put by does. So who asks for little at a time never waits
+ * long, and others never lose more than a quarter of their share to it.
  */
 export class FairPolicy implements Policy {
   readonly #quantumNs: number;
+  readonly #urgentNs: number;
   #round = 0;
   #heaviest = 1;
+  /** Put by for what is urgent, ns. */
+  readonly #putBy = new Float64Array(1);
+  /** The turn that is going on is paid from there. */
+  #isGift = false;
 
   constructor({ quantumNs }: SchedulerOptions) {
     this.#quantumNs = quantumNs;
+    this.#urgentNs = quantumNs * URGENT;
   }
 
   beginRound(round: number, heaviest: number): void {
@@ -26,6 +42,22 @@ export class FairPolicy implements Policy {
     return entry.account.values[AccountValue.BUDGET_NS]! > 0;
   }
 
+  begin(entry: Entry, rescued: boolean): void {
+    this.#isGift = rescued && entry.account.values[AccountValue.BUDGET_NS]! <= 0;
+  }
+
+  charge(entry: Entry, ns: number): void {
+    const putBy = this.#putBy;
+    if (this.#isGift) {
+      putBy[0]! -= ns;
+      return;
+    }
+    entry.account.values[AccountValue.BUDGET_NS]! -= ns;
+    const most = PUT_BY_QUANTA_MAX * this.#quantumNs;
+    const sum = putBy[0]! + ns * PUT_BY;
+    putBy[0] = sum < most ? sum : most;
+  }
+
   goesOn(entry: Entry, turn: Turn): boolean {
     return entry.account.values[AccountValue.BUDGET_NS]! > 0 && turn.times[TurnTime.TURN_NS]! < this.#quantumNs;
   }
@@ -34,8 +66,9 @@ export class FairPolicy implements Policy {
     return true;
   }
 
-  rescues(entry: Entry): boolean {
-    return this.admits(entry);
+  rescues(entry: Entry, pending: number): boolean {
+    if (pending * entry.times[EntryTime.NS_PER_ITEM]! > this.#urgentNs) return false;
+    return this.admits(entry) || this.#putBy[0]! > 0;
   }
 
   resumes(entry: Entry, turn: Turn): boolean {

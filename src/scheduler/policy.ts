@@ -35,12 +35,16 @@ export interface Policy {
   beginRound(round: number, heaviest: number): void;
   /** Whether a queue that has work may have a turn in this round. */
   admits(entry: Entry): boolean;
+  /** A turn begins, or goes on after an interruption; before its time in the round if `rescued`. */
+  begin(entry: Entry, rescued: boolean): void;
+  /** A piece of the turn took so long, ns. */
+  charge(entry: Entry, ns: number): void;
   /** After a piece of work, with more waiting: whether the turn goes on as far as the queue itself is concerned. */
   goesOn(entry: Entry, turn: Turn): boolean;
   /** Whether to look for stuck queues, after so much of a turn. */
   yields(turn: Turn): boolean;
-  /** Whether a stuck queue that is found is served before others. */
-  rescues(entry: Entry): boolean;
+  /** Whether another queue is served before its turn, that has so many items waiting and was not seen to change for so long. */
+  rescues(entry: Entry, pending: number, waitedNs: number): boolean;
   /** Whether a turn that ended for a stuck queue is taken up again right after it. */
   resumes(entry: Entry, turn: Turn): boolean;
 }

@@ -5,6 +5,10 @@ import type { Policy, Turn } from './policy.js';
 export class RoundRobinPolicy implements Policy {
   beginRound(): void {}
 
+  begin(): void {}
+
+  charge(): void {}
+
   admits(): boolean {
     return true;
   }

@@ -1,5 +1,4 @@
-import { STUCK_LOOKS_MAX } from '../limits.js';
-import { AccountValue } from './account.js';
+import { RESCUES_MAX, STUCK_LOOKS_MAX } from '../limits.js';
 import { ScheduleCounter } from './counters.js';
 import { type Entry, EntryTime } from './entry.js';
 import { createPolicy } from './policies.js';
@@ -10,7 +9,7 @@ const ITEM_UNITS = 1024;
 /** Units from which a piece of work is worth a reading of the clock: a few microseconds. */
 const LARGE_UNITS = 32_768;
 /** Turns of small work of which one is timed. */
-const SMALL_TURNS_TIMED = 16;
+const SMALL_TURNS_TIMED = 32;
 /** How fast what a unit takes is learned anew. */
 const LEARNING = 1 / 8;
 /** A piece of work counts at most so many times as long as expected: the host may have taken the CPU away in it. */
@@ -22,7 +21,7 @@ const OUTLIER = 8;
  *
  *     while ((entry = scheduler.next())) do { serve a piece } while (scheduler.goOn(entry, items, bytes))
  *
- * Time is measured, but not that of each piece: where the pieces are small one in 16 is, and the others are charged what their
+ * Time is measured, but not that of each piece: where the pieces are small one in 32 is, and the others are charged what their
  * queue's work took then. It decides by `policy`; see docs/scheduler.md.
  */
 export class Scheduler<E extends Entry> implements Turn {
@@ -36,8 +35,6 @@ export class Scheduler<E extends Entry> implements Turn {
   readonly #policy: Policy;
   readonly #clock: (into: Float64Array, slot: number) => void;
   readonly #notified: () => boolean;
-  readonly #stuckNs: number;
-  readonly #stuckItems: number;
   readonly #notifiedNs: number;
   /** Place in `entries` of the next that has its turn, and of the next that is looked at as possibly stuck. */
   #cursor = 0;
@@ -49,6 +46,8 @@ export class Scheduler<E extends Entry> implements Turn {
   #interruptedItems = 0;
   #interruptedBytes = 0;
   readonly #interruptedNs = new Float64Array(1);
+  /** Turns out of order in this round. */
+  #rescues = 0;
   #heaviest = 0;
   #timed = false;
   /** The time in `times` is that of the end of the last piece. */
@@ -70,8 +69,6 @@ export class Scheduler<E extends Entry> implements Turn {
     this.#policy = createPolicy(options);
     this.#clock = clock;
     this.#notified = notified;
-    this.#stuckNs = options.stuckNs;
-    this.#stuckItems = options.stuckItems;
     this.#notifiedNs = options.notifiedNs;
     this.#policy.beginRound(0, 1);
   }
@@ -109,7 +106,7 @@ export class Scheduler<E extends Entry> implements Turn {
       if (entry.pending() === 0) continue;
       const { weight } = entry.account;
       if (weight > this.#heaviest) this.#heaviest = weight;
-      if (policy.admits(entry)) return this.#begin(entry);
+      if (policy.admits(entry)) return this.#begin(entry, false);
     }
     this.#endRound();
     return undefined;
@@ -144,13 +141,14 @@ export class Scheduler<E extends Entry> implements Turn {
       this.#stuck = undefined;
       if (entry.pending() === 0) return this.next();
       entry.counters[ScheduleCounter.STUCK]!++;
-      return this.#begin(entry);
+      return this.#begin(entry, true);
     }
     this.#interrupted = undefined;
     if (entry.pending() === 0) return this.next();
     this.items = this.#interruptedItems;
     this.bytes = this.#interruptedBytes;
     this.times[TurnTime.TURN_NS] = this.#interruptedNs[0]!;
+    this.#policy.begin(entry, false);
     this.#beginPiece(entry);
     return entry;
   }
@@ -164,7 +162,7 @@ export class Scheduler<E extends Entry> implements Turn {
     this.#interruptedNs[0] = this.times[TurnTime.TURN_NS]!;
   }
 
-  #begin(entry: E): E {
+  #begin(entry: E, rescued: boolean): E {
     const { counters, times } = entry;
     counters[ScheduleCounter.BATCHES]!++;
     this.items = 0;
@@ -176,6 +174,7 @@ export class Scheduler<E extends Entry> implements Turn {
       const waited = this.times[TurnTime.NOW]! - times[EntryTime.SEEN]!;
       if (waited > counters[ScheduleCounter.WAIT_MAX_NS]!) counters[ScheduleCounter.WAIT_MAX_NS] = waited;
     }
+    this.#policy.begin(entry, rescued);
     this.#beginPiece(entry);
     return entry;
   }
@@ -202,21 +201,26 @@ export class Scheduler<E extends Entry> implements Turn {
   #charge(entry: E, items: number, bytes: number): void {
     const units = items * ITEM_UNITS + bytes;
     entry.large = units >= LARGE_UNITS;
-    const { times } = entry;
-    const known = times[EntryTime.NS_PER_UNIT]!;
-    let ns = units * known;
-    if (this.#timed) {
-      this.#readClock();
-      const measured = this.times[TurnTime.NOW]! - this.times[TurnTime.BEGUN]!;
-      const most = ns * OUTLIER;
-      ns = most > 0 && measured > most ? most : measured;
-      times[EntryTime.NS_PER_UNIT] = known === 0 ? ns / units : known + (ns / units - known) * LEARNING;
-    }
+    let ns = units * entry.times[EntryTime.NS_PER_UNIT]!;
+    if (this.#timed) ns = this.#measure(entry, items, units, ns);
     this.times[TurnTime.TURN_NS]! += ns;
-    entry.account.values[AccountValue.BUDGET_NS]! -= ns;
+    this.#policy.charge(entry, ns);
     const { counters } = entry;
     counters[ScheduleCounter.TIME_NS]! += ns;
     counters[ScheduleCounter.BYTES]! += bytes;
+  }
+
+  /** What a piece of work took, ns; learns from it what the queue's work takes. */
+  #measure(entry: E, items: number, units: number, expected: number): number {
+    this.#readClock();
+    const measured = this.times[TurnTime.NOW]! - this.times[TurnTime.BEGUN]!;
+    const ns = expected > 0 && measured > expected * OUTLIER ? expected * OUTLIER : measured;
+    if (items === 0) return ns;
+    const { times } = entry;
+    const speed = expected > 0 ? LEARNING : 1;
+    times[EntryTime.NS_PER_UNIT]! += (ns / units - times[EntryTime.NS_PER_UNIT]!) * speed;
+    times[EntryTime.NS_PER_ITEM]! += (ns / items - times[EntryTime.NS_PER_ITEM]!) * speed;
+    return ns;
   }
 
   /** Whether a turn with more to do goes on; if not, who is next. */
@@ -232,6 +236,7 @@ export class Scheduler<E extends Entry> implements Turn {
     const stuck = this.#findStuck(entry);
     if (stuck === undefined) return true;
     this.#stuck = stuck;
+    this.#rescues++;
     // A stuck queue's own turn may end for another: then the first that was interrupted comes after both.
     if (this.#interrupted === undefined) this.#interrupt(entry);
     return false;
@@ -252,11 +257,11 @@ export class Scheduler<E extends Entry> implements Turn {
     return false;
   }
 
-  /** Looks at a few of the others, in turn: one that has few items which have waited long, and are no more than before. */
+  /** Looks at a few of the others, in turn, for one that the policy serves before its turn. */
   #findStuck(current: E): E | undefined {
     const { entries } = this;
     const looks = entries.length < STUCK_LOOKS_MAX ? entries.length : STUCK_LOOKS_MAX;
-    if (looks < 2) return undefined;
+    if (looks < 2 || this.#rescues >= RESCUES_MAX) return undefined;
     this.#readClock();
     const now = this.times[TurnTime.NOW]!;
     for (let i = 0; i < looks; i++) {
@@ -264,7 +269,7 @@ export class Scheduler<E extends Entry> implements Turn {
       const entry = entries[this.#scan++]!;
       if (entry === current) continue;
       const pending = entry.pending();
-      if (pending === 0 || pending > this.#stuckItems) {
+      if (pending === 0) {
         entry.seenPending = 0;
         continue;
       }
@@ -272,13 +277,14 @@ export class Scheduler<E extends Entry> implements Turn {
         entry.seenPending = pending;
         entry.times[EntryTime.SEEN] = now;
       }
-      if (now - entry.times[EntryTime.SEEN]! >= this.#stuckNs && this.#policy.rescues(entry)) return entry;
+      if (this.#policy.rescues(entry, pending, now - entry.times[EntryTime.SEEN]!)) return entry;
     }
     return undefined;
   }
 
   #endRound(): void {
     this.#cursor = 0;
+    this.#rescues = 0;
     this.rounds++;
     this.#policy.beginRound(this.rounds, this.#heaviest === 0 ? 1 : this.#heaviest);
     this.#heaviest = 0;
