@@ -1,38 +1,23 @@
-import { setTimeout as pause } from 'node:timers/promises';
-import { Histogram } from '../../src/guest/histogram.js';
 import type { LoadPattern } from '../../src/guest/load.js';
-import { nowNs } from '../../src/host/clock.js';
 import { BlockPart, fillDisk } from './block-parts.js';
 import { finish } from './drive.js';
 import { rawPoints } from './modes.js';
-import type { Experiment, Figure, Look, RawPoint, Series, Table, Verdict } from './results.js';
+import { measureRest, plannedRest, REST_MS, type Rest, restTable } from './rest.js';
+import type { Experiment, Figure, Look, RawPoint, Series, Verdict } from './results.js';
 import type { PaperDaemon, Stand, Timing } from './stand.js';
 import { ratio, type Spread } from './stats.js';
-import { judge, microsText, percentText } from './verdicts.js';
+import { judge, percentText } from './verdicts.js';
 import { type Contender, compete, plannedMs, type Windows } from './window.js';
 
 /** How many guests are idle. */
 const COUNTS = { all: [0, 16, 64, 256], few: [0, 32, 256], least: [0, 2] } as const;
 /** Most of them in baseline, where each has a thread. */
 const BASELINE_MAX = { all: 64, few: 32, least: 2 } as const;
-/** Guests that are at rest while what they cost is measured. */
-const RESTING = { all: 100, few: 100, least: 2 } as const;
 const ACTIVE = { all: 4, few: 4, least: 1 } as const;
 const DISK_BYTES = 2 ** 20;
 const START_MS = 9000;
 const SETTLE_MS = { all: 400, few: 200, least: 20 } as const;
-/** Longer than a queue of mode adaptive is polled without work, ms. */
-const REST_MS = 3;
-const WAKES = { all: 500, few: 200, least: 20 } as const;
-const REST_WINDOW_MS = { all: 1500, few: 600, least: 50 } as const;
-/** Wakes that do not count: until V8 has compiled the way of a sidecore that wakes. */
-const WAKES_WARM_UP = { all: 300, few: 150, least: 5 } as const;
-
 const COST_MAX = 0.02;
-const CPU_MAX = 0.02;
-const WAKE_P50_MAX_NS = 200_000;
-const WAKE_P99_MAX_NS = 500_000;
-
 type IdleMode = 'sidecore' | 'adaptive' | 'baseline';
 const MODES: readonly {
   readonly mode: IdleMode;
@@ -65,8 +50,7 @@ export const plannedIdle = (timing: Timing): number => {
     START_MS +
     contenders * SETTLE_MS[timing.points] +
     COUNTS[timing.points].length * plannedMs(manyRounds(timing), contenders) +
-    (WAKES[timing.points] + WAKES_WARM_UP[timing.points]) * (REST_MS + 1) +
-    REST_WINDOW_MS[timing.points]
+    plannedRest(timing)
   );
 };
 
@@ -83,16 +67,6 @@ interface Pair {
 interface Place {
   readonly count: number;
   readonly results: ReadonlyMap<string, Windows>;
-}
-
-/** What guests at rest cost, and how fast one is served that begins again. */
-interface Rest {
-  readonly guests: number;
-  /** CPU time of all the daemon's threads, as a share of one CPU. */
-  readonly cpu: number;
-  readonly p50Ns: number;
-  readonly p99Ns: number;
-  readonly wakes: number;
 }
 
 /** Experiment 5: what guests that do nothing cost those that do something. */
@@ -144,7 +118,8 @@ export async function measureIdle(stand: Stand): Promise<Experiment> {
     }
     for (const part of guests) part.close();
     guests.length = 0;
-    const rest = await measureRest(stand, pairs.find(({ mode }) => mode === 'adaptive')!);
+    const resting = pairs.find(({ mode }) => mode === 'adaptive')!;
+    const rest = await measureRest(stand, resting.crowded, resting.idle);
     return report(places, rest, active, raw);
   } finally {
     for (const part of guests) part.close();
@@ -178,45 +153,14 @@ async function addIdle({ crowded, idle }: Pair, count: number, active: number, s
   crowded.process.pause();
 }
 
-/** Mode adaptive with guests at rest: what its daemon has of the CPUs, and how long first requests take. */
-async function measureRest(stand: Stand, { crowded, idle }: Pair): Promise<Rest> {
-  const { points } = stand.timing;
-  const wanted = RESTING[points];
-  while (idle.length > wanted) idle.pop()!.close();
-  crowded.process.resume();
-  stand.progress.say(`5: ${idle.length} guests at rest, mode adaptive`);
-  const latency = new Histogram();
-  const wakes = WAKES_WARM_UP[points] + WAKES[points];
-  for (let i = 0; i < wakes; i++) {
-    if (i % 64 === 0) await stand.breathe();
-    await pause(REST_MS);
-    const part = idle[i % idle.length]!;
-    part.counters.clear();
-    part.start();
-    finish([part]);
-    if (i >= WAKES_WARM_UP[points]) latency.merge(part.counters.latency);
-  }
-  stand.progress.did(wakes * (REST_MS + 1));
-  await pause(100);
-  const [start, before] = [nowNs(), crowded.process.cpuNs()];
-  await pause(REST_WINDOW_MS[points]);
-  const cpu = (crowded.process.cpuNs() - before) / (nowNs() - start);
-  crowded.process.pause();
-  stand.progress.did(REST_WINDOW_MS[points]);
-  return {
-    guests: idle.length,
-    cpu,
-    p50Ns: latency.quantile(0.5),
-    p99Ns: latency.quantile(0.99),
-    wakes: latency.total,
-  };
-}
-
 /** What so many idle guests cost, as a share of the throughput without them. */
 function cost({ results }: Place, mode: IdleMode): Spread {
   const left = ratio(results.get(`${mode}-crowded`)!.of('perSecond'), results.get(mode)!.of('perSecond'));
   return { median: 1 - left.median, min: 1 - left.max, max: 1 - left.min, count: left.count };
 }
+
+const isDisturbed = ({ results }: Place, mode: IdleMode): boolean =>
+  [mode, `${mode}-crowded`].some((key) => results.get(key)!.disturbed);
 
 const has = ({ results }: Place, mode: IdleMode): boolean => results.has(mode);
 
@@ -253,7 +197,27 @@ function figuresOf(places: readonly Place[]): Figure[] {
           return { x: count, y, disturbed: windows.disturbed };
         }),
     }));
+  const left: Series[] = MODES.map(({ mode, name, look }) => ({
+    name,
+    look,
+    points: places
+      .filter((place) => has(place, mode))
+      .map((place) => {
+        const { median, min, max, count } = cost(place, mode);
+        const y = { median: 100 * (1 - median), min: 100 * (1 - max), max: 100 * (1 - min), count };
+        return { x: place.count, y, disturbed: isDisturbed(place, mode) };
+      }),
+  }));
   return [
+    {
+      title: 'Active guests: throughput, of what they have without idle ones',
+      xLabel: 'idle guests',
+      yLabel: '%',
+      better: 'more is better',
+      log: false,
+      series: left,
+      verdicts: [costs(places, 'sidecore'), costs(places, 'adaptive')],
+    },
     {
       title: 'Active guests: throughput',
       xLabel: 'idle guests',
@@ -261,7 +225,7 @@ function figuresOf(places: readonly Place[]): Figure[] {
       better: 'more is better',
       log: false,
       series: series('perSecond', 1e-3),
-      verdicts: [costs(places, 'sidecore'), costs(places, 'adaptive')],
+      note: 'Points of one line were measured one after the other: what the figure before has was measured in turn.',
     },
     {
       title: 'Active guests: 99th percentile of latency',
@@ -275,17 +239,6 @@ function figuresOf(places: readonly Place[]): Figure[] {
   ];
 }
 
-const restTable = (rest: Rest): Table => ({
-  title: `${rest.guests} guests at rest, mode adaptive`,
-  columns: ['what', 'value'],
-  rows: [
-    ['CPU of the daemon, all threads, nobody asking for anything', percentText(rest.cpu)],
-    [`first request after ${REST_MS} ms of rest, median of ${rest.wakes}`, microsText(rest.p50Ns)],
-    ['the same, 99th percentile', microsText(rest.p99Ns)],
-  ],
-  verdicts: restVerdicts(rest),
-});
-
 function costs(places: readonly Place[], mode: IdleMode): Verdict {
   return judge({
     claim: `Mode ${mode}: idle guests cost active ones next to nothing`,
@@ -296,35 +249,8 @@ function costs(places: readonly Place[], mode: IdleMode): Verdict {
       .filter((place) => place.count > 0 && has(place, mode))
       .map((place) => {
         const spread = cost(place, mode);
-        const disturbed = [mode, `${mode}-crowded`].some((key) => place.results.get(key)!.disturbed);
+        const disturbed = isDisturbed(place, mode);
         return { of: `${place.count} idle guests`, value: spread.median, spread, disturbed };
       }),
   });
-}
-
-function restVerdicts(rest: Rest): Verdict[] {
-  const of = `${rest.guests} guests at rest`;
-  return [
-    judge({
-      claim: 'Mode adaptive: guests at rest cost next to no CPU',
-      by: 'goal',
-      bound: { sense: 'at most', value: CPU_MAX },
-      text: (value) => `${percentText(value)} of a CPU`,
-      figures: [{ of, value: rest.cpu }],
-    }),
-    judge({
-      claim: 'Mode adaptive: a first request after a rest is answered soon, median',
-      by: 'goal',
-      bound: { sense: 'at most', value: WAKE_P50_MAX_NS },
-      text: microsText,
-      figures: [{ of, value: rest.p50Ns }],
-    }),
-    judge({
-      claim: 'Mode adaptive: a first request after a rest is answered soon, 99th percentile',
-      by: 'goal',
-      bound: { sense: 'at most', value: WAKE_P99_MAX_NS },
-      text: microsText,
-      figures: [{ of, value: rest.p99Ns }],
-    }),
-  ];
 }
