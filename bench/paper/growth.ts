@@ -186,19 +186,22 @@ function fasterThanBaseline({ title, single, stream }: Workload, all: readonly P
   const paper = { by: 'paper', bound: { sense: 'at least', value: 1.2 }, text: timesText } as const;
   const verdicts = [
     judge({
-      claim: `${title}: a sidecore is faster than baseline, at every number of guests`,
+      subject: title,
+      claim: 'a sidecore is faster than baseline, at every number of guests',
       ...paper,
       figures: faster(SIDECORE, all),
     }),
     judge({
-      claim: `${title}: it is faster where guests sleep in both`,
+      subject: title,
+      claim: 'it is faster where guests sleep in both',
       ...paper,
       figures: faster(SIDECORE_SLEEPING, all),
     }),
   ];
   if (!single && !stream) return verdicts;
   const goal = judge({
-    claim: `${title}: it is ${stream ? 'much faster' : 'much faster from 4 guests on'}`,
+    subject: title,
+    claim: `it is ${stream ? 'much faster' : 'much faster from 4 guests on'}`,
     by: 'goal',
     bound: { sense: 'at least', value: stream ? 1.5 : 3 },
     text: timesText,
@@ -211,7 +214,8 @@ function doesNotDegrade({ title }: Workload, all: readonly Place[]): Verdict {
   const rates = all.map(({ results }) => results.get(SIDECORE.key)!.spread('perSecond').median);
   const last = all.at(-1)!;
   return judge({
-    claim: `${title}: throughput does not degrade as guests are added`,
+    subject: title,
+    claim: 'throughput does not degrade as guests are added',
     by: 'paper',
     bound: { sense: 'at least', value: 0.95 },
     text: (value) => `${percentText(value)} of the best`,
@@ -229,7 +233,8 @@ function tailGrowsSlowly({ title }: Workload, all: readonly Place[]): Verdict {
   const p99 = ({ results }: Place) => results.get(SIDECORE.key)!.spread('p99Ns').median;
   const first = all[0]!;
   return judge({
-    claim: `${title}: the 99th percentile grows no faster than the guests`,
+    subject: title,
+    claim: 'the 99th percentile grows no faster than the guests',
     by: 'goal',
     bound: { sense: 'at most', value: 1 },
     text: (value) => `${value.toFixed(2)} times their growth`,
@@ -253,7 +258,8 @@ function nearDirect({ key, title }: Workload, all: readonly Place[]): Pick<Figur
       )}, by busy core; no bound is set where the ring and the guest’s driver are most of the work, which direct does without.`,
     };
   const verdict = judge({
-    claim: `${title}: approaches what is possible without a host in between, by busy core`,
+    subject: title,
+    claim: 'approaches what is possible without a host in between, by busy core',
     by: 'paper',
     bound: { sense: 'at least', value: 0.9 },
     text,

@@ -9,7 +9,7 @@ import { machine } from '../report.js';
 import { EXPERIMENTS, plannedFor } from './experiments.js';
 import { countText, renderPage } from './page.js';
 import { Progress } from './progress.js';
-import { type Evaluation, type Experiment, verdictsOf } from './results.js';
+import { claimText, type Evaluation, type Experiment, verdictsOf } from './results.js';
 import { Stand, type Timing } from './stand.js';
 import { spread } from './stats.js';
 import { renderSummary } from './summary.js';
@@ -126,8 +126,10 @@ function write(evaluation: Evaluation, { out, json }: Options): void {
   writeFileSync(join(folder, 'paper.html'), renderPage(evaluation, jsonName));
   writeFileSync(join(folder, 'paper.md'), renderSummary(evaluation, 'paper.html', jsonName));
   const verdicts = evaluation.experiments.flatMap(verdictsOf);
-  for (const { claim, measured, threshold, holds } of verdicts)
-    process.stdout.write(`${holds === null ? '?' : holds ? '+' : '-'} ${claim}: ${measured}; ${threshold}\n`);
+  for (const one of verdicts) {
+    const mark = one.holds === null ? '?' : one.holds ? '+' : '-';
+    process.stdout.write(`${mark} ${claimText(one)}: ${one.measured}; ${one.threshold}\n`);
+  }
   process.stdout.write(
     `\n${countText(verdicts)}.\nPage: ${join(folder, 'paper.html')}\nSummary: ${join(folder, 'paper.md')}\nRaw values: ${jsonFile}\n`,
   );

@@ -58,7 +58,7 @@ export async function measureNotices(stand: Stand): Promise<Experiment> {
     title: 'Kicks and calls',
     question: 'How many notifications does a request cost, in each direction?',
     method: [
-      `${guests} guests at a time. A kick is an event that the guest sends to its back end: under KVM an exit, unless an ioeventfd takes it, and then still an exit. A call is an event that the back end sends to the guest: an interrupt, an exit with it unless the hardware posts it. Kicks are counted where they are sent, calls in the event descriptors where they arrive.`,
+      `${guests} guests at a time. A kick is an event that the guest sends to its back end: under KVM an exit, with an ioeventfd a cheaper one. A call is an event that the back end sends to the guest: an interrupt, an exit with it unless the hardware posts it. Kicks are counted where they are sent, calls in the event descriptors where they arrive.`,
       'Mode adaptive stands beside: queues without work leave the poll list and are kicked again.',
     ],
     limits: [
@@ -125,17 +125,20 @@ function verdictsOn({ title }: Workload, results: Results): Verdict[] {
   const exits = { by: 'paper', bound: { sense: 'at most', value: EXITS_PER_SECOND_MAX }, text: perSecond } as const;
   return [
     judge({
-      claim: `${title}: kicks and calls together fall to what the paper has left of exits`,
+      subject: title,
+      claim: 'kicks and calls together fall to what the paper has left of exits',
       ...exits,
       figures: of(SIDECORE, (one) => one.spread('kicksPerSecond').median + one.spread('callsPerSecond').median),
     }),
     judge({
-      claim: `${title}: so do kicks alone where guests sleep (calls may be posted by the hardware)`,
+      subject: title,
+      claim: 'so do kicks alone where guests sleep (calls may be posted by the hardware)',
       ...exits,
       figures: of(SIDECORE_SLEEPING, (one) => one.spread('kicksPerSecond').median),
     }),
     judge({
-      claim: `${title}: next to no kicks for a request`,
+      subject: title,
+      claim: 'next to no kicks for a request',
       by: 'goal',
       bound: { sense: 'at most', value: 0.001 },
       text: perRequest,

@@ -33,6 +33,7 @@ ul.verdicts { list-style: none; margin: 6px 0; padding: 0; font-size: 14px; }
 ul.verdicts li { padding: 5px 0; border-top: 1px solid var(--line); }
 .card ul.verdicts { padding: 0 16px; margin: 0; }
 ul.verdicts b { white-space: nowrap; }
+td:first-child { white-space: normal; }
 p.small { font-size: 14px; }
 .yes { color: var(--good); } .no { color: var(--bad); } .open { color: var(--quiet); }
 .tag { font-size: 12px; color: var(--quiet); border: 1px solid var(--line); border-radius: 6px; padding: 0 5px; white-space: nowrap; }

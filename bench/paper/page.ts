@@ -151,7 +151,7 @@ function verdictList(verdicts: readonly Verdict[]): string {
     const tag = `<span class="tag">${by === 'paper' ? 'the paper’s claim' : 'our goal'}</span>`;
     const outcome = `<b class="${MARKS.get(holds)}">${html(holdsText(holds))}</b>`;
     const reason = why === undefined ? '' : `; ${html(why)}`;
-    return `<li>${tag} ${html(claim)}. <span class="quiet">Holds if ${html(threshold)}; measured: ${html(measured)}${reason}.</span> ${outcome}</li>`;
+    return `<li>${tag} ${html(`${claim[0]!.toUpperCase()}${claim.slice(1)}`)}. <span class="quiet">Holds if ${html(threshold)}; measured: ${html(measured)}${reason}.</span> ${outcome}</li>`;
   });
   return `<ul class="verdicts">${items.join('\n')}</ul>`;
 }

@@ -52,6 +52,8 @@ export interface Table {
 
 /** What is claimed, and whether it holds here. */
 export interface Verdict {
+  /** What the claim is about, where its figure says that too. */
+  readonly subject?: string;
   /** The sentence that the figures stand for. */
   readonly claim: string;
   /** Who claims it: the paper, or this project as its goal. */
@@ -87,6 +89,10 @@ export interface Experiment {
 export function verdictsOf({ figures, bars = [], tables }: Pick<Experiment, 'figures' | 'bars' | 'tables'>): Verdict[] {
   return [...figures, ...bars, ...tables].flatMap(({ verdicts = [] }) => verdicts);
 }
+
+/** A claim where nothing else says what it is about. */
+export const claimText = ({ subject, claim }: Verdict): string =>
+  subject === undefined ? claim : `${subject}: ${claim}`;
 
 /** All windows of one contender at one point. */
 export interface RawPoint {

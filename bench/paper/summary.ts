@@ -1,6 +1,6 @@
 import { countText, dayText, facts, holdsText, warnings } from './page.js';
 import { tickText, valueText } from './plot.js';
-import { type Evaluation, type Experiment, type Figure, type Table, verdictsOf } from './results.js';
+import { claimText, type Evaluation, type Experiment, type Figure, type Table, verdictsOf } from './results.js';
 
 /** A text as a cell of a table in Markdown. */
 export const cell = (text: string): string => text.replace(/\|/g, '\\|').replace(/\n/g, ' ');
@@ -32,7 +32,7 @@ function section(experiment: Experiment): string {
     tableOf(
       ['claim', 'by', 'holds if', 'measured', 'here'],
       verdictsOf(experiment).map((one) => [
-        one.claim,
+        claimText(one),
         one.by,
         one.threshold,
         one.why === undefined ? one.measured : `${one.measured}; ${one.why}`,

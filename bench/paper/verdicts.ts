@@ -20,6 +20,7 @@ export interface JudgedFigure {
 
 /** Several figures that all have to be within a bound; the worst of them decides. */
 export interface Judged {
+  readonly subject?: string;
   readonly claim: string;
   readonly by: Verdict['by'];
   readonly bound: Bound;
@@ -30,11 +31,12 @@ export interface Judged {
 }
 
 /** Holds figures against a bound. Nothing is decided of nothing, or if the figure that decides was disturbed. */
-export function judge({ claim, by, bound, text, figures }: Judged): Verdict {
+export function judge({ subject, claim, by, bound, text, figures }: Judged): Verdict {
+  const said = { ...(subject === undefined ? {} : { subject }), claim, by };
   const threshold = `${bound.sense} ${text(bound.value)}`;
   const known = figures.filter(({ value }) => Number.isFinite(value));
   if (known.length === 0)
-    return { claim, by, threshold, measured: 'nothing', holds: null, why: 'it was not measured in this run' };
+    return { ...said, threshold, measured: 'nothing', holds: null, why: 'it was not measured in this run' };
   const atLeast = bound.sense === 'at least';
   const worst = known.reduce((one, other) => (atLeast === other.value < one.value ? other : one));
   const holds = atLeast ? worst.value >= bound.value : worst.value <= bound.value;
@@ -47,14 +49,13 @@ export function judge({ claim, by, bound, text, figures }: Judged): Verdict {
   const measured = `${text(worst.value)} (${worst.of}${others}${varied})`;
   if (worst.disturbed === true)
     return {
-      claim,
-      by,
+      ...said,
       threshold,
       measured,
       holds: null,
       why: 'something else on the machine took part in every window',
     };
-  return { claim, by, threshold, measured, holds };
+  return { ...said, threshold, measured, holds };
 }
 
 /** "3.4 times". */
