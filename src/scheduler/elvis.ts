@@ -1,5 +1,8 @@
 import type { Policy, SchedulerOptions, Turn } from './policy.js';
 
+/** What an item counts at least. */
+const ITEM_BYTES_MIN = 1024;
+
 /**
  * The paper's policy: a turn goes on below a minimum of bytes, ends above a maximum, and in between ends for a stuck queue, after
  * which it is taken up again if it had used less than half of the maximum.
@@ -28,12 +31,12 @@ export class ElvisPolicy implements Policy {
     return true;
   }
 
-  goesOn(_entry: unknown, { bytes }: Turn): boolean {
-    return bytes <= this.#maxBytes;
+  goesOn(_entry: unknown, turn: Turn): boolean {
+    return workOf(turn) <= this.#maxBytes;
   }
 
-  yields({ bytes }: Turn): boolean {
-    return bytes >= this.#minBytes;
+  yields(turn: Turn): boolean {
+    return workOf(turn) >= this.#minBytes;
   }
 
   /** Stuck: few items, which have not become more for a while. Many mean a queue that is filled for throughput. */
@@ -41,7 +44,13 @@ export class ElvisPolicy implements Policy {
     return pending <= this.#stuckItems && waitedNs >= this.#stuckNs;
   }
 
-  resumes(_entry: unknown, { bytes }: Turn): boolean {
-    return bytes < this.#maxBytes / 2;
+  resumes(_entry: unknown, turn: Turn): boolean {
+    return workOf(turn) < this.#maxBytes / 2;
   }
+}
+
+/** Bytes of a turn; requests without data count as well, or a flood of them had a turn without end. */
+function workOf({ items, bytes }: Turn): number {
+  const least = items * ITEM_BYTES_MIN;
+  return bytes > least ? bytes : least;
 }

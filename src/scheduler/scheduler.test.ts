@@ -89,6 +89,13 @@ for (const policy of POLICIES) {
       );
     });
 
+    it('ends the turn of a queue whose items have no bytes', () => {
+      const machine = new TestMachine({ policy });
+      const queues = [0, 1].map(() => machine.keepBusy(machine.add({ bytes: 0, ns: 300 }), 50));
+      machine.runFor(10_000_000);
+      for (const { ns } of queues) assert.ok(ns > 4_000_000, `${ns}`);
+    });
+
     it('loses no turn and gives none twice when queues come and go within rounds', () => {
       fc.assert(
         fc.property(fc.array(fc.nat(5), { minLength: 1, maxLength: 60 }), (steps) => {

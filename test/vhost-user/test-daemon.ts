@@ -28,6 +28,7 @@ export const TWO_CPUS = allowedCpus().slice(0, 2);
 export const NEEDS_TWO_CPUS = TWO_CPUS.length < 2 ? 'two sidecores need two CPUs' : false;
 
 export interface TestVm {
+  readonly weight?: number;
   readonly unsealed_memory?: 'refuse' | 'allow';
   readonly disks?: Record<string, DiskOptions>;
   readonly nics?: Record<string, Record<string, unknown>>;
@@ -46,12 +47,13 @@ export class TestDaemon {
     vms: Record<string, TestVm>,
     mode: Mode = 'adaptive',
     cores: readonly number[] = [SIDECORE_CPU],
+    others: Record<string, unknown> = {},
   ): Promise<TestDaemon> {
     const complete = Object.entries(vms).map(([name, vm]) => {
       const disks = Object.entries(vm.disks ?? {}).map(([disk, options]) => [disk, { ...DISK, ...options }]);
       return [name, { ...vm, disks: Object.fromEntries(disks) }];
     });
-    return new TestDaemon(await Daemon.start(test, { cores, mode, vms: Object.fromEntries(complete) }));
+    return new TestDaemon(await Daemon.start(test, { cores, mode, ...others, vms: Object.fromEntries(complete) }));
   }
 
   socket(vm: string, disk = 'd'): string {
