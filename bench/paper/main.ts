@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { version } from '../../src/daemon/version.js';
@@ -121,7 +121,7 @@ function write(evaluation: Evaluation, { out, json }: Options): void {
   const jsonFile = json === undefined ? join(folder, 'paper.json') : resolve(json);
   mkdirSync(folder, { recursive: true });
   mkdirSync(dirname(jsonFile), { recursive: true });
-  const jsonName = dirname(jsonFile) === folder ? jsonFile.slice(folder.length + 1) : jsonFile;
+  const jsonName = relative(folder, jsonFile);
   writeFileSync(jsonFile, `${JSON.stringify(evaluation, null, 1)}\n`);
   writeFileSync(join(folder, 'paper.html'), renderPage(evaluation, jsonName));
   writeFileSync(join(folder, 'paper.md'), renderSummary(evaluation, 'paper.html', jsonName));

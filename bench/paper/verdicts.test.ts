@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { claimText } from './results.js';
 import { type Judged, judge, microsText, percentText, rangeText, timesText } from './verdicts.js';
 
 const claim = (change: Partial<Judged>): Judged => ({
@@ -26,6 +27,15 @@ describe('verdicts of the evaluation', () => {
     });
     const most = judge(claim({ figures, bound: { sense: 'at most', value: 3 } }));
     assert.deepEqual([most.measured, most.holds], ['3.0 times (1 guest, the most of 2)', true]);
+  });
+
+  it('keeps what the claim is about apart from it', () => {
+    const verdict = judge(claim({ subject: 'Block', figures: [{ of: '1 guest', value: 2 }] }));
+    assert.deepEqual(
+      [verdict.subject, verdict.claim, claimText(verdict)],
+      ['Block', 'it is faster', 'Block: it is faster'],
+    );
+    assert.equal(claimText(judge(claim({}))), 'it is faster');
   });
 
   it('holds on its bound', () => {
