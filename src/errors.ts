@@ -63,6 +63,7 @@ export const ERROR_CODES = {
   POSITION_INVALID: 'queue',
   REQUEST_MALFORMED: 'queue',
   QUEUE_CRASHED_CORE: 'queue',
+  QUEUE_NOT_TAKEN: 'queue',
 } as const satisfies Record<string, BlastRadius>;
 
 /** A stable error code. */

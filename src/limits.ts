@@ -221,3 +221,24 @@ export const IO_URING_ENTRIES = 1024;
 export const CORE_QUEUES_MAX = 1024;
 /** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
 export const QUEUE_CRASHES_MAX = 3;
+/** Queues and cards that are moved between sidecores in one round for balance: each makes a guest wait for about a millisecond. */
+export const BALANCE_MOVES_MAX = 4;
+/** How long the cards of a network wait, at most, for one of them to move, ms; then it stays where it is. */
+export const MOVE_WAIT_MS_MAX = 100;
+
+// --- notification ---------------------------------------------------------------------------------------------
+
+/** Pause between two looks for the kicks of queues that are not polled, while others are, ns: a look takes about 400 ns. */
+export const KICK_LOOK_NS = 50_000;
+/** Polled queues of which one look tells whether they are idle, at most: so that hundreds cost the others little. */
+export const IDLE_LOOKS_MAX = 32;
+/**
+ * How long a call may wait for more completions, ns: in all, and since the last one. Whoever waits for a call before going on brings no
+ * more, and is held up for the second only. docs/notification.md has the measurements.
+ */
+export const CALL_WAIT_NS_MAX = 50_000;
+export const CALL_QUIET_NS_MAX = 10_000;
+/** Completions for which a call waits at most. */
+export const CALL_COMPLETIONS_MAX = 32;
+/** Calls that are sent at once after waits that brought nothing, at most: so seldom is a wait tried in vain. */
+export const CALL_WAITS_SPARED_MAX = 256;

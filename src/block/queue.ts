@@ -1,5 +1,4 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { signal } from '../host/eventfd.js';
 import {
   BATCH_BYTES_MAX,
   DEVICE_REQUESTS_IN_FLIGHT_MAX,
@@ -10,6 +9,7 @@ import {
   SECURE_ERASE_SECTORS_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from '../limits.js';
+import type { CallLine } from '../virtio/call-line.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { REQUEST_MALFORMED } from '../virtio/queue-faults.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
@@ -53,7 +53,7 @@ export class BlockQueue implements DeviceQueue {
   readonly #readOnly: boolean;
   readonly #host: BlockQueueHost;
   readonly #reader: RequestReader;
-  readonly #callFd: number;
+  readonly #calls: CallLine;
   readonly #inFlightMax: number;
   readonly #header = new Uint32Array(HEADER_BYTES / 4);
   readonly #headerBytes = Buffer.from(this.#header.buffer);
@@ -77,8 +77,7 @@ export class BlockQueue implements DeviceQueue {
     queues: number;
     backend: BlockBackend;
     host: BlockQueueHost;
-    /** Event counter for calls; negative if the front end polls. */
-    callFd: number;
+    calls: CallLine;
   }) {
     this.ring = parts.ring;
     this.state = parts.state;
@@ -88,7 +87,7 @@ export class BlockQueue implements DeviceQueue {
     this.backend = parts.backend;
     this.#host = parts.host;
     this.#reader = new RequestReader(parts.memory, parts.device, parts.readOnly);
-    this.#callFd = parts.callFd;
+    this.#calls = parts.calls;
     const share = Math.floor(DEVICE_REQUESTS_IN_FLIGHT_MAX / parts.queues);
     this.#inFlightMax = Math.max(QUEUE_REQUESTS_IN_FLIGHT_MIN, share);
     this.#counters = parts.state.counters;
@@ -100,7 +99,7 @@ export class BlockQueue implements DeviceQueue {
    * wait for one that the dead sidecore owed it: it had shown completions, and died before it could call.
    */
   retakeUnfinished(): void {
-    if (this.#callFd >= 0) this.#call();
+    this.#calls.call();
     this.#retake();
   }
 
@@ -178,17 +177,13 @@ export class BlockQueue implements DeviceQueue {
   }
 
   #show(): void {
-    if (this.ring.publish() && this.#callFd >= 0) this.#call();
-  }
-
-  #call(): void {
-    this.#counters[QueueCounter.CALLS]!++;
-    signal(this.#callFd);
+    this.#calls.publish(this.inFlight > 0 || this.ring.waiting() > 0);
   }
 
   start(): void {}
 
   close(): void {
+    this.#calls.end();
     this.backend.close();
   }
 

@@ -8,6 +8,7 @@ type Disk = DaemonStatus['vms'][string][string];
 const QUEUE: Disk['queues'][number] = {
   index: 0,
   size: 128,
+  core: 0,
   phase: 'polled',
   fault: null,
   enabled: true,
@@ -26,6 +27,8 @@ const QUEUE: Disk['queues'][number] = {
   limited: 7,
   retaken: 0,
   flushes: 3,
+  calls_held: 0,
+  calls_spared: 0,
 };
 
 const DISK: Disk = {
@@ -33,7 +36,6 @@ const DISK: Disk = {
   role: 'server',
   backend: 'file',
   size_bytes: 10 * 2 ** 30,
-  core: 0,
   connected: true,
   sessions: 1,
   features: '0x0',
@@ -47,6 +49,8 @@ const DISK: Disk = {
 const CORE: DaemonStatus['cores'][number] = {
   index: 0,
   cpus: [2],
+  shared: false,
+  in_use: true,
   thread: 4711,
   deaths: 1,
   queues: 1,
@@ -69,6 +73,7 @@ const STATUS: DaemonStatus = {
   mode: 'sidecore',
   uptime_s: 3725,
   cores: [CORE],
+  placement: { cores_in_use: 1, moved: 0, moves_failed: 0 },
   vms: { web1: { root: DISK } },
   nics: {},
   networks: {},
@@ -107,7 +112,7 @@ CORE  CPU  MODE      BUSY  EMPTY  ASLEEP  POLLED  WATCHED  DEATHS
 DISK        BACK END     SIZE  CORE  FRONT END  PHASE                FAULTS
 web1/root   file       10 GiB     0  connected  polled               0
 web1/data   memory    1.5 MiB     0  connected  1 polled, 1 faulted  3, last ADDRESS_INVALID at 2026-01-02T03:04:05.678Z
-web1/spare  file       10 GiB     0  none       -                    0
+web1/spare  file       10 GiB     -  none       -                    0
 
 QUEUE        REQUESTS  MB READ  MB WRITTEN  ERRORS  KICKS  CALLS  KICKS/REQ  CALLS/REQ  FAULT
 web1/root 0      1000      4.1         1.0       1      2    250      0.002      0.250
@@ -140,6 +145,20 @@ QUEUE        REQUESTS/s  MB READ/s  MB WRITTEN/s  ERRORS/s  KICKS/s  CALLS/s  KI
 web1/root 0        1000        2.0           0.0         0      0.5      500      0.001      0.500
 `,
   );
+});
+
+it('shows which cores are not in use, which is the shared one, and the cores of a disk’s queues', () => {
+  const parked = { ...CORE, in_use: false, queues_polled: 0 };
+  const shared = { ...CORE, index: 2, cpus: [0, 1], shared: true };
+  const queues = [2, null, 0, 2].map((core, index) => ({ ...QUEUE, index, core }));
+  const status = {
+    ...STATUS,
+    cores: [CORE, { ...parked, index: 1, cpus: [3] }, shared],
+    vms: { web1: { root: { ...DISK, queues } } },
+  };
+  const text = renderStatus({ status, at: 0 }, undefined, WIDE);
+  assert.match(text, /^ +0 +2 +sidecore .*\n +1 +3 +parked .*\n +2 +0,1 +shared /m);
+  assert.match(text, /^web1\/root +file +10 GiB +0,2 +connected /m);
 });
 
 it('counts a new session from zero, and a queue that was set up again never backwards', () => {
@@ -256,4 +275,22 @@ it('the phases of a card are those of queues that were set up and that a core po
   assert.equal(phase(['passive', 256], ['polled', 256], ['stopped', 0]), 'polled');
   assert.equal(phase(['passive', 256], ['watched', 256], ['polled', 64]), '1 watched, 1 polled');
   assert.equal(phase(['stopped', 0], ['stopped', 0]), '-');
+});
+
+it('shows kicks and calls of every queue of a card, by the second and by the request', () => {
+  const queue = (index: number, requests: number, calls: number) => ({
+    ...QUEUE,
+    index,
+    requests,
+    calls,
+    kicks: 2,
+    errors: 0,
+  });
+  const nic = (queues: (typeof QUEUE)[], sessions = 1) => ({ nics: { web1: { net0: { ...NIC, sessions, queues } } } });
+  const text = networks(nic([queue(0, 3000, 500), queue(1, 2000, 20)]), nic([queue(0, 1000, 100), queue(1, 1000, 10)]));
+  assert.match(text, /KICKS\/s +CALLS\/s +KICKS\/REQ +CALLS\/REQ/);
+  assert.match(text, /web1\/net0 0 +1000 .* 0 +200 +0\.000 +0\.200\n/);
+  assert.match(text, /web1\/net0 1 +500 .* 0 +5\.0 +0\.000 +0\.010\n/);
+  // Another front end counts from zero.
+  assert.match(networks(nic([queue(0, 3000, 500)], 2), nic([queue(0, 1000, 100)])), /web1\/net0 0 +1500 .* 250 /);
 });

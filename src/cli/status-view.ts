@@ -23,15 +23,17 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
   const { version, pid, mode, uptime_s, cores, vms } = status;
   const seconds = before === undefined ? uptime_s : now.at - before.at;
   const disks = Object.entries(vms).flatMap(([vm, disks]) =>
-    Object.entries(disks).map(([name, disk]) => ({ label: `${vm}/${name}`, vm, name, disk })),
+    Object.entries(disks).map(([name, disk]) => ({ label: `${vm}/${name}`, disk })),
   );
   const counts = new Counts(before === undefined ? undefined : seconds);
-  const coreRows = cores.map((core) => coreRow(core, before?.status.cores[core.index], seconds, mode));
-  const queueRows = disks.flatMap(({ label, vm, name, disk }) => {
-    const earlier = before?.status.vms[vm]?.[name];
-    const same = earlier?.sessions === disk.sessions ? earlier.queues : [];
-    return disk.queues.filter(({ size }) => size > 0).map((queue) => queueRow(label, queue, same[queue.index], counts));
-  });
+  const coreRows = cores.map((core) => coreRow(core, before?.status.cores[core.index], seconds, modeText(core, mode)));
+  const rowsOf = (kind: Queues, earlier: Queues | undefined) =>
+    Object.entries(kind).flatMap(([vm, devices]) =>
+      Object.entries(devices).flatMap(([name, device]) =>
+        queueRowsOf(`${vm}/${name}`, device, earlier?.[vm]?.[name], counts),
+      ),
+    );
+  const queueRows = [...rowsOf(vms, before?.status.vms), ...rowsOf(status.nics, before?.status.nics)];
   const parts = [
     `sidecore ${version}, process ${pid}, up ${durationText(uptime_s)}${before === undefined ? '' : `; rates over ${seconds.toFixed(1)} s`}\n`,
     table(CORE_COLUMNS, coreRows, width),
@@ -77,6 +79,9 @@ function coreRow(core: CoreStatus, before: CoreStatus | undefined, seconds: numb
   ];
 }
 
+/** What a core does: it may be the one for when no other is in use, or not be in use itself. */
+const modeText = (core: CoreStatus, mode: string): string => (core.in_use ? (core.shared ? 'shared' : mode) : 'parked');
+
 const DISK_COLUMNS: readonly Column[] = [
   { head: 'DISK' },
   { head: 'BACK END', spare: 2 },
@@ -93,11 +98,17 @@ function diskRow(label: string, disk: DiskStatus): string[] {
     label,
     disk.backend,
     sizeText(disk.size_bytes),
-    String(disk.core),
+    coresText(disk.queues),
     disk.connected ? 'connected' : 'none',
     phases(disk.queues),
     disk.last_fault === null ? String(faults) : `${faults}, last ${disk.last_fault.code} at ${disk.last_fault.at}`,
   ];
+}
+
+/** The cores that serve queues. */
+function coresText(queues: readonly QueueStatus[]): string {
+  const cores = [...new Set(queues.flatMap(({ core }) => core ?? []))].sort((a, b) => a - b);
+  return cores.length === 0 ? '-' : cores.join(',');
 }
 
 function queueColumns({ per }: Counts): readonly Column[] {
@@ -113,6 +124,15 @@ function queueColumns({ per }: Counts): readonly Column[] {
     right('CALLS/REQ', 2),
     { head: 'FAULT' },
   ];
+}
+
+type Queued = Pick<DiskStatus, 'sessions' | 'queues'>;
+type Queues = Record<string, Record<string, Queued>>;
+
+/** Those that the front end has set up. What was counted for another front end is not this one's. */
+function queueRowsOf(label: string, device: Queued, before: Queued | undefined, counts: Counts): string[][] {
+  const same = before?.sessions === device.sessions ? before.queues : [];
+  return device.queues.filter(({ size }) => size > 0).map((queue) => queueRow(label, queue, same[queue.index], counts));
 }
 
 /** @param before - missing if the front end was not yet there */

@@ -13,7 +13,7 @@ import {
   sectionHeader,
   writePacket,
 } from '../net/capture/pcapng.js';
-import type { Core } from './core.js';
+import type { CaptureSpec } from '../sidecore/messages.js';
 import { version } from './version.js';
 
 /** Pause between two looks into a ring that was empty, ms. */
@@ -22,13 +22,14 @@ const LOOK_MS = 5;
 const CHUNK_BYTES = 2 ** 18;
 const CHUNK_BYTES_MAX = CHUNK_BYTES + PACKET_BLOCK_BYTES + CAPTURE_SNAP_BYTES_MAX;
 
-/** What is captured: a port of a network, and the sidecore on which it is served. */
+/** What is captured: a network card, wherever it is served. */
 export interface CaptureTarget {
   /** "VM/card" */
   readonly label: string;
-  readonly core: Core;
-  /** Its number. */
-  readonly port: number;
+  /** Has what passes it recorded. */
+  capture(spec: Omit<CaptureSpec, 'port'>): Promise<void>;
+  /** Ends that; resolves when nothing more is recorded. */
+  uncapture(): Promise<void>;
 }
 
 export interface CaptureOptions {
@@ -68,10 +69,10 @@ export class Capture {
 
   /** Captures until it is told to end, has what was asked for, or nobody reads it any more. */
   async run(head: Record<string, string>): Promise<void> {
-    const { core, port, label } = this.target;
+    const { label } = this.target;
     const { snapBytes, seconds } = this.#options;
     const response = this.#response;
-    await core.capture({ port, ring: this.#ring, snapBytes });
+    await this.target.capture({ ring: this.#ring, snapBytes });
     const began = now();
     response.writeHead(200, head);
     response.write(Buffer.concat([sectionHeader(`Sidecore ${version}`), interfaceDescription(label, snapBytes)]));
@@ -98,7 +99,7 @@ export class Capture {
   end(comment?: string): void {
     if (this.#uncaptured !== undefined) return;
     this.#comment = comment;
-    this.#uncaptured = this.target.core.uncapture(this.target.port).then(() => {
+    this.#uncaptured = this.target.uncapture().then(() => {
       this.#ended = now();
     });
   }

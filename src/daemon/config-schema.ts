@@ -32,6 +32,8 @@ const socket = z
 export const configSchema = z.strictObject({
   run_dir: path.default('/run/sidecore'),
   cores: z.array(z.int().min(0).max(1023)).min(1, 'name at least one CPU').default([1]),
+  cores_min: z.int().min(0).optional(),
+  balance: z.boolean().default(true),
   mode: z.enum(['sidecore', 'adaptive', 'baseline']).default('sidecore'),
   scheduler,
   sqpoll_cpu: z.int().min(0).max(1023).optional(),

@@ -23,6 +23,7 @@ describe('a good configuration', () => {
     assert.deepEqual(parseConfig(oneDisk('{type: file, path: images/a.img}'), '/etc/sidecore/s.yaml'), {
       run_dir: '/run/sidecore',
       cores: [1],
+      balance: true,
       mode: 'sidecore',
       scheduler: {
         policy: 'fair',
@@ -121,12 +122,25 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'an unknown key': [
       'cpus: [1]\n',
-      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
+      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, cores_min, balance, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
     ],
     'unknown keys below': [
       oneDisk(MEMORY, 'readonly: true', 'queue: 1'),
       `/etc/s.yaml:6: vms.web1.disks.root.readonly: ${UNKNOWN_DISK_KEY}`,
       `/etc/s.yaml:7: vms.web1.disks.root.queue: ${UNKNOWN_DISK_KEY}`,
+    ],
+    'more sidecores than CPUs': [
+      'cores: [1, 2]\ncores_min: 3\n',
+      '/etc/s.yaml:2: cores_min: at most 2, the number of CPUs under `cores`',
+    ],
+    'fewer sidecores than none': ['cores_min: -1\n', '/etc/s.yaml:1: cores_min: expects at least 0, not -1'],
+    'fewer sidecores where nothing moves': [
+      'cores_min: 0\nbalance: false\n',
+      '/etc/s.yaml:1: cores_min: without `balance` nothing moves: leave one of them out',
+    ],
+    'fewer sidecores than devices in mode baseline': [
+      'mode: baseline\ncores_min: 1\n',
+      '/etc/s.yaml:2: cores_min: in mode baseline each device has a thread, and keeps it',
     ],
     'a wrong word': ['mode: fast\n', '/etc/s.yaml:1: mode: expects sidecore, adaptive or baseline, not "fast"'],
     'wrong CPUs': [
@@ -251,7 +265,7 @@ describe('a bad configuration is told file, line and key', () => {
       name: 'SidecoreError',
       code: 'CONFIG_INVALID',
       message:
-        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
+        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, cores_min, balance, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
       remedy: 'docs/configuration.md lists every key.',
     });
   });

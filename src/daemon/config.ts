@@ -80,6 +80,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
   config.cores.forEach((cpu, index) => {
     if (config.cores.indexOf(cpu) !== index) complain(['cores', index], `CPU ${cpu} is named twice`);
   });
+  requireCoresMin(config, complain);
   const claims = new Claims(complain);
   const control = join(config.run_dir, 'control.sock');
   requireShortPath(control, SOCKET_PATH_BYTES_MAX, ['run_dir'], complain);
@@ -113,13 +114,22 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
   return problems;
 }
 
+/** Sidecores are taken out of use only where what they serve can move. */
+function requireCoresMin({ cores, cores_min: coresMin, balance, mode }: Config, complain: Complain): void {
+  if (coresMin === undefined) return;
+  const { length } = cores;
+  if (coresMin > length) complain(['cores_min'], `at most ${length}, the number of CPUs under \`cores\``);
+  if (coresMin < length && !balance) complain(['cores_min'], 'without `balance` nothing moves: leave one of them out');
+  if (mode === 'baseline') complain(['cores_min'], 'in mode baseline each device has a thread, and keeps it');
+}
+
 /** Every card and port has a number of its own, and so has the way to every sidecore, from the other end. */
-function requirePortNumbers({ vms, networks, cores, mode }: Config, complain: Complain): void {
+function requirePortNumbers({ vms, networks, cores, cores_min: coresMin, mode }: Config, complain: Complain): void {
   const count = (things: object[]) => things.reduce((sum, named) => sum + Object.keys(named).length, 0);
   const cards = count(Object.values(vms).map(({ nics }) => nics));
   const ports = cards + count(Object.values(networks).map(({ ports }) => ports));
   const disks = count(Object.values(vms).map(({ disks }) => disks));
-  const sidecores = mode === 'baseline' ? disks + ports : cores.length;
+  const sidecores = mode === 'baseline' ? disks + ports : cores.length + (coresMin === 0 ? 1 : 0);
   if (ports === 0 || ports + sidecores <= MAC_PORTS_MAX) return;
   const all = `network cards and ports (${ports}) and sidecores (${sidecores})`;
   complain(

@@ -1,14 +1,9 @@
-import { Worker } from 'node:worker_threads';
-import { EPOLLIN, Epoll } from '../host/epoll.js';
-import { createEventFd, signal } from '../host/eventfd.js';
-import { CROSSING_BYTES, CROSSING_BYTES_MIN, CROSSINGS_BYTES, NETWORKS_MAX } from '../limits.js';
-import { CrossingRing } from '../net/crossing-ring.js';
-import type { NetDeviceSpec } from '../net/device.js';
-import { Directory } from '../net/directory.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
-import { type Neighbourhood, WATCHER_STOP, type WatcherSetup } from '../sidecore/messages.js';
-import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
+import { POLLING_RULES } from '../scheduler/polling.js';
+import type { DeviceSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
+import { Mesh } from './mesh.js';
+import { PlacedDevice } from './placed-device.js';
 
 /** How sidecores are run. */
 export type Mode = 'sidecore' | 'adaptive' | 'baseline';
@@ -16,50 +11,15 @@ export type Mode = 'sidecore' | 'adaptive' | 'baseline';
 /** Pause between two looks whether the cores get on, ms: a front end can hold one up for about twice as long. */
 export const SUPERVISE_MS = 50;
 
-/** Time without work after which a queue is no longer polled, ns, by mode. */
-export const IDLE_AFTER_NS: Record<Mode, number> = {
-  sidecore: Number.POSITIVE_INFINITY,
-  adaptive: 1e6,
-  baseline: 0,
-};
-
-/** No ways: there is nothing that could cross. */
-const alone = (): Neighbourhood => ({ directory: Directory.create(1, 0), networks: 0, others: [] });
-
-/** Makes the ways between sidecores: two rings for each pair. */
-function meet(cores: readonly Core[]): Neighbourhood[] {
-  const share = 2 ** Math.floor(Math.log2(CROSSINGS_BYTES / cores.length ** 2));
-  const bytes = Math.max(CROSSING_BYTES_MIN, Math.min(CROSSING_BYTES, share));
-  const directory = Directory.create(cores.length, NETWORKS_MAX);
-  const rings = cores.map((_, here) =>
-    cores.map((_, there) => (there === here ? undefined : CrossingRing.create(bytes))),
-  );
-  return cores.map((_, here) => ({
-    directory,
-    networks: NETWORKS_MAX,
-    others: cores.flatMap(({ state, bellFd }, there) =>
-      there === here
-        ? []
-        : [
-            {
-              core: there,
-              arrivals: rings[there]![here]!,
-              departures: rings[here]![there]!,
-              state: state.buffer,
-              bellFd,
-            },
-          ],
-    ),
-  }));
-}
-
 /** Where sidecores run. */
 export interface CoreSetOptions {
   readonly mode: Mode;
   readonly scheduler: SchedulerOptions;
   /** Theirs alone; in the modes that share cores, one sidecore for each. */
   readonly cpus: readonly number[];
-  /** For kernel threads that work for sidecores, besides each one's own CPU. */
+  /** The fewest of them that are in use. Where that is zero, there is a thread besides, for when none is. */
+  readonly coresMin: number;
+  /** For kernel threads that work for sidecores, besides each one's own CPU, and for the thread that is used when no CPU of theirs is. */
   readonly helperCpus: readonly number[];
   /** For a kernel thread that polls for submissions to files. */
   readonly sqpollCpu: number | undefined;
@@ -68,59 +28,104 @@ export interface CoreSetOptions {
 }
 
 /**
- * All sidecores of a daemon, and which device is served by which: a device goes to the core that has the fewest. Its state
- * is in shared memory, so that later its queues may go to different ones.
+ * All sidecores of a daemon, and what is served by which: a queue of a disk, or a network card, goes to the core in use that has the
+ * fewest. All state of a device is in shared memory, so that its queues may be on different ones, and move.
  */
 export class CoreSet {
-  readonly cores: Core[];
-  readonly #devices: number[];
-  readonly #watcherStopFd = createEventFd();
+  /** All threads; the shared one is the last. */
+  readonly cores: readonly Core[];
+  /** Serves everything, and sleeps in between, while no other is in use. */
+  readonly shared: Core | undefined;
+  readonly mesh: Mesh;
+  readonly devices: PlacedDevice[] = [];
+  /** Cores that have ports which cannot move. */
+  readonly ports: Core[] = [];
+  readonly #mode: Mode;
   readonly #supervision: NodeJS.Timeout;
 
   /**
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
-  constructor(
-    { mode, scheduler, cpus, helperCpus, sqpollCpu, networked }: CoreSetOptions,
-    devices: number,
-    listener: CoreListener,
-  ) {
-    const epoll = new Epoll(1);
-    epoll.add(this.#watcherStopFd, EPOLLIN, WATCHER_STOP);
-    const common = { scheduler, helperCpus, sqpollCpu, idleAfterNs: IDLE_AFTER_NS[mode], watcherFd: epoll.fd };
+  constructor(options: CoreSetOptions, devices: number, listener: CoreListener) {
+    const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked } = options;
+    this.#mode = mode;
+    const common = { scheduler, helperCpus, sqpollCpu };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
-    this.cores = places.map((cpus, index) => new Core({ ...common, index, cpus }, listener));
-    this.#devices = places.map(() => 0);
-    const setup: WatcherSetup = {
-      epollFd: epoll.fd,
-      cores: this.cores.map((core) => ({ state: core.state.buffer, bellFd: core.bellFd })),
-    };
-    new Worker(new URL('../sidecore/watcher-thread.js', import.meta.url), { name: 'watcher', workerData: setup });
-    const neighbourhoods = networked ? meet(this.cores) : this.cores.map(() => alone());
-    for (const [index, core] of this.cores.entries()) core.start(neighbourhoods[index]!);
+    const polling = POLLING_RULES[mode];
+    const cores = places.map((cpus, index) => new Core({ ...common, polling, index, cpus }, listener));
+    if (coresMin === 0) {
+      const anywhere = helperCpus.length > 0 ? helperCpus : cpus;
+      const place = { index: cores.length, cpus: anywhere };
+      this.shared = new Core({ ...common, ...place, polling: POLLING_RULES.baseline }, listener);
+      cores.push(this.shared);
+    }
+    this.cores = cores;
+    const inUse = mode === 'baseline' ? places.length : coresMin;
+    for (const core of this.dedicated.slice(inUse)) this.use(core, false);
+    this.mesh = new Mesh(this.cores, networked);
+    for (const [index, core] of this.cores.entries()) core.start(this.mesh.neighbourhoods[index]!);
     this.#supervision = setInterval(() => {
       for (const core of this.cores) core.supervise();
     }, SUPERVISE_MS).unref();
   }
 
-  /** Chooses a core for a device. */
-  place(): { core: Core; server: QueueServer } {
-    const index = this.#devices.indexOf(Math.min(...this.#devices));
-    this.#devices[index]!++;
-    const core = this.cores[index]!;
-    const server = {
-      attach: (spec: QueueSpec, onFault: (fault: number) => void): Promise<void> => core.attach(spec, onFault),
-      detach: (key: number): Promise<QueuePosition> => core.detach(key),
-      inject: (device: DeviceSpec, frame: Uint8Array): Promise<void> => core.inject(device as NetDeviceSpec, frame),
+  /** Cores that have a CPU to themselves. */
+  get dedicated(): readonly Core[] {
+    return this.cores.filter((core) => core !== this.shared);
+  }
+
+  /** Those of them that are in use. */
+  get inUse(): readonly Core[] {
+    return this.dedicated.filter((core) => core.inUse);
+  }
+
+  /** Those that something may be placed on: the shared one if there is no other. */
+  get candidates(): readonly Core[] {
+    const { inUse } = this;
+    return inUse.length > 0 ? inUse : [this.shared!];
+  }
+
+  /** Takes one of them into use, or out of it: nothing more is placed on it. */
+  use(core: Core, inUse: boolean): void {
+    core.inUse = inUse;
+    if (this.shared !== undefined) this.shared.inUse = this.inUse.length === 0;
+  }
+
+  /** Places a device of a VM. Its queues have one core together, unless each can have its own. */
+  place(label: string, spec: DeviceSpec): PlacedDevice {
+    const together = spec.kind !== 'block' || this.#mode === 'baseline';
+    const device = new PlacedDevice(label, spec, together ? this.choose() : undefined, () => this.choose());
+    this.devices.push(device);
+    return device;
+  }
+
+  /** Places a port that is no guest's. It stays on its core, which is in use from then on. */
+  placePort(): Core {
+    const core = this.inUse.length > 0 ? this.choose() : this.dedicated[0]!;
+    this.use(core, true);
+    this.ports.push(core);
+    return core;
+  }
+
+  /** The core in use that has the fewest devices and queues, for one more. */
+  choose(): Core {
+    const { candidates } = this;
+    const counts = new Map(candidates.map((core) => [core, 0]));
+    const count = (core: Core | undefined) => {
+      if (core !== undefined && counts.has(core)) counts.set(core, counts.get(core)! + 1);
     };
-    return { core, server };
+    for (const core of this.ports) count(core);
+    for (const { home, queues } of this.devices) {
+      if (home !== undefined) count(home);
+      else for (const { bound } of queues.values()) count(bound);
+    }
+    return candidates.reduce((fewest, core) => (counts.get(core)! < counts.get(fewest)! ? core : fewest));
   }
 
   /** Ends all threads. No device is served any more. */
   async stop(): Promise<void> {
     clearInterval(this.#supervision);
     await Promise.all(this.cores.map((core) => core.stop()));
-    signal(this.#watcherStopFd);
   }
 }

@@ -2,18 +2,28 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { assert, SidecoreError } from '../errors.js';
 import { Epoll } from '../host/epoll.js';
-import { createEventFd, drain, eventCount, signal } from '../host/eventfd.js';
+import { createEventFd, eventCount, signal } from '../host/eventfd.js';
 import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
-import { close, duplicate, replaceDescriptor } from '../host/libc.js';
+import { close } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import { CoreState } from '../sidecore/core-state.js';
 import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
-import { QueuePhase, QueueState } from '../virtio/queue-state.js';
+import { QueueState } from '../virtio/queue-state.js';
+import {
+  type Attached,
+  type DetachedQueue,
+  detachedFrom,
+  EVENT_COUNTER_MAX,
+  newAttached,
+  silence,
+  takenOver,
+} from './attached.js';
 
 /** How long a replacement waits for the kernel to finish what the dead thread had started, and how often it looks, ms. */
 const RETIRE_MS_MAX = 10_000;
@@ -35,33 +45,20 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
-interface Attached {
-  readonly spec: QueueSpec;
-  readonly onFault: (fault: number) => void;
-  crashes: number;
-  /** No thread serves it any more. */
-  leftOut: boolean;
-  /** Its owner knows that it is broken. */
-  faultTold: boolean;
-}
-
 /** Where a core runs, and how patiently it polls. */
 export interface CoreOptions {
   readonly index: number;
   readonly cpus: readonly number[];
   readonly helperCpus: readonly number[];
   readonly sqpollCpu: number | undefined;
-  readonly idleAfterNs: number;
+  readonly polling: PollingRule;
   readonly scheduler: SchedulerOptions;
-  readonly watcherFd: number;
 }
 
 /** Looks without progress after which a core counts as stuck: one may fall into a time slice that the host took. */
 const STUCK_LOOKS = 2;
 /** Looks without progress after which it is reported. */
 const STALLED_LOOKS = 20;
-/** The most that an event counter holds; a write to it blocks then, if the front end has made it blocking. */
-const EVENT_COUNTER_MAX = 0xfffffffffffffffen;
 
 /**
  * The daemon's side of one sidecore. It outlives the thread: one that dies is replaced by another, which takes over all
@@ -73,10 +70,13 @@ export class Core {
   readonly bellFd = createEventFd();
   /** Threads so far, less the first. */
   deaths = 0;
+  /** Queues may be placed on it. */
+  inUse = true;
   readonly #listener: CoreListener;
   readonly #attached = new Map<number, Attached>();
   /** By port. */
   readonly #captures = new Map<number, CaptureSpec>();
+  readonly #frozen = new Set<number>();
   readonly #pending = new Map<number, Pending>();
   readonly #ports = new Map<number, PortSpec>();
   #neighbours: Neighbourhood | undefined;
@@ -136,11 +136,17 @@ export class Core {
     this.#mailbox = port1;
   }
 
-  /** Has the core serve a queue. */
-  async attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
-    this.#attached.set(spec.key, { spec, onFault, crashes: 0, leftOut: false, faultTold: false });
+  /**
+   * Has the core serve a queue.
+   *
+   * @param crashes - how many cores died while they served it, if it has been on others
+   */
+  async attach(spec: QueueSpec, onFault: (fault: number) => void, crashes = 0): Promise<void> {
+    const attached = newAttached(spec, onFault, crashes);
+    this.#attached.set(spec.key, attached);
     try {
       await this.#ask({ id: this.#nextId++, op: 'attach', queue: spec });
+      attached.served = true;
     } catch (error) {
       this.#attached.delete(spec.key);
       throw error;
@@ -148,7 +154,7 @@ export class Core {
   }
 
   /** Ends that; resolves when nothing of the queue is in flight. */
-  async detach(key: number): Promise<QueuePosition> {
+  async detach(key: number): Promise<DetachedQueue> {
     const attached = this.#attached.get(key);
     assert(attached !== undefined, 'a queue is detached that was attached');
     let position: QueuePosition | undefined;
@@ -159,7 +165,7 @@ export class Core {
       if (!attached.leftOut) throw error;
     }
     this.#attached.delete(key);
-    return position ?? positionOf(attached.spec);
+    return detachedFrom(attached, position);
   }
 
   /** Has the core send a frame as if a network card of its had sent it. */
@@ -177,6 +183,23 @@ export class Core {
   async capture(spec: CaptureSpec): Promise<void> {
     this.#captures.set(spec.port, spec);
     await this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
+  }
+
+  /** What is recorded of a port here. */
+  captureOf(port: number): CaptureSpec | undefined {
+    return this.#captures.get(port);
+  }
+
+  /** Has nothing more sent in a network. Resolves when others can see all that was sent. */
+  async freeze(network: number): Promise<void> {
+    this.#frozen.add(network);
+    await this.#ask({ id: this.#nextId++, op: 'freeze', network });
+  }
+
+  /** Ends that. */
+  async thaw(network: number): Promise<void> {
+    this.#frozen.delete(network);
+    await this.#ask({ id: this.#nextId++, op: 'thaw', network });
   }
 
   /** Ends that; resolves when nothing more is recorded. */
@@ -206,20 +229,8 @@ export class Core {
     for (const { spec, onFault } of this.#attached.values()) {
       if (spec.callFd < 0 || eventCount(spec.callFd) < EVENT_COUNTER_MAX) continue;
       onFault(CoreFault.CALL_BLOCKED);
-      this.#silence(spec);
+      silence(spec, this.#attached.values());
     }
-  }
-
-  /** Lets the thread out of its call, and has all further calls to that guest go nowhere: it could fill its counters again. */
-  #silence({ device, callFd }: QueueSpec): void {
-    const blocked = duplicate(callFd);
-    const nowhere = createEventFd();
-    for (const { spec } of this.#attached.values()) {
-      if (spec.device.shared === device.shared && spec.callFd >= 0) replaceDescriptor(spec.callFd, nowhere);
-    }
-    drain(blocked);
-    close(blocked);
-    close(nowhere);
   }
 
   /** Ends the thread as a fault would, at any point of its work. For tests of what happens then. */
@@ -279,15 +290,17 @@ export class Core {
       if (unanswered.some((request) => request.op === 'plug' && request.port === port)) continue;
       void this.#ask({ id: this.#nextId++, op: 'plug', port });
     }
+    for (const network of this.#frozen) void this.#ask({ id: this.#nextId++, op: 'freeze', network });
     for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
       if (attached.leftOut || asked.has(key)) continue;
-      const takeOver = this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(attached.spec) });
+      const takeOver = this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(attached) });
       takeOver.catch(() => this.#leaveOut(attached));
     }
     for (const request of unanswered) {
-      this.#post(request.op === 'attach' ? { ...request, queue: takenOver(request.queue) } : request);
+      const attached = request.op === 'attach' ? this.#attached.get(request.queue.key) : undefined;
+      this.#post(attached === undefined ? request : { ...request, op: 'attach', queue: takenOver(attached) });
     }
     this.#listener.died(this, reason);
   }
@@ -330,16 +343,4 @@ export class Core {
     attached.leftOut = true;
     this.#tellFault(attached, CoreFault.CRASHED_CORE);
   }
-}
-
-/** The same queue for another thread, which goes on where the dead one was. */
-function takenOver(spec: QueueSpec): QueueSpec {
-  const { phase } = new QueueState(spec.state);
-  return { ...spec, resume: phase !== QueuePhase.STOPPED, started: spec.started || phase === QueuePhase.POLLED };
-}
-
-/** Where a queue stands that no thread serves, by its log. What was in flight is given up. */
-function positionOf(spec: QueueSpec): QueuePosition {
-  const { inflight } = new QueueState(spec.state);
-  return { base: inflight.base(), started: false };
 }

@@ -15,12 +15,13 @@ import { CoreSet, SUPERVISE_MS } from './core-set.js';
 import { ServedDisk } from './disk.js';
 import { NetPort } from './net-port.js';
 import { ServedNic } from './nic.js';
+import { Rebalancer } from './rebalancer.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
 
 /** Socket and, of a disk, image. */
 const DEVICE_DESCRIPTORS = 2;
-/** Most that a thread has open, which is while it starts. The watcher is one too. */
+/** Most that a thread has open, which is while it starts. The main thread is one too. */
 const THREAD_DESCRIPTORS = 20;
 
 /** How errors name a device: where it is configured, and its label. */
@@ -44,6 +45,8 @@ export class Daemon {
   readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
   #supervision: NodeJS.Timeout | undefined;
+  /** Undefined if nothing moves. */
+  #rebalancer: Rebalancer | undefined;
 
   /** Brings everything up, or throws one clear error and leaves nothing behind. */
   static async start(
@@ -91,12 +94,14 @@ export class Daemon {
       (sum, { disks, nics }) => sum + Object.keys(disks).length + Object.keys(nics).length,
       ports,
     );
-    const threads = config.mode === 'baseline' ? devices : config.cores.length;
+    const coresMin = coresMinOf(config);
+    const threads = config.mode === 'baseline' ? devices : config.cores.length + (coresMin === 0 ? 1 : 0);
     requireDescriptors(DEVICE_DESCRIPTORS * devices + THREAD_DESCRIPTORS * (threads + 1));
     const places = {
       mode: config.mode,
       scheduler: schedulerOptions(config.scheduler),
       cpus: config.cores,
+      coresMin,
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
       networked: Object.keys(config.networks).length > 0,
@@ -146,10 +151,12 @@ export class Daemon {
     for (const [network, { ports }] of Object.entries(this.#config.networks)) {
       for (const [name, port] of Object.entries(ports)) {
         const number = this.#nics.length + this.#ports.length;
-        const place = { switchId: networks.indexOf(network), number, core: this.cores.place().core, log: this.#log };
+        const place = { switchId: networks.indexOf(network), number, core: this.cores.placePort(), log: this.#log };
         about(`port ${name} of network ${network}`, () => this.#ports.push(new NetPort(network, name, port, place)));
       }
     }
+    if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.cores.length > 1)
+      this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
     this.#supervision = setInterval(() => {
       for (const disk of this.#disks) disk.reportIoErrors();
       for (const port of this.#ports) port.reportLoss();
@@ -160,6 +167,7 @@ export class Daemon {
   async stop(): Promise<void> {
     await this.#captures.stop();
     await this.#control.stop();
+    await this.#rebalancer?.stop();
     await Promise.all(this.#devices().map((device) => device.stop()));
     clearInterval(this.#supervision);
     await this.cores.stop();
@@ -174,7 +182,12 @@ export class Daemon {
       node: process.version,
       mode: this.#config.mode,
       uptime_s: Math.round((Date.now() - this.#startedAt) / 1000),
-      cores: this.cores.cores.map(coreStatus),
+      cores: this.cores.cores.map((core) => coreStatus(core, core === this.cores.shared)),
+      placement: {
+        cores_in_use: this.cores.inUse.length,
+        moved: this.#rebalancer?.moved ?? 0,
+        moves_failed: this.#rebalancer?.failed ?? 0,
+      },
       vms: byVm(this.#disks),
       nics: byVm(this.#nics),
       networks: byVm(this.#ports),
@@ -210,11 +223,13 @@ export class Daemon {
 /** What `status` prints. */
 export type DaemonStatus = ReturnType<Daemon['status']>;
 
-function coreStatus(core: Core) {
+function coreStatus(core: Core, shared: boolean) {
   const { turns, busyNs, emptyNs, asleepNs, sleeps, queuesPolled, queuesWatched, ...crossings } = core.state.read();
   return {
     index: core.options.index,
     cpus: core.options.cpus,
+    shared,
+    in_use: core.inUse,
     thread: core.state.threadId,
     deaths: core.deaths,
     queues: core.queueCount,
@@ -285,6 +300,9 @@ function removeEmptyFolders(path: string, first: string): void {
     // It is not empty.
   }
 }
+
+/** The fewest sidecores that are in use. */
+const coresMinOf = ({ cores, cores_min: coresMin }: Config): number => coresMin ?? cores.length;
 
 function resolveOwner({ owner, group, mode }: Config['socket']): SocketOwner {
   return { uid: userId(owner, 'socket.owner'), gid: groupId(group, 'socket.group'), mode };

@@ -2,9 +2,9 @@ import { NetDevice, type NetDeviceSpec } from '../net/device.js';
 import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
+import type { CaptureSpec } from '../sidecore/messages.js';
 import type { CaptureTarget } from './capture.js';
 import { type NicConfig, portVlans } from './config.js';
-import type { Core } from './core.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
@@ -42,9 +42,14 @@ export class ServedNic implements CaptureTarget {
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
 
-  /** The sidecore on which it is served. */
-  get core(): Core {
-    return this.#served.core;
+  /** Has what passes it recorded, wherever it is served. */
+  capture(spec: Omit<CaptureSpec, 'port'>): Promise<void> {
+    return this.#served.placed.capture({ ...spec, port: this.port });
+  }
+
+  /** Ends that; resolves when nothing more is recorded. */
+  uncapture(): Promise<void> {
+    return this.#served.placed.uncapture(this.port);
   }
 
   start(): void {
@@ -78,6 +83,7 @@ export class ServedNic implements CaptureTarget {
       vlan,
       trunk,
       link_up: this.#device.linkUp,
+      core: this.#served.placed.home!.options.index,
       mtu: this.#device.mtu,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
       ...served,

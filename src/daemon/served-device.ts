@@ -10,6 +10,7 @@ import { QueueCounter, type QueueCounterName, QueuePhase } from '../virtio/queue
 import type { Core } from './core.js';
 import type { CoreSet } from './core-set.js';
 import { FaultLog } from './fault-log.js';
+import type { PlacedDevice } from './placed-device.js';
 
 /** Who may use a device's socket, in numbers. */
 export interface SocketOwner {
@@ -40,7 +41,8 @@ export class ServedDevice {
   readonly #config: SocketConfig;
   readonly #device: VirtioDevice;
   readonly #endpoint: Endpoint;
-  readonly core: Core;
+  /** Where it is served. */
+  readonly placed: PlacedDevice;
   readonly faults: FaultLog;
 
   constructor(label: string, config: SocketConfig, device: VirtioDevice, spec: DeviceSpec, place: DevicePlace) {
@@ -49,8 +51,7 @@ export class ServedDevice {
     this.#device = device;
     this.log = place.log.child({ device: label });
     this.faults = new FaultLog(this.log);
-    const { core, server } = place.cores.place();
-    this.core = core;
+    this.placed = place.cores.place(label, spec);
     this.#endpoint = new Endpoint(
       {
         path: config.socket!,
@@ -61,7 +62,7 @@ export class ServedDevice {
       {
         device: this.#device,
         spec,
-        server,
+        server: this.placed,
         allowUnsealedMemory: place.unsealedMemory,
         onFault: (code: ErrorCode, text: string) => this.faults.add(code, `${label}: ${text}`),
       },
@@ -87,7 +88,6 @@ export class ServedDevice {
     return {
       socket: this.#config.socket,
       role: this.#config.role,
-      core: this.core.options.index,
       connected: session !== undefined,
       sessions: this.#endpoint.sessions,
       features: `0x${(session?.features ?? 0n).toString(16)}`,
@@ -95,14 +95,14 @@ export class ServedDevice {
       memory_regions: session?.memory.regions.length ?? 0,
       faults: this.faults.counts,
       last_fault: this.faults.last ?? null,
-      queues: (session?.vrings ?? []).map(queueStatus),
+      queues: (session?.vrings ?? []).map((vring) => queueStatus(vring, this.placed.coreOf(vring.key))),
     };
   }
 }
 
 const PHASES = Object.fromEntries(Object.entries(QueuePhase).map(([name, phase]) => [phase, name.toLowerCase()]));
 
-function queueStatus(vring: Vring) {
+function queueStatus(vring: Vring, core: Core | undefined) {
   const { state } = vring;
   const counters = Object.fromEntries(
     Object.entries(QueueCounter).map(([name, slot]) => [name.toLowerCase(), state?.counters[slot] ?? 0]),
@@ -110,6 +110,7 @@ function queueStatus(vring: Vring) {
   return {
     index: vring.index,
     size: vring.size,
+    core: core?.options.index ?? null,
     phase: PHASES[state?.phase ?? QueuePhase.STOPPED],
     fault: vring.fault ?? (state?.fault ? faultCode(state.fault) : null),
     enabled: vring.enabled,

@@ -13,7 +13,7 @@ export interface LoadPattern {
   readonly requestBytes: number;
   /** Share of reads, 0 to 1; the rest are writes. */
   readonly readShare: number;
-  /** Bytes from the start of the disk that are used. */
+  /** Bytes from the start of the disk that are used; with `verify`, each queue has as many of its own. */
   readonly workingSetBytes: number;
   readonly sequential?: boolean;
   /** Fills what it writes and checks what it reads; slower. */
@@ -37,6 +37,8 @@ export class LoadedQueue {
   readonly #driver: BlockDriver;
   readonly #pattern: LoadPattern;
   readonly #blocks: number;
+  /** First sector of its blocks. */
+  readonly #firstSector: number;
   readonly #blockSectors: number;
   readonly #submittedAt: Float64Array;
   readonly #type: Uint8Array;
@@ -54,9 +56,11 @@ export class LoadedQueue {
     this.queue = queue;
     this.counters = counters;
     this.#pattern = pattern;
-    const bytes = Math.min(pattern.workingSetBytes, driver.capacity);
+    const room = pattern.verify ? Math.floor(driver.capacity / driver.queues.length) : driver.capacity;
+    const bytes = Math.min(pattern.workingSetBytes, room);
     this.#blocks = Math.floor(bytes / pattern.requestBytes);
     this.#blockSectors = pattern.requestBytes / SECTOR_BYTES;
+    this.#firstSector = pattern.verify ? driver.queues.indexOf(queue) * this.#blocks * this.#blockSectors : 0;
     this.#submittedAt = new Float64Array(pattern.depth);
     this.#type = new Uint8Array(pattern.depth);
     this.#block = new Uint32Array(pattern.depth);
@@ -140,7 +144,12 @@ export class LoadedQueue {
     this.#block[slot] = block;
     this.#type[slot] = read ? RequestType.IN : RequestType.OUT;
     this.#submittedAt[slot] = now;
-    this.queue.submit(slot, read ? RequestType.IN : RequestType.OUT, block * this.#blockSectors, requestBytes);
+    this.queue.submit(
+      slot,
+      read ? RequestType.IN : RequestType.OUT,
+      this.#firstSector + block * this.#blockSectors,
+      requestBytes,
+    );
   }
 
   #check(slot: number): void {

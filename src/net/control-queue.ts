@@ -1,6 +1,6 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { signal } from '../host/eventfd.js';
 import { CONTROL_BYTES_MAX } from '../limits.js';
+import type { CallLine } from '../virtio/call-line.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { REQUEST_MALFORMED } from '../virtio/queue-faults.js';
@@ -27,7 +27,7 @@ export class NetControlQueue implements DeviceQueue {
   readonly #device: NetDeviceState;
   readonly #pairsMax: number;
   readonly #host: QueueHost;
-  readonly #callFd: number;
+  readonly #calls: CallLine;
   readonly #chain = new Chain();
   readonly #command = Buffer.alloc(CONTROL_BYTES_MAX);
 
@@ -38,7 +38,7 @@ export class NetControlQueue implements DeviceQueue {
     device: NetDeviceState;
     pairsMax: number;
     host: QueueHost;
-    callFd: number;
+    calls: CallLine;
   }) {
     this.ring = parts.ring;
     this.state = parts.state;
@@ -46,7 +46,7 @@ export class NetControlQueue implements DeviceQueue {
     this.#device = parts.device;
     this.#pairsMax = parts.pairsMax;
     this.#host = parts.host;
-    this.#callFd = parts.callFd;
+    this.#calls = parts.calls;
   }
 
   readonly servedBytes = 0;
@@ -77,9 +77,7 @@ export class NetControlQueue implements DeviceQueue {
   }
 
   publish(): void {
-    if (!this.ring.publish() || this.#callFd < 0) return;
-    this.state.counters[QueueCounter.CALLS]!++;
-    signal(this.#callFd);
+    this.#calls.publish(false);
   }
 
   /** All commands may be done twice. */
@@ -88,8 +86,8 @@ export class NetControlQueue implements DeviceQueue {
       if (this.ring.retake(head, this.#chain) < 0 || this.#chain.writableBytes === 0) this.ring.push(head, 0);
       else this.#answer(head);
     }
-    this.publish();
-    if (this.#callFd >= 0) signal(this.#callFd);
+    this.ring.publish();
+    this.#calls.call();
   }
 
   start(): void {}

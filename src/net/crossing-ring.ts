@@ -68,6 +68,16 @@ export class CrossingRing {
     return new SharedArrayBuffer(HEAD_SIZE + byteLength);
   }
 
+  /** How far the writer of a ring has got, for `isReadTo`; as whoever is neither end sees it. */
+  static written(shared: SharedArrayBuffer): number {
+    return Atomics.load(new Int32Array(shared, 0, HEAD_SIZE / 4), WRITTEN);
+  }
+
+  /** Whether all that was written up to there has been read, and done with. */
+  static isReadTo(shared: SharedArrayBuffer, position: number): boolean {
+    return ((Atomics.load(new Int32Array(shared, 0, HEAD_SIZE / 4), READ) - position) | 0) >= 0;
+  }
+
   constructor(shared: SharedArrayBuffer, end: 'reader' | 'writer') {
     this.#positions = new Int32Array(shared, 0, HEAD_SIZE / 4);
     this.#buffer = Buffer.from(shared, HEAD_SIZE);

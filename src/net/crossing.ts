@@ -35,7 +35,7 @@ export class Crossing {
   readonly #frame = new Frame();
   readonly #segments = new Segments(1);
   /** By network: its switch, and by their numbers the ports of the other sidecore that were heard of. */
-  readonly #ends: { readonly network: Switch; readonly origins: (Port | undefined)[] }[] = [];
+  readonly #ends: ({ readonly network: Switch; readonly origins: (Port | undefined)[] } | undefined)[] = [];
   /** Arrivals that were taken last, and how many of them were switched. Their room is given back when all were. */
   #taken = 0;
   #switched = 0;
@@ -79,6 +79,11 @@ export class Crossing {
     network.plug(new CrossingPort(MAC_PORTS_MAX - 1 - this.core, id, this));
   }
 
+  /** Ends that: nothing crosses from or to the network any more. */
+  part(id: number): void {
+    this.#ends[id] = undefined;
+  }
+
   put(frame: Frame, network: number): void {
     if (!this.#directory.has(this.core, network)) return;
     this.#count(this.#departures.put(frame, recordFrom(network, frame.port, frame.pair)));
@@ -100,6 +105,11 @@ export class Crossing {
   expect({ network: id, number, vlan, high, low }: DirectoryEntry): void {
     const end = this.#ends[id]!;
     end.network.expect(high, low, this.#origin(id, number), vlan);
+  }
+
+  /** A port that was elsewhere is on the other sidecore now. */
+  relocate({ network: id, number }: DirectoryEntry): void {
+    this.#ends[id]!.network.relocate(this.#origin(id, number));
   }
 
   /** Shows the other sidecore what was put in this turn. */

@@ -3,13 +3,13 @@ import { MAC_PORT_ENTRIES_MAX, MAC_PORTS_MAX } from '../limits.js';
 /** Words of an entry: the sidecore's number plus one, zero if nobody has the port yet; the network; address and VLAN of its station. */
 const Entry = { CORE: 0, NETWORK: 1, VLAN: 2, HIGH: 3, LOW: 4 } as const;
 const ENTRY_WORDS = Object.keys(Entry).length;
-/** Words of the whole: number of entries made so far, by port its quota of addresses, by port its entry. */
-const MADE = 0;
+/** Words of the whole: changes so far, by port its quota of addresses, by port its entry. */
+const CHANGES = 0;
 const QUOTAS_AT = 16;
 const ENTRIES_AT = QUOTAS_AT + MAC_PORTS_MAX;
 const HEAD_BYTES = 4 * (ENTRIES_AT + MAC_PORTS_MAX * ENTRY_WORDS);
 
-/** A port, and the station that is expected behind it. */
+/** A port, where it is served, and the station that is expected behind it; none if its VLAN is `VLAN_DROP`. */
 export interface DirectoryEntry {
   readonly number: number;
   readonly core: number;
@@ -48,16 +48,21 @@ export class Directory {
     this.#present[core * this.#networks + network] = 1;
   }
 
+  /** A sidecore has no ports in a network any more. */
+  forget(core: number, network: number): void {
+    this.#present[core * this.#networks + network] = 0;
+  }
+
   has(core: number, network: number): boolean {
     return this.#present[core * this.#networks + network] === 1;
   }
 
-  /** Changes when there is an entry more. */
-  get made(): number {
-    return Atomics.load(this.#words, MADE);
+  /** Counts entries that were made or changed. */
+  get changes(): number {
+    return Atomics.load(this.#words, CHANGES);
   }
 
-  /** Makes the entry of a port. What it says never changes: a thread that takes over says the same. */
+  /** Makes the entry of a port. A thread that takes over says the same: what the entry says is changed by `move` only. */
   enter({ number, core, network, vlan, high, low }: DirectoryEntry): void {
     const words = this.#words;
     const at = ENTRIES_AT + number * ENTRY_WORDS;
@@ -67,7 +72,15 @@ export class Directory {
     words[at + Entry.HIGH] = high;
     words[at + Entry.LOW] = low;
     Atomics.store(words, at + Entry.CORE, core + 1);
-    Atomics.add(words, MADE, 1);
+    Atomics.add(words, CHANGES, 1);
+  }
+
+  /** A port is served by another sidecore from now on. Nothing happens if nobody has heard of it yet. */
+  move(number: number, core: number): void {
+    const at = ENTRIES_AT + number * ENTRY_WORDS + Entry.CORE;
+    if (Atomics.load(this.#words, at) === 0) return;
+    Atomics.store(this.#words, at, core + 1);
+    Atomics.add(this.#words, CHANGES, 1);
   }
 
   /** All entries so far. */

@@ -15,7 +15,6 @@ import type { ServedPort } from './ports/served-port.js';
 import { StagingMemory } from './staging-memory.js';
 import { Switch } from './switch.js';
 import type { UringHost } from './uring-user.js';
-import { VLAN_DROP } from './vlan.js';
 
 /** The switches of one sidecore and what is plugged into them: guests' cards, other ports, the same networks of other sidecores. */
 export class Networks {
@@ -24,14 +23,16 @@ export class Networks {
   readonly #crossings: readonly Crossing[];
   readonly #switches = new Map<number, Switch>();
   readonly #guests = new Map<number, GuestPort>();
-  readonly #served: ServedPort[] = [];
+  readonly #served: { readonly port: ServedPort; readonly network: Switch }[] = [];
   readonly #staging = new StagingMemory();
   readonly #frame = new Frame();
   /** By number of the port, which need not be there yet. */
   readonly #captures = new Map<number, FrameCapture>();
-  /** Which stations of other sidecores are expected here already, by number of the port; and entries of the directory then. */
-  readonly #expected = new Set<number>();
-  #entriesSeen = 0;
+  /** In which nothing is sent now. */
+  readonly #frozen = new Set<number>();
+  /** By number, on which other sidecore a port is as far as is known here; and changes of the directory then. */
+  readonly #elsewhere = new Map<number, number>();
+  #changesSeen = 0;
   /** The switches' time, s. */
   #nowS = Math.floor(nowNs() / 1e9);
 
@@ -47,26 +48,30 @@ export class Networks {
     let found = this.#switches.get(id);
     if (found === undefined) {
       found = new Switch(new MacTable({ secrets: randomPair(), quotas: this.#directory.quotas }), this.#nowS);
+      found.frozen = this.#frozen.has(id);
       this.#switches.set(id, found);
       for (const crossing of this.#crossings) crossing.join(id, found);
       this.#directory.note(this.#core, id);
-      this.#expectOthers();
+      this.#lookAround();
     }
     return found;
   }
 
   /** Something has to be looked at in every turn, or has come already: the sidecore must not sleep. */
   get busy(): boolean {
-    for (const port of this.#served) if (port.active || port.closed) return true;
+    for (const { port } of this.#served) if (port.active || port.closed) return true;
     for (const crossing of this.#crossings) if (crossing.hasArrivals) return true;
     return false;
   }
 
   /** Passes on what has come by other ways than guests' rings. Returns how many frames. */
   turn(): number {
-    if (this.#directory.made !== this.#entriesSeen) this.#expectOthers();
+    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
     let work = 0;
-    for (let i = 0; i < this.#served.length; i++) work += this.#served[i]!.turn();
+    for (let i = 0; i < this.#served.length; i++) {
+      const { port, network } = this.#served[i]!;
+      if (!network.frozen || port.closed) work += port.turn();
+    }
     for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn();
     return work;
   }
@@ -95,27 +100,61 @@ export class Networks {
       this.#guests.set(spec.port, port);
       const network = this.switch(spec.switchId);
       network.plug(port);
-      network.expect(spec.mac.high, spec.mac.low, port);
+      // If it was on another sidecore, what was heard of its station since is known.
+      if (!this.#elsewhere.delete(spec.port)) network.expect(spec.mac.high, spec.mac.low, port);
       this.#enter(port, spec);
     }
     return port;
   }
 
-  /** Says to other sidecores which station is expected behind a port here. */
+  /** Says to other sidecores that a port is here, and which station is expected behind it. */
   #enter({ number, vlans }: Port, { switchId, mac }: Pick<NetDeviceSpec, 'switchId' | 'mac'>): void {
-    if (vlans.native === VLAN_DROP) return;
     this.#directory.enter({ number, core: this.#core, network: switchId, vlan: vlans.native, ...mac });
   }
 
-  /** Expects the stations of others where they are, once each. */
-  #expectOthers(): void {
-    this.#entriesSeen = this.#directory.made;
+  /** Learns which ports there are on other sidecores, and which have moved from there or from here. */
+  #lookAround(): void {
+    this.#changesSeen = this.#directory.changes;
     for (const entry of this.#directory.entries()) {
-      const crossing = this.#crossings.find(({ core }) => core === entry.core);
-      if (crossing === undefined || !this.#switches.has(entry.network) || this.#expected.has(entry.number)) continue;
-      this.#expected.add(entry.number);
-      crossing.expect(entry);
+      const { number, core, network } = entry;
+      const before = this.#guests.has(number) ? this.#core : this.#elsewhere.get(number);
+      if (core === before) continue;
+      if (before === this.#core) this.#letGo(number, network);
+      const crossing = this.#crossings.find((candidate) => candidate.core === core);
+      if (crossing === undefined || !this.#switches.has(network)) continue;
+      this.#elsewhere.set(number, core);
+      // What was learned behind the port stays behind it.
+      if (before === undefined) crossing.expect(entry);
+      else crossing.relocate(entry);
     }
+  }
+
+  /** A card is on another sidecore now. A network of which no port is left here is not joined any more. */
+  #letGo(number: number, id: number): void {
+    const port = this.#guests.get(number)!;
+    const network = this.switch(id);
+    this.#guests.delete(number);
+    network.unplug(port);
+    if (network.hasPorts) return;
+    this.#directory.forget(this.#core, id);
+    this.#switches.delete(id);
+    for (const crossing of this.#crossings) crossing.part(id);
+    for (const entry of this.#directory.entries()) if (entry.network === id) this.#elsewhere.delete(entry.number);
+  }
+
+  /** Nothing more is sent by the ports here, or made visible later, until the network is thawed. What has come is passed on. */
+  freeze(id: number): void {
+    this.#frozen.add(id);
+    const network = this.#switches.get(id);
+    if (network !== undefined) network.frozen = true;
+    this.flush();
+  }
+
+  thaw(id: number): void {
+    this.#frozen.delete(id);
+    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
+    const network = this.#switches.get(id);
+    if (network !== undefined) network.frozen = false;
   }
 
   /** Serves a port that is no guest's. Throws what keeps it from being made. */
@@ -124,24 +163,24 @@ export class Networks {
     const port = createPort(spec, network, host);
     port.capture = this.#captures.get(spec.number);
     network.plug(port);
-    this.#served.push(port);
+    this.#served.push({ port, network });
     this.#enter(port, spec);
   }
 
   /** Takes nothing more from these ports; they are gone when `drained` says so. */
   unplugAll(): void {
-    for (const port of this.#served) port.closed = true;
+    for (const { port } of this.#served) port.closed = true;
   }
 
   /** Lets go of closed ports of which nothing is in flight; true if there are no closed ones left. */
   drained(): boolean {
     for (let i = this.#served.length - 1; i >= 0; i--) {
-      const port = this.#served[i]!;
+      const { port } = this.#served[i]!;
       if (!port.closed || port.inFlight > 0) continue;
       port.close();
       this.#served.splice(i, 1);
     }
-    return this.#served.every(({ closed }) => !closed);
+    return this.#served.every(({ port }) => !port.closed);
   }
 
   /** Sends a frame of ours, which asks for nothing, as if a card's guest had sent it. */
@@ -157,7 +196,7 @@ export class Networks {
   capture(number: number, capture: FrameCapture | undefined): void {
     if (capture === undefined) this.#captures.delete(number);
     else this.#captures.set(number, capture);
-    const port = this.#guests.get(number) ?? this.#served.find((served) => served.number === number);
+    const port = this.#guests.get(number) ?? this.#served.find(({ port }) => port.number === number)?.port;
     if (port !== undefined) port.capture = capture;
   }
 }

@@ -1,8 +1,8 @@
 import { copyBytes, copyPiece } from '../guest-memory/copy.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
-import { signal } from '../host/eventfd.js';
 import { RX_BUFFERS_MAX, RX_DESCRIPTORS_MAX } from '../limits.js';
 import { Burst } from '../virtio/burst.js';
+import type { CallLine } from '../virtio/call-line.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
@@ -34,7 +34,7 @@ export class NetRxQueue implements DeviceQueue {
   #inUse = false;
   readonly #memory: GuestMemory;
   readonly #host: QueueHost;
-  readonly #callFd: number;
+  readonly #calls: CallLine;
   readonly #headerBytes: number;
   /** Frames may be spread over several buffers. */
   readonly #mergeable: boolean;
@@ -54,7 +54,7 @@ export class NetRxQueue implements DeviceQueue {
     memory: GuestMemory;
     state: QueueState;
     host: QueueHost;
-    callFd: number;
+    calls: CallLine;
     pair: number;
     headerBytes: number;
     mergeable: boolean;
@@ -65,7 +65,7 @@ export class NetRxQueue implements DeviceQueue {
     this.pair = parts.pair;
     this.#memory = parts.memory;
     this.#host = parts.host;
-    this.#callFd = parts.callFd;
+    this.#calls = parts.calls;
     this.#headerBytes = parts.headerBytes;
     this.#mergeable = parts.mergeable;
     this.#onClose = () => parts.onClose(this);
@@ -165,9 +165,8 @@ export class NetRxQueue implements DeviceQueue {
 
   publish(): void {
     this.#dirty = false;
-    if (!this.ring.publish() || this.#callFd < 0) return;
-    this.#counters[QueueCounter.CALLS]!++;
-    signal(this.#callFd);
+    // What has come is waited for. A driver that gets much polls once it was called.
+    this.#calls.publish(false);
   }
 
   /**
@@ -177,7 +176,7 @@ export class NetRxQueue implements DeviceQueue {
   retakeUnfinished(): void {
     const { unfinished } = this.ring;
     for (let i = unfinished.length; i > 0; i--) this.ring.unpop(unfinished[i - 1]!);
-    if (this.#callFd >= 0) signal(this.#callFd);
+    this.#calls.call();
   }
 
   start(): void {

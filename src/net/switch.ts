@@ -38,6 +38,8 @@ export class Switch {
    * turn ends.
    */
   work = 0;
+  /** Its ports are being moved between sidecores: nothing is taken from those that send. */
+  frozen = false;
   /** Coarse time, s. */
   #nowS: number;
   /** Slots that should have been looked through by now. */
@@ -66,12 +68,31 @@ export class Switch {
     this.#flows.clear();
   }
 
+  /** What was learned behind the port stays so, for whoever has its number next. */
+  unplug(port: Port): void {
+    if (this.#ports[port.number] === port) this.#ports[port.number] = undefined;
+    const at = this.#plugged.indexOf(port);
+    if (at >= 0) this.#plugged.splice(at, 1);
+    this.#flows.clear();
+  }
+
+  /** There are ports other than the ways to other sidecores. */
+  get hasPorts(): boolean {
+    return this.#plugged.some(({ mesh }) => !mesh);
+  }
+
   /**
    * Makes a port known that is plugged in on another sidecore, and how it is reached. Addresses are learned behind it, not behind the
    * mesh port that leads there: so it has as many as it may, here as there, and cannot push out those of its neighbours.
    */
   know(port: Port): void {
     this.#ports[port.number] ??= port;
+  }
+
+  /** The same for one that was known, and is on another sidecore than it was. */
+  relocate(port: Port): void {
+    this.#ports[port.number] = port;
+    this.#flows.clear();
   }
 
   /** Notes that a station is behind a port before it was heard from, and until it is heard from elsewhere. */

@@ -1,7 +1,7 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { Segments } from '../guest-memory/segments.js';
-import { signal } from '../host/eventfd.js';
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
+import type { CallLine } from '../virtio/call-line.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
@@ -31,7 +31,7 @@ export class NetTxQueue implements DeviceQueue {
   readonly #switch: Switch;
   readonly #port: Port;
   readonly #host: QueueHost;
-  readonly #callFd: number;
+  readonly #calls: CallLine;
   readonly #headerBytes: number;
   /** What the driver may leave to us, bits of `Offload`. */
   readonly #offloads: number;
@@ -59,7 +59,7 @@ export class NetTxQueue implements DeviceQueue {
     port: Port;
     pair: number;
     host: QueueHost;
-    callFd: number;
+    calls: CallLine;
     headerBytes: number;
   }) {
     this.ring = parts.ring;
@@ -69,7 +69,7 @@ export class NetTxQueue implements DeviceQueue {
     this.#switch = parts.network;
     this.#port = parts.port;
     this.#host = parts.host;
-    this.#callFd = parts.callFd;
+    this.#calls = parts.calls;
     this.#headerBytes = parts.headerBytes;
     this.#offloads = hostOffloads(parts.device.features);
     this.#counters = parts.state.counters;
@@ -85,7 +85,7 @@ export class NetTxQueue implements DeviceQueue {
   }
 
   pending(): number {
-    return this.ring.waiting();
+    return this.#switch.frozen ? 0 : this.ring.waiting();
   }
 
   get servedBytes(): number {
@@ -98,7 +98,7 @@ export class NetTxQueue implements DeviceQueue {
     this.#bytesMax = bytesMax;
     this.#bytes = 0;
     this.#switch.work = 0;
-    const most = limit < BURST_FRAMES ? limit : BURST_FRAMES;
+    const most = this.#switch.frozen ? 0 : limit < BURST_FRAMES ? limit : BURST_FRAMES;
     while (taken < most && this.ring.waiting() !== 0 && !this.#hasHadItsTurn()) {
       const count = this.#serveBurst(most - taken);
       if (count === 0 && !this.#serveOne()) break;
@@ -120,24 +120,21 @@ export class NetTxQueue implements DeviceQueue {
 
   publish(): void {
     this.#dirty = false;
-    this.#show();
+    // Nobody waits for one send to be over: the driver wants room for more, or memory back.
+    this.#calls.publish(true);
   }
 
   /** A frame that a dead sidecore had taken may have been delivered: it counts as sent. */
   retakeUnfinished(): void {
     for (const head of this.ring.unfinished) this.ring.push(head, 0);
-    this.#show();
-    if (this.#callFd >= 0) signal(this.#callFd);
+    this.ring.publish();
+    this.#calls.call();
   }
 
   start(): void {}
 
-  close(): void {}
-
-  #show(): void {
-    if (!this.ring.publish() || this.#callFd < 0) return;
-    this.#counters[QueueCounter.CALLS]!++;
-    signal(this.#callFd);
+  close(): void {
+    this.#calls.end();
   }
 
   /** Sends the next frames that are in one piece each. Returns how many. */

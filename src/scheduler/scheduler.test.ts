@@ -188,6 +188,18 @@ describe('policy fair', () => {
     }
   });
 
+  it('charges what work takes, though the host takes the CPU away in one of fifty pieces', () => {
+    const machine = new TestMachine();
+    let pieces = 0;
+    machine.stolen = () => (++pieces % 50 === 0 ? 500_000 : 0);
+    const kinds = [SMALL, LARGE, { bytes: 512, ns: 400 }, { bytes: 65_536, ns: 7000 }];
+    for (const queue of kinds.map((item) => machine.keepBusy(machine.add(item), 8))) {
+      machine.runFor(200_000_000);
+      const charged = queue.counters[ScheduleCounter.TIME_NS]! / queue.ns;
+      assert.ok(charged > 0.9 && charged < 1.15, `${queue.itemBytes} bytes: ${charged} of what it took`);
+    }
+  });
+
   it('counts a guest with many queues once', () => {
     const machine = new TestMachine();
     const one = new Account(1);

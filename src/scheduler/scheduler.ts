@@ -13,7 +13,7 @@ const SMALL_TURNS_TIMED = 32;
 /** How fast what a unit takes is learned anew. */
 const LEARNING = 1 / 8;
 /** A piece of work counts at most so many times as long as expected: the host may have taken the CPU away in it. */
-const OUTLIER = 8;
+const OUTLIER = 2;
 
 /**
  * Decides which queue a sidecore serves, and for how long. Does no I/O: it is told by a clock what time it is, by `goOn` what

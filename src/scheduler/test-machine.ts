@@ -59,6 +59,8 @@ export class TestMachine {
   /** Each turn's queue, in their order. */
   readonly turns: TestQueue[] = [];
   notified = false;
+  /** Time that the host takes away within a piece, ns. */
+  stolen: () => number = () => 0;
   readonly scheduler: Scheduler<TestQueue>;
   readonly #due: { at: number; call: () => void }[] = [];
 
@@ -98,7 +100,7 @@ export class TestMachine {
       do {
         piece = queue.serve();
         queue.ns += piece.ns;
-        this.#pass(piece.ns);
+        this.#pass(piece.ns + this.stolen());
       } while (scheduler.goOn(queue, piece.items, piece.bytes));
     }
     this.#pass(20);

@@ -11,6 +11,8 @@ import type { Networks } from '../net/networks.js';
 import { NetRxQueue } from '../net/rx-queue.js';
 import { NetTxQueue } from '../net/tx-queue.js';
 import type { UringHost } from '../net/uring-user.js';
+import { Coalescing } from '../scheduler/coalescing.js';
+import { type CallHost, CallLine } from '../virtio/call-line.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
@@ -19,6 +21,7 @@ import type { Virtqueue } from '../virtio/virtqueue.js';
 
 /** What devices need of the sidecore on which their queues are served. */
 export interface DeviceHost extends BlockQueueHost, BackendHost, UringHost {
+  readonly calls: CallHost;
   readonly networks: Networks;
 }
 
@@ -31,6 +34,7 @@ interface QueueParts {
 /** Makes the device's end of a queue, by the kind of its device. */
 export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
   const device = spec.device as BlockDeviceSpec | NetDeviceSpec;
+  const calls = new CallLine({ ...parts, callFd: spec.callFd, policy: new Coalescing(), host: host.calls });
   switch (device.kind) {
     case 'block':
       return new BlockQueue({
@@ -40,10 +44,10 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
         queues: device.queues,
         backend: createBackend(device.backend, host),
         host,
-        callFd: spec.callFd,
+        calls,
       });
     case 'net':
-      return createNetQueue(spec, device, parts, host);
+      return createNetQueue(spec, device, { ...parts, calls }, host);
   }
 }
 
@@ -58,20 +62,25 @@ export function startOf({ device, ring, base }: QueueSpec): number | undefined {
 }
 
 /** Even queues receive, odd ones send. VIRTIO 1.3, 5.1.2 */
-function createNetQueue(spec: QueueSpec, device: NetDeviceSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
+function createNetQueue(
+  spec: QueueSpec,
+  device: NetDeviceSpec,
+  parts: QueueParts & { readonly calls: CallLine },
+  host: DeviceHost,
+): DeviceQueue {
   const state = new NetDeviceState(device.shared);
   const { features } = state;
   const control = (features & NET_FEATURES.MQ) !== 0n ? 2 * device.queuePairs : 2;
   if ((features & NET_FEATURES.CTRL_VQ) !== 0n && spec.index === control) {
     const pairsMax = device.queuePairs;
     state.beginControl();
-    return new NetControlQueue({ ...parts, device: state, pairsMax, host, callFd: spec.callFd });
+    return new NetControlQueue({ ...parts, device: state, pairsMax, host });
   }
   const port = host.networks.port(device);
   const mergeable = (features & NET_FEATURES.MRG_RXBUF) !== 0n;
   const headerBytes =
     mergeable || (features & RING_FEATURES.VERSION_1) !== 0n ? NET_HEADER_BYTES : LEGACY_NET_HEADER_BYTES;
-  const common = { ...parts, host, callFd: spec.callFd, headerBytes };
+  const common = { ...parts, host, headerBytes };
   if (spec.index % 2 === 1) {
     const network = host.networks.switch(device.switchId);
     return new NetTxQueue({ ...common, device: state, network, port, pair: spec.index >> 1 });

@@ -1,4 +1,4 @@
-import { EPOLLET, EPOLLIN, EPOLLONESHOT, Epoll } from '../host/epoll.js';
+import { EPOLLET, EPOLLIN, Epoll } from '../host/epoll.js';
 import { drain } from '../host/eventfd.js';
 import { CORE_QUEUES_MAX } from '../limits.js';
 
@@ -14,19 +14,13 @@ export class Doorway {
   readonly kicked = new Uint32Array(CORE_QUEUES_MAX);
   kickedCount = 0;
   readonly #epoll: Epoll;
-  readonly #watcher: Epoll;
   readonly #bellFd: number;
-  readonly #index: number;
   #uringFd = -1;
-  #lent = false;
 
-  constructor(setup: { bellFd: number; doorwayFd: number; watcherFd: number; index: number }) {
+  constructor(setup: { bellFd: number; doorwayFd: number }) {
     this.#epoll = new Epoll(CORE_QUEUES_MAX + 2, setup.doorwayFd);
     this.#bellFd = setup.bellFd;
-    this.#index = setup.index;
-    this.#watcher = new Epoll(1, setup.watcherFd);
     this.#epoll.add(setup.bellFd, EPOLLIN | EPOLLET, BELL);
-    this.#watcher.add(this.#epoll.fd, EPOLLONESHOT, setup.index);
   }
 
   /** Listens for kicks of a queue. */
@@ -40,7 +34,9 @@ export class Doorway {
 
   /** Takes what has come, without waiting. */
   look(): void {
-    this.#lent = false;
+    // Whoever is awake looks at its io_uring by itself, and the kernel need not tell of each completion.
+    if (this.#uringFd >= 0) this.#epoll.remove(this.#uringFd);
+    this.#uringFd = -1;
     this.#collect(0);
   }
 
@@ -51,20 +47,6 @@ export class Doorway {
       this.#uringFd = uringFd;
     }
     this.#collect(-1);
-  }
-
-  /**
-   * Lends the instance to the watcher thread, for one event, because this thread goes on polling. If something has come
-   * already, the watcher hears of it at once. It answers by ringing the bell, and `look` ends the loan.
-   */
-  lend(): void {
-    if (this.#lent) return;
-    this.#lent = true;
-    if (this.#uringFd >= 0) {
-      this.#epoll.remove(this.#uringFd);
-      this.#uringFd = -1;
-    }
-    this.#watcher.modify(this.#epoll.fd, EPOLLIN | EPOLLONESHOT, this.#index);
   }
 
   #collect(timeoutMs: number): void {

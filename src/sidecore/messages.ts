@@ -4,6 +4,7 @@ import type { CrossingSetup } from '../net/crossing.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 
 /** What is recorded of which port, and into what. */
@@ -28,6 +29,9 @@ export type CoreRequest =
   | { readonly id: number; readonly op: 'uncapture'; readonly port: number }
   /** Plugs a port that is no guest's into its switch. */
   | { readonly id: number; readonly op: 'plug'; readonly port: PortSpec }
+  /** Nothing more is sent in a network; answered when what was sent can be seen by others. And goes on, with ports where they are now. */
+  | { readonly id: number; readonly op: 'freeze'; readonly network: number }
+  | { readonly id: number; readonly op: 'thaw'; readonly network: number }
   /** Answered when nothing of any queue or port is in flight; the thread ends then. */
   | { readonly id: number; readonly op: 'stop' };
 
@@ -57,11 +61,8 @@ export interface CoreSetup {
   readonly workerCpus: readonly number[];
   /** CPU of a kernel thread that polls for its submissions, so that it makes no system call for files either. */
   readonly sqpollCpu: number | undefined;
-  /**
-   * When it stops polling a queue and waits for its kick, ns without work: never (`Infinity`), after a while, or at once
-   * (zero: paravirtual I/O as it is without a sidecore).
-   */
-  readonly idleAfterNs: number;
+  /** When it polls a queue, and when it waits for its kick. */
+  readonly polling: PollingRule;
   readonly scheduler: SchedulerOptions;
   /** Memory of its `CoreState`. */
   readonly state: SharedArrayBuffer;
@@ -69,21 +70,10 @@ export interface CoreSetup {
   readonly bellFd: number;
   /** Epoll instance of its own, which outlives the thread. */
   readonly doorwayFd: number;
-  /** Epoll instance of the watcher thread. */
-  readonly watcherFd: number;
-  /** Its number in that instance. */
+  /** Its number among all sidecores. */
   readonly index: number;
   /** The other sidecores, and how to reach them. */
   readonly neighbours: Neighbourhood;
   /** Carries `CoreRequest` here and `CoreMessage` back. */
   readonly mailbox: MessagePort;
-}
-
-/** Token of the event counter that ends the thread. */
-export const WATCHER_STOP = 0xffffffff;
-
-/** What the watcher thread is told: its epoll instance, and each sidecore's state and bell. */
-export interface WatcherSetup {
-  readonly epollFd: number;
-  readonly cores: readonly { readonly state: SharedArrayBuffer; readonly bellFd: number }[];
 }

@@ -1,5 +1,8 @@
+import { IDLE_LOOKS_MAX } from '../limits.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { CoreState } from './core-state.js';
+import type { Doorway } from './doorway.js';
 import type { QueueTable } from './queue-table.js';
 import type { ServedQueue } from './served-queue.js';
 
@@ -7,17 +10,34 @@ import type { ServedQueue } from './served-queue.js';
 export class PollList {
   /** Queues that wait for a kick. */
   watchedCount = 0;
+  /** A queue that is out of work leaves the list at once: it is looked for in each turn. */
+  readonly leavesAtOnce: boolean;
+  /** Nothing is polled, and the sidecore may sleep: it is one that does, or none of its queues was ever started. */
+  mayRest = true;
+  /** The sidecore has its CPU in any case, and goes on looking for kicks. */
+  readonly #staysAwake: boolean;
+  /** Place of the queue that is looked at next. */
+  #cursor = 0;
   readonly #queues: QueueTable;
   readonly #scheduler: Scheduler<ServedQueue>;
   readonly #state: CoreState;
   readonly #onChange: () => void;
 
   /**
+   * @param rule - when queues are polled
    * @param queues - all of the sidecore
    * @param scheduler - has those that are polled
    * @param onChange - told when other queues are polled than before
    */
-  constructor(queues: QueueTable, scheduler: Scheduler<ServedQueue>, state: CoreState, onChange: () => void) {
+  constructor(
+    rule: PollingRule,
+    queues: QueueTable,
+    scheduler: Scheduler<ServedQueue>,
+    state: CoreState,
+    onChange: () => void,
+  ) {
+    this.leavesAtOnce = rule.kickGapNs === 0;
+    this.#staysAwake = rule.kickGapNs === Number.POSITIVE_INFINITY;
     this.#queues = queues;
     this.#scheduler = scheduler;
     this.#state = state;
@@ -28,7 +48,23 @@ export class PollList {
     return this.#scheduler.entries.length;
   }
 
+  /** Polls the queues that were kicked, as the doorway's last look found them. */
+  takeKicks(doorway: Doorway, nowNs: number): void {
+    for (let i = 0; i < doorway.kickedCount; i++) {
+      const served = this.#queues.get(doorway.kicked[i]!);
+      if (served === undefined || served.polled || served.queue.closed) continue;
+      served.polling.kicked(nowNs);
+      this.#add(served, nowNs);
+    }
+  }
+
+  /** It is polled without having been kicked. */
   start(served: ServedQueue, nowNs: number): void {
+    served.polling.started();
+    this.#add(served, nowNs);
+  }
+
+  #add(served: ServedQueue, nowNs: number): void {
     served.poll(nowNs);
     if (!served.queue.passive) this.#scheduler.add(served);
     this.count();
@@ -40,21 +76,34 @@ export class PollList {
     this.count();
   }
 
-  /** Takes queues that had no work for so long off the list; their kicks are watched from then on. */
-  watchIdle(nowNs: number, idleAfterNs: number): void {
+  /** Takes idle queues off the list, as far as it looks: a bounded number each time. Their kicks are watched from then on. */
+  watchIdle(nowNs: number): void {
     const { entries } = this.#scheduler;
-    for (let i = entries.length - 1; i >= 0; i--) {
-      const served = entries[i]!;
-      const idle = idleAfterNs === 0 || nowNs - served.lastWorkNs >= idleAfterNs;
-      if (idle && served.kickFd >= 0 && served.watch()) this.stop(served);
+    const looks = Math.min(entries.length, IDLE_LOOKS_MAX);
+    for (let i = 0; i < looks; i++) {
+      if (this.#cursor === 0) this.#cursor = entries.length;
+      const served = entries[--this.#cursor]!;
+      const { polling, lastWorkNs } = served;
+      if (served.kickFd < 0 || !polling.isIdle(nowNs, lastWorkNs) || !served.watch()) continue;
+      polling.left(nowNs, lastWorkNs > served.polledSinceNs);
+      this.stop(served);
     }
   }
 
   /** Queues have come or gone. */
   count(): void {
-    this.watchedCount = 0;
-    for (const { polled, queue } of this.#queues.all()) if (!polled && !queue.closed) this.watchedCount++;
-    this.#state.countQueues(this.polledCount, this.watchedCount);
+    let watched = 0;
+    let started = 0;
+    for (const served of this.#queues.all()) {
+      if (served.polled || served.queue.closed) continue;
+      watched++;
+      if (served.started) started++;
+    }
+    this.watchedCount = watched;
+    const polled = this.polledCount;
+    this.mayRest = polled === 0 && (started === 0 || !this.#staysAwake);
+    this.#cursor = Math.min(this.#cursor, polled);
+    this.#state.countQueues(polled, watched);
     this.#onChange();
   }
 }

@@ -2,6 +2,7 @@ import { assert } from '../errors.js';
 import { GuestMemory } from '../guest-memory/guest-memory.js';
 import { CORE_QUEUES_MAX } from '../limits.js';
 import { Account } from '../scheduler/account.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { DeviceSpec, QueueSpec } from '../virtio/queue-spec.js';
 import { QueueState } from '../virtio/queue-state.js';
@@ -14,14 +15,16 @@ import { ServedQueue } from './served-queue.js';
 export class QueueTable {
   readonly #host: DeviceHost;
   readonly #doorway: Doorway;
+  readonly #polling: PollingRule;
   readonly #queues = new Map<number, ServedQueue>();
   readonly #memories = new Map<number, GuestMemory>();
   /** By VM; kept for good: what one owes is not forgiven with the end of its queues. */
   readonly #accounts = new Map<number, Account>();
 
-  constructor(host: DeviceHost, doorway: Doorway) {
+  constructor(host: DeviceHost, doorway: Doorway, polling: PollingRule) {
     this.#host = host;
     this.#doorway = doorway;
+    this.#polling = polling;
   }
 
   get size(): number {
@@ -48,7 +51,7 @@ export class QueueTable {
     const memory = this.#memories.get(spec.memory.id) ?? new GuestMemory(spec.memory.regions);
     const ring = openRing(spec.ring, memory, state.inflight, spec.resume, startOf(spec));
     const queue = createQueue(spec, { ring, memory, state }, this.#host);
-    const served = new ServedQueue(spec, queue, this.#account(spec.device.account));
+    const served = new ServedQueue(spec, queue, this.#account(spec.device.account), this.#polling);
     try {
       if (spec.kickFd >= 0) this.#doorway.open(spec.kickFd, spec.key);
     } catch (error) {

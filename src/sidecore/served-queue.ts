@@ -1,5 +1,6 @@
 import type { Account } from '../scheduler/account.js';
 import { Entry } from '../scheduler/entry.js';
+import { Polling, type PollingRule } from '../scheduler/polling.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase } from '../virtio/queue-state.js';
@@ -13,14 +14,17 @@ export class ServedQueue extends Entry {
   /** Identifies the guest memory whose views the queue uses. */
   readonly memoryId: number;
   started: boolean;
+  /** Whether it stays in the poll list, and how long. */
+  readonly polling: Polling;
   /** In the poll list; otherwise it waits for a kick, or is being detached. */
   polled = false;
-  /** When it last had work, ns; kept only where queues are watched when idle. */
+  /** When it came into the poll list, and when it last had work there, ns. */
+  polledSinceNs = 0;
   lastWorkNs = 0;
   /** The request to detach it that is waiting for its requests to finish; zero if there is none. */
   detachId = 0;
 
-  constructor(spec: QueueSpec, queue: DeviceQueue, account: Account) {
+  constructor(spec: QueueSpec, queue: DeviceQueue, account: Account, rule: PollingRule) {
     super(account, queue.state.counters);
     const { key, kickFd, started } = spec;
     const memoryId = spec.memory.id;
@@ -29,6 +33,7 @@ export class ServedQueue extends Entry {
     this.kickFd = kickFd;
     this.memoryId = memoryId;
     this.started = started;
+    this.polling = new Polling(rule);
   }
 
   pending(): number {
@@ -40,6 +45,7 @@ export class ServedQueue extends Entry {
     if (!this.started || !this.polled) this.queue.start();
     this.started = true;
     this.polled = true;
+    this.polledSinceNs = nowNs;
     this.lastWorkNs = nowNs;
     this.queue.ring.suppressKicks();
     this.queue.state.phase = QueuePhase.POLLED;

@@ -3,20 +3,20 @@ import { RequestPool } from '../block/request.js';
 import { messageOf } from '../errors.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import type { IoUring } from '../host/io-uring.js';
-import { PIECE_BYTES, PIECE_REQUESTS, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
-import { FrameCapture } from '../net/capture/frame-capture.js';
+import { KICK_LOOK_NS, PIECE_BYTES, PIECE_REQUESTS, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import type { Networks } from '../net/networks.js';
-import type { PortSpec } from '../net/ports/port-spec.js';
 import type { UringUser } from '../net/uring-user.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase } from '../virtio/queue-state.js';
+import { CallDesk } from './call-desk.js';
 import { CoreState } from './core-state.js';
 import type { DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
 import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
+import { type NetworkRequest, serveNetworkRequest } from './network-requests.js';
 import { PollList } from './poll-list.js';
 import { QueueTable } from './queue-table.js';
 import type { ServedQueue } from './served-queue.js';
@@ -41,9 +41,9 @@ const HOUSEKEEPING_TURNS = 32;
 export class Sidecore implements DeviceHost {
   readonly pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
   readonly networks: Networks;
+  readonly calls = new CallDesk(readNowNs);
   readonly #state: CoreState;
   readonly #mailbox: MessagePort;
-  readonly #idleAfterNs: number;
   readonly #desk: UringDesk;
   readonly #doorway: Doorway;
   readonly #meter: WorkMeter;
@@ -58,23 +58,23 @@ export class Sidecore implements DeviceHost {
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
   #nowNs = 0.5;
+  #lookedNs = 0.5;
   #stopId = 0;
   #running = true;
 
   constructor(setup: CoreSetup) {
     this.#state = new CoreState(setup.state);
     this.#mailbox = setup.mailbox;
-    this.#idleAfterNs = setup.idleAfterNs;
     const { workerCpus, sqpollCpu } = setup;
     const uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
     this.#desk = new UringDesk(uringOptions, this.pool, (handles) => this.#tell({ event: 'uring', handles }));
     this.networks = joinNetworks(setup);
     this.#doorway = new Doorway(setup);
-    this.#queues = new QueueTable(this, this.#doorway);
+    this.#queues = new QueueTable(this, this.#doorway, setup.polling);
     this.#meter = new WorkMeter(this.#state, readNowNs);
     const notified = () => this.#state.rangSince(this.#bellSeen);
     this.#scheduler = new Scheduler<ServedQueue>(setup.scheduler, readNowNs, notified);
-    this.#list = new PollList(this.#queues, this.#scheduler, this.#state, () => this.#meter.forget());
+    this.#list = new PollList(setup.polling, this.#queues, this.#scheduler, this.#state, () => this.#meter.forget());
   }
 
   /** Serves until it is told to stop. */
@@ -91,14 +91,14 @@ export class Sidecore implements DeviceHost {
         this.#timedTurns();
       }
       if (--this.#untilHousekeeping === 0) this.#keepHouse();
-      else if (this.#idleAfterNs === 0) this.#watchIdle();
+      else if (this.#list.leavesAtOnce) this.#list.watchIdle(this.#nowNs);
       if (this.#mayRest() && !this.networks.busy) this.#sleep();
     }
   }
 
   /** No queue wants anything of this thread. */
   #mayRest(): boolean {
-    return this.#list.polledCount === 0 && this.#closing.length === 0 && this.#stopId === 0;
+    return this.#list.mayRest && this.#closing.length === 0 && this.#stopId === 0;
   }
 
   markDirty(queue: DeviceQueue): void {
@@ -121,13 +121,18 @@ export class Sidecore implements DeviceHost {
       work += this.#serve(served);
       // Those who wait for storage must not wait for all others' turns as well.
       this.#sinceDesk += scheduler.bytes;
-      if (this.#sinceDesk >= DESK_BYTES) work += this.#turnDesk();
+      if (this.#sinceDesk >= DESK_BYTES) {
+        work += this.#turnDesk();
+        if (this.#list.watchedCount > 0) this.#lookForKicks();
+      }
+      this.calls.look();
     }
     work += this.networks.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
     if (this.#dirtyCount > 0) this.#publishDirty();
     this.networks.flush();
+    this.calls.look();
     if (this.#closing.length > 0 || this.#stopId !== 0) this.#finishClosing();
     return work;
   }
@@ -187,19 +192,22 @@ export class Sidecore implements DeviceHost {
   }
 
   /**
-   * What is done now and then while there is work: idle queues leave the poll list, and their kicks are watched by another
-   * thread as long as this one does not sleep.
+   * What is done now and then while there is work: idle queues leave the poll list, and kicks of those that have left it are
+   * looked for, as long as this thread does not sleep.
    */
   #keepHouse(): void {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
-    if (this.#idleAfterNs !== Number.POSITIVE_INFINITY) this.#watchIdle();
-    if (this.#list.watchedCount > 0 && (!this.#mayRest() || this.networks.busy)) this.#doorway.lend();
+    this.#nowNs = nowNs();
+    this.#list.watchIdle(this.#nowNs);
+    if (this.#list.watchedCount === 0 || (this.#mayRest() && !this.networks.busy)) return;
+    const idle = this.#list.polledCount === 0 && !this.networks.busy;
+    if (idle || this.#nowNs - this.#lookedNs >= KICK_LOOK_NS) this.#lookForKicks();
   }
 
-  /** Queues without work leave the poll list. */
-  #watchIdle(): void {
-    if (this.#idleAfterNs > 0) this.#nowNs = nowNs();
-    this.#list.watchIdle(this.#nowNs, this.#idleAfterNs);
+  #lookForKicks(): void {
+    this.#lookedNs = this.#nowNs;
+    this.#doorway.look();
+    this.#list.takeKicks(this.#doorway, this.#nowNs);
   }
 
   /** Sleeps until a kick, the bell, or an answer of the kernel. */
@@ -208,6 +216,7 @@ export class Sidecore implements DeviceHost {
     this.#meter.sleep();
     this.#state.asleep = true;
     const nothing = this.#state.bell === this.#bellSeen && !this.#desk.hasCompletions && !this.networks.busy;
+    this.calls.flush();
     if (nothing) this.#doorway.wait(this.#desk.fd);
     this.#state.asleep = false;
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
@@ -216,21 +225,13 @@ export class Sidecore implements DeviceHost {
     this.#meter.wake();
     this.networks.tick(this.#meter.nowS);
     this.#state.countSleep(this.#nowNs - before);
-    this.#takeKicks();
-  }
-
-  /** Polls the queues that were kicked, as the doorway's last look found them. */
-  #takeKicks(): void {
-    for (let i = 0; i < this.#doorway.kickedCount; i++) {
-      const served = this.#queues.get(this.#doorway.kicked[i]!);
-      if (served !== undefined && !served.polled && !served.queue.closed) this.#list.start(served, this.#nowNs);
-    }
+    this.#list.takeKicks(this.#doorway, this.#nowNs);
   }
 
   #answerBell(): void {
     this.#bellSeen = this.#state.bell;
     this.#doorway.look();
-    this.#takeKicks();
+    this.#list.takeKicks(this.#doorway, this.#nowNs);
     for (let mail = receiveMessageOnPort(this.#mailbox); mail; mail = receiveMessageOnPort(this.#mailbox)) {
       this.#handle(mail.message as CoreRequest);
     }
@@ -242,32 +243,24 @@ export class Sidecore implements DeviceHost {
         return this.#attach(request.id, request.queue);
       case 'detach':
         return this.#detach(request.id, request.key);
-      case 'inject':
-        this.networks.inject(request.device, request.frame);
-        this.#publishDirty();
-        return this.#tell({ event: 'answer', id: request.id });
-      case 'plug':
-        return this.#plug(request.id, request.port);
-      case 'capture':
-        this.networks.capture(request.port, new FrameCapture(request.ring, request.snapBytes));
-        return this.#tell({ event: 'answer', id: request.id });
-      case 'uncapture':
-        this.networks.capture(request.port, undefined);
-        return this.#tell({ event: 'answer', id: request.id });
       case 'stop':
         this.#stopId = request.id;
         this.networks.unplugAll();
         for (const served of [...this.#queues.all()]) this.#close(served, 0);
         return this.#finishClosing();
+      default:
+        return this.#handleOfNetworks(request);
     }
   }
 
-  #plug(id: number, spec: PortSpec): void {
+  #handleOfNetworks(request: NetworkRequest): void {
+    const { id } = request;
     try {
-      this.networks.plug(spec, this);
+      serveNetworkRequest(request, this.networks, this);
     } catch (error) {
       return this.#tell({ event: 'answer', id, error: messageOf(error) });
     }
+    this.#publishDirty();
     this.#tell({ event: 'answer', id });
   }
 
@@ -313,6 +306,7 @@ export class Sidecore implements DeviceHost {
       const served = this.#closing[i]!;
       // A request that was begun is brought to its end.
       if (served.queue.inFlight > 0) served.queue.serve(0, PIECE_BYTES);
+      if (this.#dirtyCount > 0) this.#publishDirty();
       if (served.queue.inFlight > 0) continue;
       this.#closing.splice(i, 1);
       this.#release(served);

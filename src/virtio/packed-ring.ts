@@ -70,6 +70,7 @@ export class PackedRing implements Virtqueue {
   #used: number;
   /** Chains pushed and not yet published. */
   #pushed = 0;
+  #publishedChains = 0;
   /** One if the ring was used beyond where it is said to stand, else zero. */
   readonly #misplaced: number;
 
@@ -201,7 +202,28 @@ export class PackedRing implements Virtqueue {
     log.settle(now);
     this.#used = now;
     this.#pushed = 0;
-    return this.#wantsCall(before, descriptors);
+    this.#publishedChains = (this.#publishedChains + count) & 0xffff;
+    return this.stillWants(before);
+  }
+
+  published(): number {
+    return this.#used;
+  }
+
+  publishedSince(from: number): number {
+    return packedDistance(from, this.#used, this.#size);
+  }
+
+  publishedChains(): number {
+    return this.#publishedChains;
+  }
+
+  stillWants(from: number): boolean {
+    const flags = Atomics.load(this.#driverEvent, EVENT_FLAGS) & EVENT_FLAGS_MASK;
+    if (flags !== Events.AT_DESC || !this.#eventIdx) return flags !== Events.DISABLE;
+    // Ordered: the driver writes the position before the flags.
+    const event = packedPosition(Atomics.load(this.#driverEvent, EVENT_DESC), this.#size);
+    return packedDistance(from, event, this.#size) < packedDistance(from, this.#used, this.#size);
   }
 
   suppressKicks(): void {
@@ -293,15 +315,6 @@ export class PackedRing implements Virtqueue {
       cell = log.cellFlagsNext(cell) >>> 16;
     }
     log.finish(id);
-  }
-
-  /** Whether the driver wants a call for the descriptors given back at `from`. VIRTIO 1.3, 2.8.10 */
-  #wantsCall(from: number, descriptors: number): boolean {
-    const flags = Atomics.load(this.#driverEvent, EVENT_FLAGS) & EVENT_FLAGS_MASK;
-    if (flags !== Events.AT_DESC || !this.#eventIdx) return flags !== Events.DISABLE;
-    // Ordered: the driver writes the position before the flags.
-    const event = packedPosition(Atomics.load(this.#driverEvent, EVENT_DESC), this.#size);
-    return packedDistance(from, event, this.#size) < descriptors;
   }
 
   #availPosition(): number {

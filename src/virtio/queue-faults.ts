@@ -10,6 +10,8 @@ export const CoreFault = {
   CRASHED_CORE: -30,
   /** The front end has made its call descriptor block. */
   CALL_BLOCKED: -31,
+  /** The queue was moved, and no sidecore could take it. */
+  NOT_TAKEN: -32,
 } as const;
 
 const CODES: Record<number, ErrorCode> = {
@@ -17,6 +19,7 @@ const CODES: Record<number, ErrorCode> = {
   [REQUEST_MALFORMED]: 'REQUEST_MALFORMED',
   [CoreFault.CRASHED_CORE]: 'QUEUE_CRASHED_CORE',
   [CoreFault.CALL_BLOCKED]: 'CALL_BLOCKED',
+  [CoreFault.NOT_TAKEN]: 'QUEUE_NOT_TAKEN',
 };
 
 /** The stable code of the fault number by which a sidecore says why it stopped a queue. */

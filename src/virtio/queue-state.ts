@@ -29,6 +29,9 @@ export const QueueCounter = {
   RETAKEN: SCHEDULE_COUNTERS + 5,
   /** Flushes. */
   FLUSHES: SCHEDULE_COUNTERS + 6,
+  /** Calls that waited for more completions; and those of them that the driver did not want any more after that. */
+  CALLS_HELD: SCHEDULE_COUNTERS + 7,
+  CALLS_SPARED: SCHEDULE_COUNTERS + 8,
 } as const;
 
 export type QueueCounterName = keyof typeof QueueCounter;

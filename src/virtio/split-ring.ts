@@ -214,10 +214,27 @@ export class SplitRing implements Virtqueue {
     }
     this.#log.settle(now);
     this.#publishedUsed = now;
-    // Ordered too: on arm64 a plain load could overtake the store above.
+    return this.stillWants(before);
+  }
+
+  published(): number {
+    return this.#publishedUsed;
+  }
+
+  publishedSince(from: number): number {
+    return (this.#publishedUsed - from) & 0xffff;
+  }
+
+  publishedChains(): number {
+    return this.#publishedUsed;
+  }
+
+  stillWants(from: number): boolean {
+    // Ordered too: on arm64 a plain load could overtake the store of the used index.
     if (!this.#eventIdx) return (Atomics.load(this.#available, AVAIL_FLAGS) & AVAIL_NO_INTERRUPT) === 0;
+    const now = this.#publishedUsed;
     const event = Atomics.load(this.#available, this.#usedEvent);
-    return ((now - event - 1) & 0xffff) < ((now - before) & 0xffff);
+    return ((now - event - 1) & 0xffff) < ((now - from) & 0xffff);
   }
 
   suppressKicks(): void {

@@ -61,6 +61,13 @@ export interface Virtqueue {
   pushBurst(burst: Burst, from: number, to: number): void;
   /** Makes all that was pushed visible at once. True if the driver wants to be called. */
   publish(): boolean;
+  /** Where the last publication ended; and places of the ring from there on: chains, in a packed ring descriptors; below two rings. */
+  published(): number;
+  publishedSince(from: number): number;
+  /** Chains published so far, modulo 65536. */
+  publishedChains(): number;
+  /** Whether the driver wants to be called for what was published since one ended there, as it says now. */
+  stillWants(from: number): boolean;
   /** Tells the driver that the ring is polled. */
   suppressKicks(): void;
   /** Asks the driver for a kick on the next chain. True if one is there already: then no kick may come. */

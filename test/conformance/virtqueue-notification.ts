@@ -129,6 +129,43 @@ export function notificationTests(layout: VirtqueueLayout, memory: () => TestMem
     }
   });
 
+  for (const eventIdx of [false, true]) {
+    it(`tells later whether the driver still wants a call, for whatever it has published (${eventIdx ? 'by event index' : 'by flag'})`, () =>
+      seeded(1, (random) =>
+        withRing(layout, memory(), { size: 16, eventIdx, start: random.pick(STARTS) }, (rig) => {
+          const { device, driver } = rig;
+          // In chains, each of one descriptor: where the wait began, what is published, what is taken, what is asked for.
+          let [from, published, taken, event] = [0, 0, 0, 0];
+          driver.requestCalls();
+          let start = device.published();
+          const chains = device.publishedChains();
+          for (let step = 0; step < 2000; step++) {
+            const heads = take(rig, random.below(5));
+            for (const head of heads) device.push(head, 0);
+            const asked = eventIdx ? event >= published && event < published + heads.length : heads.length > 0;
+            assert.equal(device.publish(), asked);
+            published += heads.length;
+            assert.equal(device.publishedSince(start), published - from);
+            assert.equal((device.publishedChains() - chains) & 0xffff, published);
+            if (random.chance(0.5)) while (driver.take() !== undefined) taken++;
+            if (random.chance(0.5)) {
+              const skip = eventIdx ? random.below(4) : 0;
+              driver.requestCalls(skip);
+              event = taken + skip;
+            }
+            const wants = !eventIdx || (event >= from && event < published);
+            assert.equal(device.stillWants(start), wants, `step ${step}: ${event} of ${from} … ${published}`);
+            // A ring's size is as much as may wait.
+            while (published - taken > 8 && driver.take() !== undefined) taken++;
+            if (published - from > 8 || random.chance(0.2)) {
+              from = published;
+              start = device.published();
+            }
+          }
+        }),
+      ));
+  }
+
   it('calls once for what the driver asked, then not again for a whole round', () =>
     seeded(1, (random) =>
       withRing(layout, memory(), { size: 64 }, (rig) => {

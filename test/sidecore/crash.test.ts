@@ -5,7 +5,6 @@ import { BlockDevice, type BlockDeviceSpec } from '../../src/block/device.js';
 import { Core } from '../../src/daemon/core.js';
 import { GuestRam } from '../../src/guest/ram.js';
 import { SplitDriver } from '../../src/guest/split-driver.js';
-import { Epoll } from '../../src/host/epoll.js';
 import { createEventFd } from '../../src/host/eventfd.js';
 import { close } from '../../src/host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../../src/limits.js';
@@ -15,6 +14,7 @@ import type { GeneratorPortSpec } from '../../src/net/ports/generator/spec.js';
 import type { PortSpec } from '../../src/net/ports/port-spec.js';
 import { type PortVlans, trunkPort } from '../../src/net/vlan.js';
 import { SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
+import { POLLING_RULES } from '../../src/scheduler/polling.js';
 import { CoreFault } from '../../src/virtio/queue-faults.js';
 import type { QueueSpec } from '../../src/virtio/queue-spec.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
@@ -96,8 +96,7 @@ interface Troubles {
   readonly faults: number[];
 }
 
-function startCore(test: TestContext): { core: Core; troubles: Troubles } {
-  const epoll = new Epoll(1);
+function startCore(): { core: Core; troubles: Troubles } {
   const troubles: Troubles = { deaths: 0, faults: [] };
   const core = new Core(
     {
@@ -105,9 +104,8 @@ function startCore(test: TestContext): { core: Core; troubles: Troubles } {
       cpus: [0],
       helperCpus: [],
       sqpollCpu: undefined,
-      idleAfterNs: 1e6,
+      polling: POLLING_RULES.adaptive,
       scheduler: SCHEDULER_DEFAULTS,
-      watcherFd: epoll.fd,
     },
     {
       died: () => {
@@ -117,7 +115,6 @@ function startCore(test: TestContext): { core: Core; troubles: Troubles } {
       lost: () => assert.fail('its I/O ended'),
     },
   );
-  test.after(() => close(epoll.fd));
   core.start({ directory: Directory.create(1, 0), networks: 0, others: [] });
   return { core, troubles };
 }
@@ -135,7 +132,7 @@ function guestOf(test: TestContext): { ram: GuestRam; kickFd: number } {
 
 it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_CRASHES_MAX} deaths`, async (test) => {
   const { ram, kickFd } = guestOf(test);
-  const { core, troubles } = startCore(test);
+  const { core, troubles } = startCore();
   const spec = queueOf(ram, kickFd, { type: 'memory', address: ram.userAddress, sizeBytes: 0 });
   // The first attach is answered, or given up with the queue: it depends on when the thread dies.
   await core.attach(spec, (fault) => troubles.faults.push(fault)).catch(() => {});
@@ -143,14 +140,14 @@ it(`sidecores that die while they take a queue over stop doing so after ${QUEUE_
   assert.deepEqual(troubles, { deaths: QUEUE_CRASHES_MAX, faults: [CoreFault.CRASHED_CORE] });
   assert.equal(core.queueCount, 0);
   // The thread that is up now answers: it does not have that queue, and does not die any more.
-  assert.deepEqual(await core.detach(spec.key), { base: 1, started: false });
+  assert.deepEqual(await core.detach(spec.key), { base: 1, started: false, sound: false, crashes: QUEUE_CRASHES_MAX });
   await core.stop();
   assert.equal(troubles.deaths, QUEUE_CRASHES_MAX);
 });
 
 it('sidecores that die of a port blame no queue, and serve all of them on', async (test) => {
   const { ram, kickFd } = guestOf(test);
-  const { core, troubles } = startCore(test);
+  const { core, troubles } = startCore();
   const spec = queueOf(ram, kickFd, { type: 'null' });
   await core.attach(spec, (fault) => troubles.faults.push(fault));
   const port = (number: number, vlans: PortVlans): PortSpec => {

@@ -37,8 +37,6 @@ async function serveAll(test: TestContext, policy: PolicyName, mode: Mode, packe
     }
   }
   for (const load of loads) assert.ok(load.finish(), 'every request comes back');
-  const [core] = (await served.status()).cores;
-  let timeNs = 0;
   for (const [i, kind] of KINDS.entries()) {
     const [queue] = (await served.disk(kind)).queues;
     assert.ok(queue !== undefined && queue.requests >= done[i]!);
@@ -46,10 +44,7 @@ async function serveAll(test: TestContext, policy: PolicyName, mode: Mode, packe
     assert.ok(queue.batches > 0 && queue.polls > 0, kind);
     assert.ok(queue.time_ns > 0, kind);
     if (policy === 'round-robin') assert.equal(queue.stuck, 0);
-    timeNs += queue.time_ns;
   }
-  const { busy_ns, empty_ns } = core!;
-  assert.ok(timeNs <= busy_ns + empty_ns, `${timeNs} ns of ${busy_ns} in work and ${empty_ns} in polling`);
 }
 
 describe('scheduling', { timeout: 120_000 }, () => {

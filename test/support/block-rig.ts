@@ -9,6 +9,8 @@ import { RequestPool } from '../../src/block/request.js';
 import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
 import { BATCH_BYTES_MAX, BATCH_REQUESTS_MAX } from '../../src/limits.js';
+import { CallDesk } from '../../src/sidecore/call-desk.js';
+import { CallLine, type CallPolicy } from '../../src/virtio/call-line.js';
 import { QueueState } from '../../src/virtio/queue-state.js';
 import type { Virtqueue } from '../../src/virtio/virtqueue.js';
 import type { DriverSide, Element, Used } from '../conformance/virtqueue-layout.js';
@@ -33,6 +35,8 @@ export interface BlockRigOptions {
   readonly ringAt?: number;
   /** Event counter for calls. */
   readonly callFd?: number;
+  /** Whether calls may wait for more; they do not if it is left out. */
+  readonly policy?: CallPolicy;
   /** Requests that all queues share: how many, or those of another rig. */
   readonly pool?: number | RequestPool;
   /** In place of a disk in memory. */
@@ -57,6 +61,11 @@ export class BlockRig implements BlockQueueHost {
   /** The disk's bytes. */
   readonly disk: Buffer;
   readonly dirty: BlockQueue[] = [];
+  /** Where its calls wait, if they may. */
+  readonly waiting = new CallDesk((into, slot) => {
+    into[slot] = this.nowNs;
+  });
+  nowNs = 1;
   readonly #diskMap: MemoryMap;
   readonly #around: readonly Buffer[];
   readonly #canary: Buffer;
@@ -120,7 +129,7 @@ export class BlockRig implements BlockQueueHost {
           queues: 1,
           backend: options.backend ?? new MemoryBackend(address, diskBytes),
           host: this,
-          callFd,
+          calls: new CallLine({ ring, state, callFd, host: this.waiting, policy: options.policy }),
         });
       const ring = device(this.memory.guest, state.inflight, false);
       const takeOver = () => open(device(this.memory.guest, state.inflight, true));

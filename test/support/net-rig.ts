@@ -65,7 +65,7 @@ class GuestRing<Queue extends DeviceQueue> {
   ring!: RingUnderTest;
   state!: QueueState;
   queue!: Queue;
-  readonly #rig: NetRig;
+  #rig: NetRig;
   readonly #guest: Guest;
   readonly #spec: QueueSpec;
 
@@ -85,6 +85,14 @@ class GuestRing<Queue extends DeviceQueue> {
     this.#leave();
     this.#open(true);
     this.queue.retakeUnfinished();
+  }
+
+  /** Has another sidecore serve it, from where it stands. */
+  moveTo(rig: NetRig): void {
+    this.#leave();
+    this.#rig = rig;
+    // Nothing is in flight: that it goes on where it was is what a new start there would come to.
+    this.#open(true);
   }
 
   /** Sets the ring up anew, as a driver that has reset its device. */
@@ -245,6 +253,12 @@ export class Guest {
     return this.received().map(({ frame }) => frame);
   }
 
+  /** Has another sidecore serve both rings. */
+  moveTo(rig: NetRig): void {
+    this.tx.moveTo(rig);
+    this.rx.moveTo(rig);
+  }
+
   /** Sets both rings up anew; receive buffers are to be offered then. */
   renew(): void {
     this.#buffers.clear();
@@ -276,6 +290,8 @@ export class Guest {
 }
 
 export class NetRig implements DeviceHost {
+  /** Its guests have no descriptors to be called by: no call waits. */
+  readonly calls = { holdCall: () => assert.fail('a call is held') };
   readonly pool = new RequestPool(1);
   readonly networks: Networks;
   readonly guests: Guest[] = [];
@@ -347,6 +363,7 @@ export class Mesh {
   readonly rigs: readonly NetRig[];
   /** By number of the sidecore: its ways to the others, in their order. */
   readonly crossings: readonly (readonly Crossing[])[];
+  readonly directory: Directory;
   /** By number: how often it was woken. */
   readonly wakes: number[];
 
@@ -354,6 +371,7 @@ export class Mesh {
     const numbers = Array.from({ length: cores }, (_, core) => core);
     const rings = numbers.map(() => numbers.map(() => CrossingRing.create(ringBytes)));
     const directory = new Directory(Directory.create(cores, networks), networks);
+    this.directory = directory;
     this.wakes = numbers.map(() => 0);
     this.crossings = numbers.map((here) =>
       numbers
@@ -366,6 +384,17 @@ export class Mesh {
         }),
     );
     this.rigs = numbers.map((core) => new NetRig({ core, directory, crossings: this.crossings[core]! }));
+  }
+
+  /** Has a card served by another sidecore, as the daemon does it. */
+  move(guest: Guest, from: NetRig, to: NetRig): void {
+    for (const { networks } of this.rigs) networks.freeze(guest.spec.switchId);
+    this.run();
+    from.guests.splice(from.guests.indexOf(guest), 1);
+    this.directory.move(guest.spec.port, this.rigs.indexOf(to));
+    guest.moveTo(to);
+    to.guests.push(guest);
+    for (const { networks } of this.rigs) networks.thaw(guest.spec.switchId);
   }
 
   /** Turns of all, until there is nothing to do. */

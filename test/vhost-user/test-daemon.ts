@@ -37,7 +37,7 @@ export interface TestVm {
 export class TestDaemon {
   readonly daemon: Daemon;
 
-  private constructor(daemon: Daemon) {
+  constructor(daemon: Daemon) {
     this.daemon = daemon;
   }
 

@@ -1,0 +1,138 @@
+import { type ErrorCode, SidecoreError } from '../errors.js';
+import type { NetDeviceSpec } from '../net/device.js';
+import type { CaptureSpec } from '../sidecore/messages.js';
+import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
+import { QueueState } from '../virtio/queue-state.js';
+import type { DetachedQueue } from './attached.js';
+import type { Core } from './core.js';
+import { MoveLock } from './move-lock.js';
+
+/** The code of a queue at whose service cores keep dying; its owner has been told. */
+const CRASHED: ErrorCode = 'QUEUE_CRASHED_CORE';
+
+/** A queue while its front end has it served, and the core that serves it now. */
+export class PlacedQueue {
+  readonly spec: QueueSpec;
+  readonly onFault: (fault: number) => void;
+  readonly lock: MoveLock;
+  /** By `QueueCounter`. */
+  readonly counters: Float64Array;
+  /** Undefined if no core serves it: it is on its way, or was found broken on it. */
+  core: Core | undefined;
+  /** The core that serves it or will. */
+  bound: Core | undefined;
+  /** How it was when a core let go of it. */
+  #left: DetachedQueue;
+
+  constructor(spec: QueueSpec, onFault: (fault: number) => void, lock: MoveLock) {
+    this.spec = spec;
+    this.onFault = onFault;
+    this.lock = lock;
+    this.counters = new QueueState(spec.state).counters;
+    this.#left = { base: spec.base, started: spec.started, sound: true, crashes: 0 };
+  }
+
+  get sound(): boolean {
+    return this.#left.sound;
+  }
+
+  /** Has a core serve it from where it stands. Throws if the core cannot. */
+  async enter(core: Core): Promise<void> {
+    const { base, started, crashes } = this.#left;
+    this.bound = core;
+    try {
+      await core.attach({ ...this.spec, base, started }, this.onFault, crashes);
+      this.core = core;
+    } catch (error) {
+      if (error instanceof SidecoreError && error.code === CRASHED) this.#left = { ...this.#left, sound: false };
+      throw error;
+    }
+  }
+
+  /** Has its core let go of it, when nothing of it is in flight. Returns where it stands. */
+  async leave(): Promise<QueuePosition> {
+    const { core } = this;
+    if (core !== undefined) {
+      this.#left = await core.detach(this.spec.key);
+      this.core = undefined;
+    }
+    return this.#left;
+  }
+}
+
+/** Where a device's queues are served: on the cores that are chosen for them, which change while they are moved. */
+export class PlacedDevice implements QueueServer {
+  /** "VM/device" */
+  readonly label: string;
+  readonly spec: DeviceSpec;
+  /** The core of all its queues; undefined if there is one for each. */
+  home: Core | undefined;
+  /** By key. */
+  readonly queues = new Map<number, PlacedQueue>();
+  /** Of all queues of a device with a home. */
+  readonly lock = new MoveLock();
+  readonly #choose: () => Core;
+  /** By index of a queue: its core, also while it is not served for a moment. */
+  readonly #cores = new Map<number, { readonly key: number; core: Core }>();
+
+  /** @param choose - finds a core for one more queue */
+  constructor(label: string, spec: DeviceSpec, home: Core | undefined, choose: () => Core) {
+    this.label = label;
+    this.spec = spec;
+    this.home = home;
+    this.#choose = choose;
+  }
+
+  attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
+    const lock = this.home === undefined ? new MoveLock() : this.lock;
+    return lock.use(async () => {
+      const queue = new PlacedQueue(spec, onFault, lock);
+      this.queues.set(spec.key, queue);
+      try {
+        await queue.enter(this.#coreFor(spec));
+      } catch (error) {
+        this.queues.delete(spec.key);
+        throw error;
+      }
+    });
+  }
+
+  async detach(key: number): Promise<QueuePosition> {
+    const queue = this.queues.get(key)!;
+    return queue.lock.use(async () => {
+      this.#remember(queue);
+      const position = await queue.leave();
+      this.queues.delete(key);
+      return position;
+    });
+  }
+
+  inject(device: DeviceSpec, frame: Uint8Array): Promise<void> {
+    return this.lock.use(() => this.home!.inject(device as NetDeviceSpec, frame));
+  }
+
+  /** Has what passes the card recorded, wherever it is served; and not any more. */
+  capture(spec: CaptureSpec): Promise<void> {
+    return this.lock.use(() => this.home!.capture(spec));
+  }
+
+  uncapture(port: number): Promise<void> {
+    return this.lock.use(() => this.home!.uncapture(port));
+  }
+
+  /** The core that serves a queue; undefined if none does. */
+  coreOf(key: number): Core | undefined {
+    return this.queues.get(key)?.core;
+  }
+
+  /** A queue that stops for a moment, as with each message about it, goes on where it was. */
+  #remember({ spec, core }: PlacedQueue): void {
+    if (core !== undefined && this.home === undefined) this.#cores.set(spec.index, { key: spec.key, core });
+  }
+
+  #coreFor({ index, key }: QueueSpec): Core {
+    const last = this.#cores.get(index);
+    this.#cores.delete(index);
+    return this.home ?? (last?.key === key && last.core.inUse ? last.core : this.#choose());
+  }
+}
