@@ -153,7 +153,7 @@ function latencyFigures(workload: Workload, all: readonly Place[]): Figure[] {
       note: `The paper: lower latency. Baseline’s median is ${rangeText(
         lower.map(({ median }) => median),
         timesText,
-      )} the sidecore’s.`,
+      )} the sidecore’s. It is over requests: in baseline most are of the guest whose thread has the CPU; the others’ waiting is in the 99th percentile.`,
     },
     {
       title: `${workload.title}, 99th percentile of latency`,
