@@ -1,0 +1,160 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command, InvalidArgumentError } from 'commander';
+import { version } from '../../src/daemon/version.js';
+import { messageOf, SidecoreError } from '../../src/errors.js';
+import { machine } from '../report.js';
+import { EXPERIMENTS, plannedFor } from './experiments.js';
+import { countText, renderPage } from './page.js';
+import { Progress } from './progress.js';
+import { claimText, type Evaluation, type Experiment, verdictsOf } from './results.js';
+import { Stand, type Timing } from './stand.js';
+import { spread } from './stats.js';
+import { renderSummary } from './summary.js';
+
+const FULL: Timing = { rounds: 3, warmUpMs: 50, windowMs: 200, extra: 1, points: 'all' };
+const QUICK: Timing = { rounds: 2, warmUpMs: 20, windowMs: 60, extra: 1, points: 'few' };
+/** For the tests: seconds. */
+const SHORT: Timing = { rounds: 1, warmUpMs: 5, windowMs: 20, extra: 0, points: 'least' };
+/** A second signal counts only so long after the first, ms: npm passes on what the terminal has sent already. */
+const SAME_SIGNAL_MS = 500;
+
+interface Options {
+  readonly quick?: boolean;
+  readonly short?: boolean;
+  readonly json?: string;
+  readonly out: string;
+  readonly seed: number;
+  readonly only: readonly number[];
+  readonly node: string;
+}
+
+function parseOnly(text: string): number[] {
+  const numbers = text.split(',').map(Number);
+  const known = EXPERIMENTS.map(({ number }) => number);
+  if (!numbers.every((number) => known.includes(number)))
+    throw new InvalidArgumentError(`There are the experiments ${known.join(', ')}.`);
+  return numbers;
+}
+
+function parseSeed(text: string): number {
+  const seed = Number(text);
+  if (!Number.isInteger(seed) || seed < 0 || seed > 1e6)
+    throw new InvalidArgumentError('A seed is a whole number up to 1,000,000.');
+  return seed;
+}
+
+const command = new Command('npm run paper --')
+  .description(
+    'Measures what the paper claims: baseline, sidecore and direct, in turn. Writes a page, a summary and raw values. About five minutes. Let nothing else run.',
+  )
+  .option('--quick', 'fewer points and shorter windows: about one minute')
+  .option('--short', 'the least of everything, for tests: figures mean nothing')
+  .option('--only <numbers>', 'experiments, such as 1,3', parseOnly, [])
+  .option('--out <folder>', 'where the page, the summary and the raw values go', 'paper-results')
+  .option('--json <file>', 'the raw values, in another place')
+  .option('--seed <number>', 'of what guests read', parseSeed, 1)
+  .option('--node <path>', 'Node that runs the daemon', process.execPath)
+  .action(run);
+
+async function run(options: Options): Promise<void> {
+  const controller = new AbortController();
+  let abortedAt = 0;
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(name, () => {
+      if (abortedAt > 0 && performance.now() - abortedAt > SAME_SIGNAL_MS) process.exit(130);
+      if (abortedAt > 0) return;
+      abortedAt = performance.now();
+      controller.abort(new Error('interrupted'));
+    });
+  try {
+    process.exitCode = await evaluate(options, controller.signal);
+  } catch (error) {
+    if (controller.signal.aborted) {
+      process.stderr.write('\nInterrupted: the daemons have ended, their folders are removed, nothing was written.\n');
+      process.exitCode = 130;
+      return;
+    }
+    process.stderr.write(`\n${error instanceof SidecoreError ? error.line : messageOf(error)}\n`);
+    process.exitCode = 1;
+  }
+}
+
+async function evaluate(options: Options, signal: AbortSignal): Promise<number> {
+  const timing = options.short ? SHORT : options.quick ? QUICK : FULL;
+  const wanted = EXPERIMENTS.filter(({ number }) => options.only.length === 0 || options.only.includes(number));
+  const progress = new Progress(plannedFor(wanted, timing), {
+    write: (text) => process.stderr.write(text),
+    terminal: process.stderr.isTTY === true,
+  });
+  const started = performance.now();
+  const stand = new Stand({ node: options.node, timing, seed: options.seed, signal, progress });
+  const experiments: Experiment[] = [];
+  try {
+    for (const { measure } of wanted) experiments.push(await measure(stand));
+  } finally {
+    progress.clear();
+    await stand.close();
+  }
+  const evaluation: Evaluation = {
+    format: 1,
+    date: new Date().toISOString(),
+    command: `npm run paper --${process.argv.slice(2).length === 0 ? '' : ` ${process.argv.slice(2).join(' ')}`}`,
+    seed: options.seed,
+    quick: timing !== FULL,
+    took_s: Math.round((performance.now() - started) / 1000),
+    machine: { ...machine(), load_cpu: stand.loadCpu, core_cpu: stand.coreCpu },
+    versions: { sidecore: version, node: process.version, node_daemon: versionOf(options.node) },
+    commit: commit(),
+    timing: { rounds: timing.rounds, warm_up_ms: timing.warmUpMs, window_ms: timing.windowMs },
+    placement_ns: spread(stand.probes),
+    experiments,
+  };
+  write(evaluation, options);
+  return 0;
+}
+
+function write(evaluation: Evaluation, { out, json }: Options): void {
+  const folder = resolve(out);
+  const jsonFile = json === undefined ? join(folder, 'paper.json') : resolve(json);
+  mkdirSync(folder, { recursive: true });
+  mkdirSync(dirname(jsonFile), { recursive: true });
+  const jsonName = relative(folder, jsonFile);
+  writeFileSync(jsonFile, `${JSON.stringify(evaluation, null, 1)}\n`);
+  writeFileSync(join(folder, 'paper.html'), renderPage(evaluation, jsonName));
+  writeFileSync(join(folder, 'paper.md'), renderSummary(evaluation, 'paper.html', jsonName));
+  const verdicts = evaluation.experiments.flatMap(verdictsOf);
+  for (const one of verdicts) {
+    const mark = one.holds === null ? '?' : one.holds ? '+' : '-';
+    process.stdout.write(`${mark} ${claimText(one)}: ${one.measured}; ${one.threshold}\n`);
+  }
+  process.stdout.write(
+    `\n${countText(verdicts)}.\nPage: ${join(folder, 'paper.html')}\nSummary: ${join(folder, 'paper.md')}\nRaw values: ${jsonFile}\n`,
+  );
+}
+
+function versionOf(node: string): string {
+  try {
+    return execFileSync(node, ['--version'], { encoding: 'utf8' }).trim();
+  } catch {
+    throw new SidecoreError('CONFIG_INVALID', `${node} is no Node that can be run`, 'Name another with --node.');
+  }
+}
+
+/** What is measured, if this is a checkout. */
+function commit(): string {
+  try {
+    const root = fileURLToPath(new URL('.', import.meta.url));
+    const git = (...args: string[]) =>
+      execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    const hash = git('rev-parse', '--short', 'HEAD');
+    const changed = git('status', '--porcelain', '--untracked-files=no') !== '';
+    return `commit ${hash}${changed ? ', with changes' : ''}`;
+  } catch {
+    return 'no checkout';
+  }
+}
+
+await command.parseAsync();

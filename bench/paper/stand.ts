@@ -1,0 +1,191 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Mode } from '../../src/daemon/core-set.js';
+import type { DaemonStatus } from '../../src/daemon/daemon.js';
+import { OnExit } from '../../src/demo/interruption.js';
+import { chooseLoadCpu } from '../../src/demo/placement.js';
+import { SidecoreError } from '../../src/errors.js';
+import { allowedCpus, pinAllThreads } from '../../src/host/affinity.js';
+import type { PolicyName } from '../../src/scheduler/policy.js';
+import { OurDaemon } from '../back-ends.js';
+import { PlacementProbe } from '../placement.js';
+import type { Progress } from './progress.js';
+
+/** How long and how often everything is measured. */
+export interface Timing {
+  /** Times that each contender has its turn. */
+  readonly rounds: number;
+  readonly warmUpMs: number;
+  readonly windowMs: number;
+  /** Turns more for those that were disturbed. */
+  readonly extra: number;
+  /** Numbers of guests in experiment 1, and so on: fewer points in a quick run. */
+  readonly points: 'all' | 'few' | 'least';
+}
+
+/** What a daemon of an experiment is started with. */
+export interface DaemonPlan {
+  readonly mode: Mode;
+  readonly disks?: number;
+  /** Bytes of each disk. */
+  readonly diskBytes?: (index: number) => number;
+  /** Pairs of network cards: a guest's and its partner's. */
+  readonly pairs?: number;
+  readonly policy?: PolicyName;
+  /** Of each guest; all the same if nothing is said. */
+  readonly weights?: readonly number[];
+}
+
+const STOP_MS = 20;
+const SETTLE_MS = 30;
+
+/** How the time of a daemon's cores was spent so far, ns. */
+export interface CoreTimes {
+  /** In turns with work. */
+  readonly busyNs: number;
+  /** In serving each guest's queues. */
+  readonly guestNs: readonly number[];
+}
+
+/** What is read of a device's status. */
+interface Timed {
+  readonly queues: readonly { readonly time_ns: number }[];
+}
+
+/** What is added up over the queues of each guest, in their order. */
+function guestTimes(vms: DaemonStatus['vms'], nics: DaemonStatus['nics']): number[] {
+  const times: number[] = [];
+  for (const devices of [vms, nics] as readonly Record<string, Record<string, Timed>>[])
+    for (const [vm, named] of Object.entries(devices)) {
+      const index = Number(/^g(\d+)$/.exec(vm)?.[1] ?? Number.NaN);
+      if (Number.isNaN(index)) continue;
+      const queues = Object.values(named).flatMap((device) => device.queues);
+      times[index] = (times[index] ?? 0) + queues.reduce((sum, { time_ns }) => sum + time_ns, 0);
+    }
+  return times;
+}
+
+/** A daemon that stands still unless it is measured. */
+export class PaperDaemon {
+  readonly mode: Mode;
+  readonly process: OurDaemon;
+
+  constructor(mode: Mode, process: OurDaemon) {
+    this.mode = mode;
+    this.process = process;
+  }
+
+  disk(index: number): string {
+    return join(this.process.runDir, `g${index}.disk0.sock`);
+  }
+
+  /** Sockets of a guest's card and of its partner's. */
+  pair(index: number): [string, string] {
+    return [join(this.process.runDir, `g${index}.net0.sock`), join(this.process.runDir, `p${index}.net0.sock`)];
+  }
+
+  /** How its cores' time was spent so far. */
+  async times(): Promise<CoreTimes> {
+    const { cores, vms, nics } = await this.process.status();
+    return { busyNs: cores.reduce((sum, core) => sum + core.busy_ns, 0), guestNs: guestTimes(vms, nics) };
+  }
+
+  /** Lets it notice that guests have left, and has it stand still. */
+  async settle(): Promise<void> {
+    this.process.resume();
+    await pause(SETTLE_MS);
+    this.process.pause();
+  }
+
+  /** Whether its threads have a CPU all the time. */
+  get polls(): boolean {
+    return this.mode === 'sidecore';
+  }
+}
+
+/**
+ * What the experiments stand on: a CPU for the back ends, one for the guests' load, which is this thread, and daemons and folders
+ * that are gone at the end, however it comes.
+ */
+export class Stand {
+  readonly loadCpu: number;
+  readonly coreCpu: number;
+  readonly node: string;
+  readonly timing: Timing;
+  readonly seed: number;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  readonly probes: number[] = [];
+  readonly #probe: PlacementProbe;
+  readonly #folder: string;
+  readonly #removal: OnExit;
+  readonly #daemons = new Set<PaperDaemon>();
+  #started = 0;
+
+  constructor(options: { node: string; timing: Timing; seed: number; signal: AbortSignal; progress: Progress }) {
+    const cpus = allowedCpus();
+    this.coreCpu = cpus.at(-1)!;
+    this.loadCpu = chooseLoadCpu(cpus, this.coreCpu, []);
+    if (this.loadCpu === this.coreCpu)
+      throw new SidecoreError('CPU_UNUSABLE', 'the evaluation needs two CPUs, this process may run on one');
+    this.node = options.node;
+    this.timing = options.timing;
+    this.seed = options.seed;
+    this.signal = options.signal;
+    this.progress = options.progress;
+    this.#folder = mkdtempSync(join(tmpdir(), 'sidecore-paper-'));
+    this.#removal = new OnExit(() => rmSync(this.#folder, { recursive: true, force: true }));
+    pinAllThreads([this.loadCpu]);
+    this.#probe = new PlacementProbe(this.coreCpu);
+  }
+
+  /** Starts a daemon, which then stands still. */
+  async daemon(plan: DaemonPlan): Promise<PaperDaemon> {
+    this.signal.throwIfAborted();
+    const { mode, disks = 0, pairs = 0, diskBytes = () => 2 ** 20 } = plan;
+    const vms: Record<string, object> = {};
+    for (let i = 0; i < disks; i++) {
+      const weight = plan.weights === undefined ? {} : { weight: plan.weights[i] };
+      vms[`g${i}`] = { ...weight, disks: { disk0: { backend: { type: 'memory', size: diskBytes(i) } } } };
+    }
+    for (let i = 0; i < pairs; i++) for (const vm of [`g${i}`, `p${i}`]) vms[vm] = { nics: { net0: { mtu: 1500 } } };
+    const policy = plan.policy === undefined ? {} : { scheduler: { policy: plan.policy } };
+    const config = { mode, cores: [this.coreCpu], log: 'warn', ...policy, vms };
+    const process = new OurDaemon(this.node, join(this.#folder, `run${this.#started++}`), config);
+    const daemon = new PaperDaemon(mode, process);
+    this.#daemons.add(daemon);
+    // Only the last: sockets are made in their order, and a connection that is tried is in the way of the next for a while.
+    await process.ready([pairs > 0 ? daemon.pair(pairs - 1)[1] : daemon.disk(disks - 1)]);
+    // All of its threads on one CPU: a sidecore has no more. Those that only help a sidecore run beside the guests.
+    if (mode === 'baseline') pinAllThreads([this.coreCpu], process.child.pid!);
+    process.pause();
+    return daemon;
+  }
+
+  async stop(daemon: PaperDaemon): Promise<void> {
+    this.#daemons.delete(daemon);
+    await daemon.process.stop();
+  }
+
+  /** Round trip of a cache line between the two CPUs, ns. No daemon may run. */
+  placement(): number {
+    const ns = this.#probe.read();
+    this.probes.push(ns);
+    return ns;
+  }
+
+  /** A moment in which signals are heard. Throws if the end was asked for. */
+  async breathe(): Promise<void> {
+    await pause(0);
+    this.signal.throwIfAborted();
+  }
+
+  async close(): Promise<void> {
+    for (const daemon of this.#daemons) await daemon.process.stop();
+    await this.#probe.close();
+    await pause(STOP_MS);
+    this.#removal.now();
+  }
+}

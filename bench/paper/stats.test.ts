@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { jain, median, ratio, spread, worstDeviation } from './stats.js';
+
+describe('statistics of the evaluation', () => {
+  it('takes the middle value, and the mean of two', () => {
+    assert.equal(median([3, 1, 2]), 2);
+    assert.equal(median([4, 1, 3, 2]), 2.5);
+    assert.equal(median([7]), 7);
+    assert.equal(median([]), Number.NaN);
+  });
+
+  it('knows what a figure varied by', () => {
+    assert.deepEqual(spread([5, 1, 3]), { median: 3, min: 1, max: 5, count: 3 });
+    assert.deepEqual(spread([]), { median: Number.NaN, min: Number.NaN, max: Number.NaN, count: 0 });
+  });
+
+  it('compares within a round, so that what moves both does not show', () => {
+    const a = [
+      { round: 0, value: 20 },
+      { round: 1, value: 200 },
+    ];
+    const b = [
+      { round: 0, value: 10 },
+      { round: 1, value: 100 },
+    ];
+    assert.deepEqual(ratio(a, b), { median: 2, min: 2, max: 2, count: 2 });
+  });
+
+  it('leaves out rounds that only one has, and takes medians if there is no other', () => {
+    const a = [
+      { round: 0, value: 30 },
+      { round: 1, value: 8 },
+    ];
+    assert.equal(ratio(a, [{ round: 1, value: 4 }]).median, 2);
+    assert.equal(ratio(a, [{ round: 2, value: 19 }]).median, 1);
+    assert.equal(ratio([], a).count, 0);
+  });
+
+  it('has an index of 1 for equal shares and 1/n for one that has all', () => {
+    assert.equal(jain([3, 3, 3]), 1);
+    assert.equal(jain([1, 0, 0, 0]), 0.25);
+    assert.ok(Math.abs(jain([1, 2]) - 0.9) < 1e-12);
+    assert.equal(jain([0, 0]), Number.NaN);
+    fc.assert(
+      fc.property(fc.array(fc.double({ min: 0.001, max: 1e6, noNaN: true }), { minLength: 1 }), (shares) => {
+        const index = jain(shares);
+        assert.ok(index <= 1 + 1e-9 && index >= 1 / shares.length - 1e-9);
+        assert.ok(Math.abs(jain(shares.map((share) => 7 * share)) - index) < 1e-9);
+      }),
+    );
+  });
+
+  it('finds the share that is furthest from its weight', () => {
+    assert.equal(worstDeviation([1, 2, 3], [1, 2, 3]), 0);
+    // Halves where a quarter and three quarters were due.
+    assert.ok(Math.abs(worstDeviation([1, 1], [1, 3]) - 1) < 1e-12);
+  });
+});

@@ -1,0 +1,61 @@
+/** Small statistics: medians with what they vary by, ratios within a round, and fairness. */
+
+/** A figure that was measured several times. */
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+  /** How often it was measured. */
+  readonly count: number;
+}
+
+/** The middle value; between the two in the middle if there are an even number. NaN of nothing. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  if (Number.isInteger(middle)) return ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
+  return sorted[Math.floor(middle)]!;
+}
+
+/** Median, least and most. */
+export function spread(values: readonly number[]): Spread {
+  if (values.length === 0) return { median: Number.NaN, min: Number.NaN, max: Number.NaN, count: 0 };
+  return { median: median(values), min: Math.min(...values), max: Math.max(...values), count: values.length };
+}
+
+/** A value of one round. */
+export interface Rounded {
+  readonly round: number;
+  readonly value: number;
+}
+
+/**
+ * How many times `a` is `b`: a ratio for each round that has both, so that what moves both does not show. If no round has both,
+ * the ratio of the medians.
+ */
+export function ratio(a: readonly Rounded[], b: readonly Rounded[]): Spread {
+  const pairs = a.flatMap((one) => {
+    const other = b.find(({ round }) => round === one.round);
+    return other === undefined ? [] : [one.value / other.value];
+  });
+  if (pairs.length > 0) return spread(pairs);
+  const all = median(a.map(({ value }) => value)) / median(b.map(({ value }) => value));
+  return { ...spread([all]), count: Number.isNaN(all) ? 0 : 1 };
+}
+
+/**
+ * Jain's index of fairness: 1 if all have the same, 1/n if one of n has all. R. Jain, D. Chiu, W. Hawe: A quantitative measure
+ * of fairness and discrimination, 1984.
+ */
+export function jain(shares: readonly number[]): number {
+  const sum = shares.reduce((total, share) => total + share, 0);
+  const squares = shares.reduce((total, share) => total + share * share, 0);
+  return squares === 0 ? Number.NaN : (sum * sum) / (shares.length * squares);
+}
+
+/** The largest deviation of shares from what their weights say, as a part of what they should be. */
+export function worstDeviation(shares: readonly number[], weights: readonly number[]): number {
+  const sum = shares.reduce((total, share) => total + share, 0);
+  const weight = weights.reduce((total, one) => total + one, 0);
+  return Math.max(...shares.map((share, i) => Math.abs(share / sum / (weights[i]! / weight) - 1)));
+}

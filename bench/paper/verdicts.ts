@@ -1,0 +1,72 @@
+import { times } from '../../src/demo/numbers.js';
+import type { Verdict } from './results.js';
+import type { Spread } from './stats.js';
+
+/** What decides: a figure at least or at most as large as a bound. */
+export interface Bound {
+  readonly sense: 'at least' | 'at most';
+  readonly value: number;
+}
+
+/** One of the figures that are judged. */
+export interface JudgedFigure {
+  /** What it is of: "4 guests". */
+  readonly of: string;
+  readonly value: number;
+  /** What it varied by, where it is a median of rounds. */
+  readonly spread?: Spread;
+  readonly disturbed?: boolean;
+}
+
+/** Several figures that all have to be within a bound; the worst of them decides. */
+export interface Judged {
+  readonly subject?: string;
+  readonly claim: string;
+  readonly by: Verdict['by'];
+  readonly bound: Bound;
+  /** Of the bound and of the figures: "times", "%". */
+  readonly text: (value: number) => string;
+  /** What was measured. */
+  readonly figures: readonly JudgedFigure[];
+}
+
+/** Holds figures against a bound. Nothing is decided of nothing, or if the figure that decides was disturbed. */
+export function judge({ subject, claim, by, bound, text, figures }: Judged): Verdict {
+  const said = { ...(subject === undefined ? {} : { subject }), claim, by };
+  const threshold = `${bound.sense} ${text(bound.value)}`;
+  const known = figures.filter(({ value }) => Number.isFinite(value));
+  if (known.length === 0)
+    return { ...said, threshold, measured: 'nothing', holds: null, why: 'it was not measured in this run' };
+  const atLeast = bound.sense === 'at least';
+  const worst = known.reduce((one, other) => (atLeast === other.value < one.value ? other : one));
+  const holds = atLeast ? worst.value >= bound.value : worst.value <= bound.value;
+  const others = known.length === 1 ? '' : `, the ${atLeast ? 'least' : 'most'} of ${known.length}`;
+  const { spread } = worst;
+  const varied =
+    spread === undefined || spread.count < 2
+      ? ''
+      : `; ${text(spread.min)} to ${text(spread.max)} in ${spread.count} rounds`;
+  const measured = `${text(worst.value)} (${worst.of}${others}${varied})`;
+  if (worst.disturbed === true)
+    return {
+      ...said,
+      threshold,
+      measured,
+      holds: null,
+      why: 'something else on the machine took part in every window',
+    };
+  return { ...said, threshold, measured, holds };
+}
+
+/** "3.4 times". */
+export const timesText = (value: number): string => `${times(value)} times`;
+export const percentText = (value: number): string => `${(100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0)}%`;
+export const microsText = (ns: number): string => `${(ns / 1000).toFixed(ns < 10_000 ? 2 : 0)} µs`;
+
+/** "2.0 to 3.4 times", of the least and the most of some values. */
+export function rangeText(values: readonly number[], text: (value: number) => string): string {
+  const known = values.filter(Number.isFinite);
+  if (known.length === 0) return 'nothing that was measured';
+  const [least, most] = [text(Math.min(...known)), text(Math.max(...known))];
+  return least === most ? least : `${least.replace(/ .*$/, '')} to ${most}`;
+}
