@@ -72,7 +72,9 @@ describe('the evaluation in one command', { skip, timeout: 120_000 }, () => {
     const page = readFileSync(join(folder, 'paper.html'), 'utf8');
     assert.match(page, /^<!doctype html>[\s\S]*<\/html>\n$/);
     assert.match(page, /href="paper\.json"/);
-    assert.equal(page.match(/<figure>/g)!.length, workloads.size);
+    const simulated = experiment!.simulated!.length;
+    assert.ok(simulated > 0);
+    assert.equal(page.match(/<figure>/g)!.length, workloads.size + simulated);
     assert.doesNotMatch(page, /NaN|undefined|src=|<script|@import/);
     const summary = readFileSync(join(folder, 'paper.md'), 'utf8');
     assert.match(summary, /^# The paper’s evaluation/);

@@ -5,7 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { version } from '../../src/daemon/version.js';
 import { messageOf, SidecoreError } from '../../src/errors.js';
+import { DEFAULT_COSTS } from '../../src/sim/costs.js';
+import { readCosts } from '../../src/sim/costs-file.js';
 import { machine } from '../report.js';
+import { beyond } from './beyond.js';
 import { EXPERIMENTS, plannedFor } from './experiments.js';
 import { countText, renderPage } from './page.js';
 import { Progress } from './progress.js';
@@ -29,6 +32,7 @@ interface Options {
   readonly seed: number;
   readonly only: readonly number[];
   readonly node: string;
+  readonly costs?: string;
 }
 
 function parseOnly(text: string): number[] {
@@ -57,6 +61,7 @@ const command = new Command('npm run paper --')
   .option('--json <file>', 'the raw values, in another place')
   .option('--seed <number>', 'of what guests read', parseSeed, 1)
   .option('--node <path>', 'Node that runs the daemon', process.execPath)
+  .option('--costs <file>', 'costs of the simulator, as `sidecore sim --calibrate` writes them')
   .action(run);
 
 async function run(options: Options): Promise<void> {
@@ -85,6 +90,7 @@ async function run(options: Options): Promise<void> {
 async function evaluate(options: Options, signal: AbortSignal): Promise<number> {
   const timing = options.short ? SHORT : options.quick ? QUICK : FULL;
   const wanted = EXPERIMENTS.filter(({ number }) => options.only.length === 0 || options.only.includes(number));
+  const costs = options.costs === undefined ? DEFAULT_COSTS : readCosts(options.costs);
   const progress = new Progress(plannedFor(wanted, timing), {
     write: (text) => process.stderr.write(text),
     terminal: process.stderr.isTTY === true,
@@ -98,6 +104,7 @@ async function evaluate(options: Options, signal: AbortSignal): Promise<number> 
     progress.clear();
     await stand.close();
   }
+  process.stderr.write('Simulating what is beyond this machine …\n');
   const evaluation: Evaluation = {
     format: 1,
     date: new Date().toISOString(),
@@ -110,7 +117,8 @@ async function evaluate(options: Options, signal: AbortSignal): Promise<number> 
     commit: commit(),
     timing: { rounds: timing.rounds, warm_up_ms: timing.warmUpMs, window_ms: timing.windowMs },
     placement_ns: spread(stand.probes),
-    experiments,
+    experiments: experiments.map((one) => ({ ...one, simulated: beyond(one, timing, costs, options.seed) })),
+    simulated_with: options.costs === undefined ? 'default costs' : `the costs of ${options.costs}`,
   };
   write(evaluation, options);
   return 0;

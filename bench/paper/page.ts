@@ -92,7 +92,8 @@ function overview(experiment: Experiment): string {
   return `<tr><td><a href="#e${number}">${number}. ${html(title)}</a></td>${cells.join('')}</tr>`;
 }
 
-function section({ number, title, question, method, limits, figures, bars = [], tables }: Experiment): string {
+function section(experiment: Experiment): string {
+  const { number, title, question, method, limits, figures, bars = [], tables, simulated = [] } = experiment;
   const charts = [...figures.map(figureHtml), ...bars.map(barsHtml)];
   return `<section id="e${number}">
 <h2>${number}. ${html(title)}</h2>
@@ -104,7 +105,18 @@ ${charts.join('\n')}
 ${tables.map((one) => tableHtml(one)).join('\n')}
 <h3>What this machine cannot show</h3>
 ${list(limits)}
+${beyondHtml(simulated)}
 </section>`;
+}
+
+function beyondHtml(figures: readonly Figure[]): string {
+  if (figures.length === 0) return '';
+  return `<details><summary>Beyond this machine, simulated: ${figures.length} figures</summary>
+<p class="quiet">Not measured. The simulator runs the real scheduler, balancer and notification under a virtual clock; each guest has a CPU of its own. How far its predictions are
+from what can be measured says docs/simulator.md.</p>
+<div class="charts">
+${figures.map(figureHtml).join('\n')}
+</div></details>`;
 }
 
 const figureHtml = (figure: Figure): string => `<figure><figcaption>${html(figure.title)}</figcaption>
@@ -179,6 +191,7 @@ export function facts(evaluation: Evaluation): [string, string][] {
       `${timing['window_ms']} ms after ${timing['warm_up_ms']} ms of the same load, ${timing['rounds']} rounds, in turn`,
     ],
     ['Seed', String(seed)],
+    ['Simulated with', evaluation.simulated_with],
     ['Took', `${took_s} s`],
   ];
 }

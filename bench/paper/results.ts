@@ -81,6 +81,8 @@ export interface Experiment {
   readonly figures: readonly Figure[];
   readonly bars?: readonly Bars[];
   readonly tables: readonly Table[];
+  /** The same beyond the machine; not measured. */
+  readonly simulated?: readonly Figure[];
   /** All windows, as they were measured. */
   readonly raw: readonly RawPoint[];
 }
@@ -120,4 +122,6 @@ export interface Evaluation {
   /** Round trip of a cache line between the CPUs, ns. */
   readonly placement_ns: Spread;
   readonly experiments: readonly Experiment[];
+  /** Whose costs the simulator had. */
+  readonly simulated_with: string;
 }

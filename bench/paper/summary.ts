@@ -25,7 +25,7 @@ export function renderSummary(evaluation: Evaluation, pageName: string, jsonName
 }
 
 function section(experiment: Experiment): string {
-  const { number, title, question, limits, figures, tables } = experiment;
+  const { number, title, question, limits, figures, tables, simulated = [] } = experiment;
   return [
     `## ${number}. ${title}`,
     question,
@@ -42,6 +42,7 @@ function section(experiment: Experiment): string {
     ...figures.map(figureText),
     ...tables.map(tableText),
     `Cannot be shown here: ${limits.join(' ')}`,
+    ...simulated.map(figureText),
   ].join('\n\n');
 }
 

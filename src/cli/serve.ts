@@ -14,11 +14,13 @@ export const serveCommand = new Command('serve')
     const { config, text } = loadConfigText(options.config);
     const log = createLog(config.log, options.json === true);
     for (const warning of configWarnings(config, text)) log.warn(`${problemLine(warning)}. ${warning.remedy}`);
+    // Before it says that it serves: whoever waits for that may send one at once.
+    const stopSignal = new Promise<void>(onStopSignal);
     const daemon = await Daemon.start(config, log, (vm, disk) => {
       const line = text.lineOf(['vms', vm, 'disks', disk]);
       return `${options.config}:${line}: ${vm}/${disk}`;
     });
-    await new Promise<void>(onStopSignal);
+    await stopSignal;
     log.info('stopping: finishing what is in flight (another Ctrl-C, half a second later, ends at once)');
     await daemon.stop();
     log.info('stopped');

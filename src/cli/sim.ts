@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { messageOf, SidecoreError } from '../errors.js';
 import { SIM_CORES_MAX, SIM_DEPTH_MAX, SIM_GUESTS_MAX } from '../limits.js';
 import { POLICIES } from '../scheduler/policy.js';
-import { type Costs, DEFAULT_COSTS, parseCosts } from '../sim/costs.js';
+import { type Costs, DEFAULT_COSTS } from '../sim/costs.js';
+import { readCosts } from '../sim/costs-file.js';
 import { type ScenarioOptions, scenario } from '../sim/scenario.js';
 
 interface Options {
@@ -71,20 +70,6 @@ async function calibrate({ node, seed, json }: Options, file: string): Promise<v
   const calibration = await calibrate({ node, seed, progress: (line) => process.stderr.write(`${line}\n`) });
   writeCalibration(calibration, file);
   process.stdout.write(json ? `${JSON.stringify(calibration)}\n` : calibrationText(calibration));
-}
-
-/** Costs alone, or a whole calibration. */
-function readCosts(file: string): Costs {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(file, 'utf8'));
-  } catch (error) {
-    throw new SidecoreError('CONFIG_UNREADABLE', `${file}: ${messageOf(error)}`, 'Write it with --calibrate.', {
-      cause: error,
-    });
-  }
-  const whole = typeof value === 'object' && value !== null && 'costs' in value ? value.costs : value;
-  return parseCosts(whole);
 }
 
 async function experiments({ seed, json }: Options, costs: Costs): Promise<void> {
