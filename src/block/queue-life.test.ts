@@ -111,6 +111,7 @@ describe('a queue', () => {
       driver.publish();
       assert.equal(queue.serve(10_000, BATCH_BYTES_MAX), DEVICE_REQUESTS_IN_FLIGHT_MAX);
       assert.equal(queue.serve(64, BATCH_BYTES_MAX), 0);
+      assert.equal(queue.pending(), 0, 'it is not asked again meanwhile');
       for (const { request } of backend.take().slice(0, 20)) queue.complete(request, Status.OK);
       assert.equal(queue.serve(64, BATCH_BYTES_MAX), 20);
     }));

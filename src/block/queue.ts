@@ -118,6 +118,7 @@ export class BlockQueue implements DeviceQueue {
 
   pending(): number {
     if (this.#begun !== undefined) return 1 + this.ring.waiting();
+    if (this.inFlight >= this.#inFlightMax) return 0;
     return this.#retaken < this.#unfinished ? this.#unfinished - this.#retaken : this.ring.waiting();
   }
 

@@ -96,6 +96,17 @@ for (const policy of POLICIES) {
       for (const { ns } of queues) assert.ok(ns > 4_000_000, `${ns}`);
     });
 
+    it('ends a round though some cannot take what waits for them', () => {
+      const machine = new TestMachine({ policy, stuckNs: 0 });
+      const blocked = [0, 1, 2].map(() => Object.assign(machine.add(SMALL), { waiting: 1, blocked: true }));
+      const bulk = machine.keepBusy(machine.add(LARGE), 4);
+      machine.runFor(10_000_000);
+      assert.ok(bulk.ns > 9_000_000 && machine.scheduler.rounds > 10);
+      for (const queue of blocked) queue.blocked = false;
+      machine.runFor(1_000_000);
+      for (const { done } of blocked) assert.equal(done, 1);
+    });
+
     it('loses no turn and gives none twice when queues come and go within rounds', () => {
       fc.assert(
         fc.property(fc.array(fc.nat(5), { minLength: 1, maxLength: 60 }), (steps) => {

@@ -112,8 +112,9 @@ export class Scheduler<E extends Entry> implements Turn {
   }
 
   /**
-   * A piece of a turn was served: whether the turn goes on.
+   * A piece of a turn was served: whether the turn goes on. Where nothing could be done there is nothing to ask: the turn is over.
    *
+   * @param items - at least one
    * @param bytes - moved or covered, and the work that came of it counted as such
    */
   goOn(entry: E, items: number, bytes: number): boolean {
@@ -214,7 +215,6 @@ export class Scheduler<E extends Entry> implements Turn {
     this.#readClock();
     const measured = this.times[TurnTime.NOW]! - this.times[TurnTime.BEGUN]!;
     const ns = expected > 0 && measured > expected * OUTLIER ? expected * OUTLIER : measured;
-    if (items === 0) return ns;
     const { times } = entry;
     const speed = expected > 0 ? LEARNING : 1;
     times[EntryTime.NS_PER_UNIT]! += (ns / units - times[EntryTime.NS_PER_UNIT]!) * speed;

@@ -17,6 +17,8 @@ export class TestQueue extends Entry {
   done = 0;
   ns = 0;
   readonly begun: number[] = [];
+  /** Takes nothing, though something waits: the sidecore is out of requests. */
+  blocked = false;
   /** Called when an item is done. */
   onDone: () => void = () => {};
   #leftBytes: number;
@@ -37,7 +39,7 @@ export class TestQueue extends Entry {
     let items = 0;
     let bytes = 0;
     let ns = 0;
-    while (this.waiting > 0 && items < PIECE_ITEMS && bytes < PIECE_BYTES) {
+    while (this.waiting > 0 && !this.blocked && items < PIECE_ITEMS && bytes < PIECE_BYTES) {
       const part = Math.min(this.#leftBytes, PIECE_BYTES);
       items++;
       bytes += part;
@@ -101,7 +103,7 @@ export class TestMachine {
         piece = queue.serve();
         queue.ns += piece.ns;
         this.#pass(piece.ns + this.stolen());
-      } while (scheduler.goOn(queue, piece.items, piece.bytes));
+      } while (piece.items > 0 && scheduler.goOn(queue, piece.items, piece.bytes));
     }
     this.#pass(20);
   }

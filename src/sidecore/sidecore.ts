@@ -153,7 +153,8 @@ export class Sidecore implements DeviceHost {
         this.#dropFaulted(served);
         break;
       }
-    } while (scheduler.goOn(served, taken, queue.servedBytes) && taken > 0);
+      // Who could not take what waits, because all requests are in use, is not asked again before some have come back.
+    } while (taken > 0 && scheduler.goOn(served, taken, queue.servedBytes));
     if (work > 0) served.lastWorkNs = this.#nowNs;
     // What follows is done for no queue: none is to blame for a death in it.
     this.#state.serving = 0;

@@ -266,7 +266,7 @@ export class SimCore extends SimThread implements CallHost {
       return this.#spent();
     }
     const work = this.#taken + this.#proceeded;
-    const goesOn = this.scheduler.goOn(queue, work, this.#bytes) && work > 0;
+    const goesOn = work > 0 && this.scheduler.goOn(queue, work, this.#bytes);
     if (goesOn) this.#begin(queue);
     else {
       this.#phase = 'round';

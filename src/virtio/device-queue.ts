@@ -19,7 +19,10 @@ export interface DeviceQueue {
   readonly inFlight: number;
   /** No more chains are taken: the queue is being stopped, or has a fault. */
   closed: boolean;
-  /** What waits to be served: chains, and one that was begun; zero if there is nothing, otherwise perhaps less than there is. */
+  /**
+   * What waits to be served: chains, and one that was begun; zero if there is nothing, or if no more may be taken now; otherwise perhaps
+   * less than there is.
+   */
   pending(): number;
   /**
    * One piece of work: takes up to `limit` chains, until they come to `bytesMax`, and does what they ask for, or goes on with one that
