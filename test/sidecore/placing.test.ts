@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { CoreSet } from '../../src/daemon/core-set.js';
 import { allowedCpus } from '../../src/host/affinity.js';
-import { CORE_QUEUES_MAX } from '../../src/limits.js';
+import { CONFIG_SPACE_BYTES_MAX, CORE_QUEUES_MAX } from '../../src/limits.js';
 import type { NetDeviceSpec } from '../../src/net/device.js';
 import { NetDeviceState } from '../../src/net/device-state.js';
 import { accessPort } from '../../src/net/vlan.js';
@@ -21,7 +21,7 @@ function start(test: TestContext): CoreSet {
 }
 
 function card(port: number, queuePairs: number): NetDeviceSpec {
-  const shared = new SharedArrayBuffer(NetDeviceState.BYTES);
+  const shared = new SharedArrayBuffer(CONFIG_SPACE_BYTES_MAX + NetDeviceState.BYTES);
   const mac = { high: 0x5254, low: port };
   return {
     kind: 'net',
