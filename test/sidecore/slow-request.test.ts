@@ -26,9 +26,10 @@ for (const kicked of [true, false])
     timeout: 20_000,
     skip: refused,
   }, async (test) => {
-    const { ram, kickFd } = guestOf(test);
     const [from, to] = [startCore(), startCore()];
     test.after(() => Promise.all([from, to].map(({ core }) => core.stop())));
+    // After that, so that its memory goes after its sidecores.
+    const { ram, kickFd } = guestOf(test);
     // Nothing comes out of it before something is put in.
     const path = join(scratchDirectory(test), 'disk');
     execFileSync('mkfifo', [path]);
