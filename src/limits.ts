@@ -198,6 +198,8 @@ export const PIECE_REQUESTS = 32;
  * time it bounds how long a piece is, and so how long a queue waits that is given its turn out of order.
  */
 export const PIECE_BYTES = 2 ** 16;
+/** What a descriptor counts in a queue's work, bytes, beyond the few that every request has: about as long as it takes to follow it. */
+export const DESCRIPTOR_WORK_BYTES = 256;
 /** Queues that a look for stuck ones takes in, so that it takes no longer however many there are. */
 export const STUCK_LOOKS_MAX = 8;
 /** Policy elvis: turns out of their order in one round. Bounds a round in which all take each other for stuck. */
