@@ -223,9 +223,15 @@ export const IO_URING_ENTRIES = 1024;
 export const CORE_QUEUES_MAX = 1024;
 /** Deaths of a sidecore while it served the same queue before that queue is stopped for good. */
 export const QUEUE_CRASHES_MAX = 3;
-/** Queues and cards that are moved between sidecores in one round for balance: each makes a guest wait for about a millisecond. */
+/**
+ * Queues and cards that are moved between sidecores in one round for balance, and cards of a network that move in one freeze: each makes
+ * guests wait for about a millisecond.
+ */
 export const BALANCE_MOVES_MAX = 4;
-/** How long the cards of a network wait, at most, for one of them to move, ms; then it stays where it is. */
+/**
+ * How long a move waits until nothing is under way, ms: requests of a queue, and frames of a frozen network. After that all stays where it
+ * is. Once anything has moved, the network waits until its rings are served again, at worst until a sidecore that died is replaced.
+ */
 export const MOVE_WAIT_MS_MAX = 100;
 
 // --- notification ---------------------------------------------------------------------------------------------

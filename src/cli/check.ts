@@ -18,6 +18,7 @@ import { type ConfigWarning, configWarnings } from '../daemon/config-warnings.js
 import { type ErrorCode, SidecoreError } from '../errors.js';
 import { allowedCpus } from '../host/affinity.js';
 import { tapFaults } from './check-tap.js';
+import { placementText } from './placement-text.js';
 import { sizeText, table, terminalWidth } from './table.js';
 import { vlanText } from './vlan-text.js';
 
@@ -312,7 +313,7 @@ function summaryText(path: string, config: Config): string {
   const counts = [count(vms.length, 'VM'), count(disks.length, 'disk')];
   if (nics.length > 0) counts.push(count(nics.length, 'network card'));
   if (ports.length > 0) counts.push(count(ports.length, 'port'));
-  const head = `${path} is good: ${counts.join(', ')}, mode ${mode}, CPU ${cores.join(', ')}, run directory ${run_dir}\n`;
+  const head = `${path} is good: ${counts.join(', ')}, mode ${mode}, CPU ${cores.join(', ')}${placementText(config)}, run directory ${run_dir}\n`;
   const tables = [
     { columns: DISK_COLUMNS, rows: disksAt },
     { columns: NIC_COLUMNS, rows: cards },

@@ -159,6 +159,16 @@ it('check prints a summary, or problems and ends with 1', (test) => {
   });
 });
 
+it('check says which sidecores stay in use and who has his turn, where that is not as by default', (test) => {
+  const start = (keys: string) =>
+    sidecore('check', '-c', configFile(test, `${keys}${ONE_DISK}`)).stdout.split('\n')[0]!;
+  assert.match(
+    start('cores_min: 0\nscheduler: {policy: elvis}\n'),
+    /, CPU 0 \(at least 0 in use\), policy elvis, run dir/,
+  );
+  assert.match(start('cores_min: 1\nscheduler: {policy: fair}\n'), /, CPU 0, run dir/);
+});
+
 it('check lists network cards and ports as well', (test) => {
   const file = configFile(
     test,

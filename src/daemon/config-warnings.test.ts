@@ -38,6 +38,24 @@ it('a card that is alone in its network, or in its VLANs, is told', () => {
   ]);
 });
 
+it('what the policy of the scheduler does not use is told', () => {
+  const vms = ['vms:', '  a: {weight: 1}', '  b:', '    weight: 4'];
+  const fair = 'Leave it out, or choose the policy fair under `scheduler:`.';
+  const elvis = 'Leave it out, or choose the policy elvis under `scheduler:`.';
+  assert.deepEqual(warnings(...vms, 'scheduler: {quantum_us: 50, notified_us: 10}'), []);
+  assert.deepEqual(warnings('scheduler: {policy: elvis, min_bytes: 1, max_bytes: 2, stuck_us: 3, stuck_items: 4}'), []);
+  assert.deepEqual(warnings(...vms, 'scheduler:', '  stuck_us: 7', '  quantum_us: 20'), [
+    `/s.yaml:6: scheduler.stuck_us: policy fair does not use it. ${elvis}`,
+  ]);
+  assert.deepEqual(warnings(...vms, 'scheduler:', '  policy: elvis', '  quantum_us: 20'), [
+    `/s.yaml:4: vms.b.weight: policy elvis does not use it. ${fair}`,
+    `/s.yaml:7: scheduler.quantum_us: policy elvis does not use it. ${fair}`,
+  ]);
+  assert.deepEqual(warnings('scheduler:', '  policy: round-robin', '  notified_us: 5'), [
+    '/s.yaml:3: scheduler.notified_us: policy round-robin does not use it. Leave it out, or choose the policy fair or elvis under `scheduler:`.',
+  ]);
+});
+
 it('a network that is written nowhere and has one card may be a slip', () => {
   const slip = (name: string) =>
     warnings('networks: {lan: {}, lab: {}}', 'vms:', `  a: {nics: {n: {network: ${name}}}}`);

@@ -1,4 +1,5 @@
 import { NO_VLAN, VLAN_ID_MAX } from '../net/vlan.js';
+import type { PolicyName } from '../scheduler/policy.js';
 import type { Config, NicConfig, PortConfig } from './config.js';
 import type { ConfigProblem, ConfigText, KeyPath } from './config-text.js';
 
@@ -10,23 +11,54 @@ interface Card {
   readonly keys: KeyPath;
 }
 
-/** Network cards that reach nobody, by line. */
+/** Network cards that reach nobody, and what the scheduler's policy does not look at, by line. */
 export function configWarnings(config: Config, text: ConfigText): ConfigWarning[] {
+  return [...cardWarnings(config, text), ...schedulerWarnings(config, text)].sort(
+    (one, other) => one.line - other.line,
+  );
+}
+
+/** Keys of the scheduler that not all policies use, and the policies that do. */
+const USED_BY: Readonly<Record<string, readonly PolicyName[]>> = {
+  quantum_us: ['fair'],
+  min_bytes: ['elvis'],
+  max_bytes: ['elvis'],
+  stuck_us: ['elvis'],
+  stuck_items: ['elvis'],
+  notified_us: ['fair', 'elvis'],
+};
+
+function schedulerWarnings({ scheduler: { policy }, vms }: Config, text: ConfigText): ConfigWarning[] {
+  const written = Object.keys((text.value as { scheduler?: object }).scheduler ?? {});
+  const unused = (keys: KeyPath, users: readonly PolicyName[]) =>
+    warning(
+      text,
+      keys,
+      `policy ${policy} does not use it`,
+      `Leave it out, or choose the policy ${users.join(' or ')} under \`scheduler:\`.`,
+    );
+  const keys = written
+    .filter((key) => USED_BY[key]?.includes(policy) === false)
+    .map((key) => unused(['scheduler', key], USED_BY[key]!));
+  if (policy === 'fair') return keys;
+  const weighty = Object.entries(vms).filter(([, { weight }]) => weight !== 1);
+  return [...keys, ...weighty.map(([vm]) => unused(['vms', vm, 'weight'], ['fair']))];
+}
+
+function cardWarnings(config: Config, text: ConfigText): ConfigWarning[] {
   const written = Object.keys((text.value as { networks?: object }).networks ?? {});
-  return Object.entries(config.networks)
-    .flatMap(([network, { ports }]) => {
-      const cards = cardsOf(config, network);
-      const others = Object.values(ports);
-      const population = countMembers([...cards.map(({ nic }) => nic), ...others]);
-      const unwritten = written.length > 0 && !written.includes(network) && cards.length === 1;
-      return cards
-        .filter(({ nic }) => vlansOf(nic).every((vlan) => population[vlan] === 1))
-        .map(({ nic, keys }) => {
-          if (unwritten) return unknownNetwork(network, written, keys, text);
-          return lonelyCard(nic, keys, cards.length + others.length, text);
-        });
-    })
-    .sort((one, other) => one.line - other.line);
+  return Object.entries(config.networks).flatMap(([network, { ports }]) => {
+    const cards = cardsOf(config, network);
+    const others = Object.values(ports);
+    const population = countMembers([...cards.map(({ nic }) => nic), ...others]);
+    const unwritten = written.length > 0 && !written.includes(network) && cards.length === 1;
+    return cards
+      .filter(({ nic }) => vlansOf(nic).every((vlan) => population[vlan] === 1))
+      .map(({ nic, keys }) => {
+        if (unwritten) return unknownNetwork(network, written, keys, text);
+        return lonelyCard(nic, keys, cards.length + others.length, text);
+      });
+  });
 }
 
 function cardsOf({ vms }: Config, network: string): Card[] {

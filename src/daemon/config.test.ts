@@ -142,6 +142,14 @@ describe('a bad configuration is told file, line and key', () => {
       'mode: baseline\ncores_min: 1\n',
       '/etc/s.yaml:2: cores_min: in mode baseline each device has a thread, and keeps it',
     ],
+    'a turn that must be longer than it may': [
+      'scheduler:\n  policy: elvis\n  max_bytes: 1000\n  min_bytes: 2000\n',
+      '/etc/s.yaml:4: scheduler.min_bytes: at most 1000, which is `max_bytes`',
+    ],
+    'the same with one of them by default': [
+      'scheduler:\n  max_bytes: 1000\n',
+      '/etc/s.yaml:2: scheduler.max_bytes: at least 1500, which is `min_bytes`',
+    ],
     'a wrong word': ['mode: fast\n', '/etc/s.yaml:1: mode: expects sidecore, adaptive or baseline, not "fast"'],
     'wrong CPUs': [
       'cores: [1.5, -1, a, 5000, 1, 1]',

@@ -81,6 +81,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
     if (config.cores.indexOf(cpu) !== index) complain(['cores', index], `CPU ${cpu} is named twice`);
   });
   requireCoresMin(config, complain);
+  requireByteOrder(config, source, complain);
   const claims = new Claims(complain);
   const control = join(config.run_dir, 'control.sock');
   requireShortPath(control, SOCKET_PATH_BYTES_MAX, ['run_dir'], complain);
@@ -121,6 +122,15 @@ function requireCoresMin({ cores, cores_min: coresMin, balance, mode }: Config, 
   if (coresMin > length) complain(['cores_min'], `at most ${length}, the number of CPUs under \`cores\``);
   if (coresMin < length && !balance) complain(['cores_min'], 'without `balance` nothing moves: leave one of them out');
   if (mode === 'baseline') complain(['cores_min'], 'in mode baseline each device has a thread, and keeps it');
+}
+
+/** Told at the key that is written, if only one is. */
+function requireByteOrder({ scheduler }: Config, source: ConfigText, complain: Complain): void {
+  const { min_bytes: min, max_bytes: max } = scheduler;
+  if (min <= max) return;
+  const written = (source.value as { scheduler?: { min_bytes?: unknown } }).scheduler;
+  if (written?.min_bytes === undefined) complain(['scheduler', 'max_bytes'], `at least ${min}, which is \`min_bytes\``);
+  else complain(['scheduler', 'min_bytes'], `at most ${max}, which is \`max_bytes\``);
 }
 
 /** Every card and port has a number of its own, and so has the way to every sidecore, from the other end. */

@@ -1,3 +1,6 @@
+import type { BlockDeviceSpec } from '../block/device.js';
+import { CORE_QUEUES_MAX } from '../limits.js';
+import type { NetDeviceSpec } from '../net/device.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
 import { POLLING_RULES } from '../scheduler/polling.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
@@ -95,7 +98,8 @@ export class CoreSet {
   /** Places a device of a VM. Its queues have one core together, unless each can have its own. */
   place(label: string, spec: DeviceSpec): PlacedDevice {
     const together = spec.kind !== 'block' || this.#mode === 'baseline';
-    const device = new PlacedDevice(label, spec, together ? this.choose() : undefined, () => this.choose());
+    const home = together ? this.choose(queuesOf(spec)) : undefined;
+    const device = new PlacedDevice(label, spec, home, () => this.choose());
     this.devices.push(device);
     return device;
   }
@@ -108,9 +112,20 @@ export class CoreSet {
     return core;
   }
 
-  /** The core in use that has the fewest devices and queues, for one more. */
-  choose(): Core {
-    const { candidates } = this;
+  /**
+   * The core in use that has the fewest devices and queues, for one more. If all of these are full, one more is taken into use.
+   *
+   * @param queues - that it is to have room for
+   */
+  choose(queues = 1): Core {
+    const room = this.candidates.filter((core) => this.#hasRoom(core, queues));
+    const parked =
+      room.length > 0 ? undefined : this.dedicated.find((core) => !core.inUse && this.#hasRoom(core, queues));
+    if (parked !== undefined) {
+      this.use(parked, true);
+      return parked;
+    }
+    const candidates = room.length > 0 ? room : this.candidates;
     const counts = new Map(candidates.map((core) => [core, 0]));
     const count = (core: Core | undefined) => {
       if (core !== undefined && counts.has(core)) counts.set(core, counts.get(core)! + 1);
@@ -123,9 +138,24 @@ export class CoreSet {
     return candidates.reduce((fewest, core) => (counts.get(core)! < counts.get(fewest)! ? core : fewest));
   }
 
+  /** Cards' queues come to their core later, and have their room. */
+  #hasRoom(core: Core, queues: number): boolean {
+    let bound = queues;
+    for (const { home, spec, queues } of this.devices) {
+      if (home !== undefined) bound += home === core ? queuesOf(spec) : 0;
+      else for (const queue of queues.values()) if (queue.bound === core) bound++;
+    }
+    return bound <= CORE_QUEUES_MAX;
+  }
+
   /** Ends all threads. No device is served any more. */
   async stop(): Promise<void> {
     clearInterval(this.#supervision);
     await Promise.all(this.cores.map((core) => core.stop()));
   }
+}
+
+/** The most that a device has, a card's control queue among them. */
+function queuesOf(spec: DeviceSpec): number {
+  return spec.kind === 'net' ? 2 * (spec as NetDeviceSpec).queuePairs + 1 : (spec as BlockDeviceSpec).queues;
 }

@@ -8,8 +8,6 @@ import { close } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
-import type { SchedulerOptions } from '../scheduler/policy.js';
-import type { PollingRule } from '../scheduler/polling.js';
 import { CoreState } from '../sidecore/core-state.js';
 import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
@@ -24,35 +22,18 @@ import {
   silence,
   takenOver,
 } from './attached.js';
+import type { CoreListener, CoreOptions } from './core-options.js';
+
+export type { CoreListener, CoreOptions } from './core-options.js';
 
 /** How long a replacement waits for the kernel to finish what the dead thread had started, and how often it looks, ms. */
 const RETIRE_MS_MAX = 10_000;
 const RETIRE_LOOK_MS = 5;
 
-/** What the daemon is told of a core. */
-export interface CoreListener {
-  /** The thread died and another has taken its queues over. */
-  died(core: Core, reason: string): void;
-  /** The thread has made no progress for about a second: something of the operating system holds it up. */
-  stalled(core: Core): void;
-  /** The thread died, and what the kernel does for it does not end: nobody can take its queues over. */
-  lost(core: Core): void;
-}
-
 interface Pending {
   readonly request: CoreRequest;
   readonly resolve: (position: QueuePosition | undefined) => void;
   readonly reject: (error: Error) => void;
-}
-
-/** Where a core runs, and how patiently it polls. */
-export interface CoreOptions {
-  readonly index: number;
-  readonly cpus: readonly number[];
-  readonly helperCpus: readonly number[];
-  readonly sqpollCpu: number | undefined;
-  readonly polling: PollingRule;
-  readonly scheduler: SchedulerOptions;
 }
 
 /** Looks without progress after which a core counts as stuck: one may fall into a time slice that the host took. */
@@ -77,6 +58,8 @@ export class Core {
   /** By port. */
   readonly #captures = new Map<number, CaptureSpec>();
   readonly #frozen = new Set<number>();
+  /** Told when a network is frozen no more. */
+  readonly #thawing: (() => void)[] = [];
   readonly #pending = new Map<number, Pending>();
   readonly #ports = new Map<number, PortSpec>();
   #neighbours: Neighbourhood | undefined;
@@ -153,23 +136,35 @@ export class Core {
     }
   }
 
-  /** Ends that; resolves when nothing of the queue is in flight. */
-  async detach(key: number): Promise<DetachedQueue> {
+  /**
+   * Ends that; resolves when nothing of the queue is in flight.
+   *
+   * @param waitMsMax - how long that may take; after it, the core serves the queue on as if nothing had been asked, and this is undefined
+   */
+  async detach(key: number): Promise<DetachedQueue>;
+  async detach(key: number, waitMsMax: number | undefined): Promise<DetachedQueue | undefined>;
+  async detach(key: number, waitMsMax?: number): Promise<DetachedQueue | undefined> {
     const attached = this.#attached.get(key);
     assert(attached !== undefined, 'a queue is detached that was attached');
     let position: QueuePosition | undefined;
+    const retain = () => this.#ask({ id: this.#nextId++, op: 'retain', key });
+    const timer = waitMsMax === undefined ? undefined : setTimeout(() => void retain().catch(() => {}), waitMsMax);
     try {
       if (!attached.leftOut) position = await this.#ask({ id: this.#nextId++, op: 'detach', key });
+      if (position === undefined && !attached.leftOut) return undefined;
     } catch (error) {
       // It may have been left out since it was asked.
       if (!attached.leftOut) throw error;
+    } finally {
+      clearTimeout(timer);
     }
     this.#attached.delete(key);
     return detachedFrom(attached, position);
   }
 
-  /** Has the core send a frame as if a network card of its had sent it. */
+  /** Has the core send a frame as if a network card of its had sent it; once nothing keeps it from being sent. */
   async inject(device: NetDeviceSpec, frame: Uint8Array): Promise<void> {
+    while (this.#frozen.has(device.switchId)) await new Promise<void>((resolve) => this.#thawing.push(resolve));
     await this.#ask({ id: this.#nextId++, op: 'inject', device, frame });
   }
 
@@ -199,6 +194,7 @@ export class Core {
   /** Ends that. */
   async thaw(network: number): Promise<void> {
     this.#frozen.delete(network);
+    for (const goOn of this.#thawing.splice(0)) goOn();
     await this.#ask({ id: this.#nextId++, op: 'thaw', network });
   }
 

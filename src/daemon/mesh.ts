@@ -14,13 +14,13 @@ const EAGER_LOOKS = 200;
 export class Mesh {
   readonly neighbourhoods: readonly Neighbourhood[];
   readonly directory: Directory;
+  readonly cores: readonly Core[];
   /** By writer, then reader. */
   readonly #rings: readonly (readonly (SharedArrayBuffer | undefined)[])[];
-  readonly #cores: readonly Core[];
 
   /** @param networked - whether there is anything that could cross */
   constructor(cores: readonly Core[], networked: boolean) {
-    this.#cores = cores;
+    this.cores = cores;
     const share = 2 ** Math.floor(Math.log2(CROSSINGS_BYTES / cores.length ** 2));
     const bytes = Math.max(CROSSING_BYTES_MIN, Math.min(CROSSING_BYTES, share));
     const networks = networked ? NETWORKS_MAX : 0;
@@ -33,7 +33,7 @@ export class Mesh {
   }
 
   #othersOf(here: number): Neighbourhood['others'] {
-    return this.#cores.flatMap(({ state, bellFd }, there) => {
+    return this.cores.flatMap(({ state, bellFd }, there) => {
       const arrivals = this.#rings[there]![here];
       const departures = this.#rings[here]![there];
       if (arrivals === undefined || departures === undefined) return [];
@@ -41,14 +41,15 @@ export class Mesh {
     });
   }
 
-  /** Sidecores that have ports in a network. */
-  coresIn(network: number): Core[] {
-    return this.#cores.filter((_, core) => this.directory.has(core, network));
-  }
-
-  /** Waits until all frames that can be seen in the rings now have been delivered, or for as long; false if they were not. */
-  async delivered(timeoutMs: number): Promise<boolean> {
-    const rings = this.#rings.flatMap((row) => row.filter((ring) => ring !== undefined));
+  /**
+   * Waits until all frames that can be seen now in the rings between sidecores of a network have been delivered, or for as long; false
+   * if they were not. Nobody joins the network meanwhile who sends in it.
+   */
+  async delivered(network: number, timeoutMs: number): Promise<boolean> {
+    const has = (core: number) => this.directory.has(core, network);
+    const rings = this.#rings.flatMap((row, writer) =>
+      row.filter((ring, reader) => ring !== undefined && has(writer) && has(reader)),
+    ) as SharedArrayBuffer[];
     let waiting = rings.map((ring) => ({ ring, position: CrossingRing.written(ring) }));
     const deadline = performance.now() + timeoutMs;
     for (let looks = 0; ; looks++) {

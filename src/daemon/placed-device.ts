@@ -49,11 +49,19 @@ export class PlacedQueue {
     }
   }
 
-  /** Has its core let go of it, when nothing of it is in flight. Returns where it stands. */
-  async leave(): Promise<QueuePosition> {
+  /**
+   * Has its core let go of it, when nothing of it is in flight. Returns where it stands.
+   *
+   * @param waitMsMax - how long that may take; if it takes longer, the core keeps it, and this is undefined
+   */
+  async leave(): Promise<QueuePosition>;
+  async leave(waitMsMax: number | undefined): Promise<QueuePosition | undefined>;
+  async leave(waitMsMax?: number): Promise<QueuePosition | undefined> {
     const { core } = this;
     if (core !== undefined) {
-      this.#left = await core.detach(this.spec.key);
+      const left = await core.detach(this.spec.key, waitMsMax);
+      if (left === undefined) return undefined;
+      this.#left = left;
       this.core = undefined;
     }
     return this.#left;

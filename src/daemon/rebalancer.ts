@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 import { nowNs } from '../host/clock.js';
+import { BALANCE_MOVES_MAX, MOVE_WAIT_MS_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { Balancer, type Move } from '../scheduler/balancer.js';
 import { Elastic, type ElasticDecision } from '../scheduler/elastic.js';
@@ -100,32 +101,44 @@ export class Rebalancer {
   }
 
   async #carryOut(moves: readonly Move[], units: ReadonlyMap<number, Unit>): Promise<void> {
-    const cards = new Map<number, CardMove[]>();
+    const cards = new Map<number, { move: Move; card: CardMove }[]>();
     const queues: Promise<void>[] = [];
+    const begunMs = performance.now();
     for (const move of moves) {
       const { device, queue } = units.get(move.id)!;
       const to = this.#set.cores[move.to]!;
       if (queue !== undefined) {
         const label = `${device.label} queue ${queue.spec.index}`;
-        queues.push(moveQueue(queue, to).then((moved) => this.#note(label, move, moved)));
+        queues.push(moveQueue(queue, to).then((moved) => this.#note(label, move, moved, begunMs)));
         continue;
       }
       const { switchId } = device.spec as NetDeviceSpec;
-      cards.set(switchId, [...(cards.get(switchId) ?? []), { device, to }]);
+      cards.set(switchId, [...(cards.get(switchId) ?? []), { move, card: { device, to } }]);
     }
     await Promise.all(queues);
-    // One network after the other: what crosses between sidecores is awaited for each.
-    for (const [network, moves] of cards) {
-      const froms = moves.map(({ device }) => device.home!.options.index);
-      const moved = await moveCards(network, moves, this.#set.mesh);
-      for (const [index, { device, to }] of moves.entries())
-        this.#note(device.label, { from: froms[index]!, to: to.options.index }, moved.includes(device));
-    }
+    // One network after the other: what crosses between sidecores is awaited for each. A network waits for a few of its cards at a time.
+    for (const [network, all] of cards)
+      for (let i = 0; i < all.length; i += BALANCE_MOVES_MAX) {
+        const few = all.slice(i, i + BALANCE_MOVES_MAX);
+        const begunMs = performance.now();
+        const moved = await moveCards(
+          network,
+          few.map(({ card }) => card),
+          this.#set.mesh,
+        );
+        for (const { move, card } of few) this.#note(card.device.label, move, moved.includes(card.device), begunMs);
+      }
   }
 
-  #note(label: string, { from, to }: Pick<Move, 'from' | 'to'>, moved: boolean): void {
+  #note(label: string, { id, from, to }: Move, moved: boolean, begunMs: number): void {
+    const late = performance.now() - begunMs >= MOVE_WAIT_MS_MAX;
+    const what = `${label} ${moved ? 'moved' : 'could not move'} from sidecore ${from} to ${to}`;
     if (moved) this.moved++;
-    else this.failed++;
-    this.#log.debug(`${label} ${moved ? 'moved' : 'could not move'} from sidecore ${from} to ${to}`);
+    else {
+      this.failed++;
+      this.#balancer.failed(id);
+    }
+    if (moved || !late) this.#log.debug(what);
+    else this.#log.warn(`${what}: what it has under way, or its network, takes more than ${MOVE_WAIT_MS_MAX} ms`);
   }
 }

@@ -107,6 +107,30 @@ describe('the balancer', () => {
     assert.deepEqual(idle, [2, 2], 'what takes nothing is spread too');
   });
 
+  it('tries again after a rest, each time a longer one, what could not leave a core, and at once what left another since', () => {
+    const balancer = new Balancer();
+    const loads = [{ core: 0, fixedNs: 0 }];
+    const tries = (rounds: number, core: number) => {
+      const tried: number[] = [];
+      for (let round = 1; round <= rounds; round++) {
+        const moves = balancer.plan(
+          [0, 1].map((id) => ({ id, core: id === 0 ? core : 0, ns: 0 })),
+          loads,
+          WINDOW_NS,
+        );
+        for (const { id } of moves) {
+          assert.equal(id, 0);
+          tried.push(round);
+          balancer.failed(id);
+        }
+      }
+      return tried;
+    };
+    assert.deepEqual(tries(30, 1), [1, 10, 27]);
+    assert.deepEqual(tries(12, 2), [1, 10]);
+    balancer.failed(7);
+  });
+
   it('leaves alone what cannot be moved', () => {
     const balancer = new Balancer();
     const loads = [0, 1].map((core) => ({ core, fixedNs: core === 0 ? 0.6 * WINDOW_NS : 0 }));

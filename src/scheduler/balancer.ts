@@ -50,7 +50,20 @@ interface Known {
   /** Round up to which it stays, and how long its last rest was; zero if it was not moved lately. */
   restUntil: number;
   rest: number;
+  /** Where it was seen last; moves from there that came to nothing, and the round up to which none is tried again. */
+  core: number;
+  failures: number;
+  waitsUntil: number;
 }
+
+const UNKNOWN = {
+  wanted: 0,
+  wantedAt: Number.NEGATIVE_INFINITY,
+  restUntil: 0,
+  rest: 0,
+  failures: 0,
+  waitsUntil: 0,
+} as const;
 
 /** One thing in a dry run. */
 interface Item {
@@ -85,7 +98,10 @@ export class Balancer {
     const items = this.#estimate(movables, windowNs);
     const loads = new Map(cores.map(({ core }) => [core, this.#fixed.get(core)!]));
     for (const { core, load } of items) if (loads.has(core)) loads.set(core, loads.get(core)! + load);
-    const leaving = evacuate(items, loads);
+    const leaving = evacuate(
+      items.filter(({ id }) => this.#known.get(id)!.waitsUntil < this.#round),
+      loads,
+    );
     const spread = dryRun(items, loads, windowNs);
     this.#worthwhile = spread.size > 0 ? this.#worthwhile + 1 : 0;
     const from = new Map(movables.map(({ id, core }) => [id, core]));
@@ -95,18 +111,26 @@ export class Balancer {
     return moves;
   }
 
+  /** To be told of what could not move: it stays for a while even on a core that it has to leave, each time twice as long. */
+  failed(id: number): void {
+    const known = this.#known.get(id);
+    if (known === undefined) return;
+    known.waitsUntil = this.#round + Math.min(REST * 2 ** known.failures, REST_MAX);
+    known.failures++;
+  }
+
   #learn(movables: readonly Movable[], cores: readonly CoreLoad[]): void {
     const smooth = (before: number | undefined, now: number) =>
       before === undefined ? now : before + SMOOTHING * (now - before);
     const present = new Set<number>();
-    for (const { id, ns } of movables) {
+    for (const { id, ns, core } of movables) {
       present.add(id);
       const known = this.#known.get(id);
-      if (known === undefined)
-        this.#known.set(id, { ns, wanted: 0, wantedAt: Number.NEGATIVE_INFINITY, restUntil: 0, rest: 0 });
+      if (known === undefined) this.#known.set(id, { ...UNKNOWN, core, ns });
       else {
         known.ns = smooth(known.ns, ns);
         if (this.#round > known.restUntil + MEMORY) known.rest = 0;
+        if (known.core !== core) Object.assign(known, { core, failures: 0, waitsUntil: 0 });
       }
     }
     for (const id of this.#known.keys()) if (!present.has(id)) this.#known.delete(id);

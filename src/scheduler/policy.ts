@@ -11,7 +11,7 @@ export interface SchedulerOptions {
   /** `elvis`: bytes below which a turn goes on, and above which it ends. */
   readonly minBytes: number;
   readonly maxBytes: number;
-  /** `fair` and `elvis`: a queue is stuck that has waited so long with at most so many items that have not become more. */
+  /** `elvis`: a queue is stuck that has waited so long with at most so many items that have not become more. */
   readonly stuckNs: number;
   readonly stuckItems: number;
   /** How long queues that were kicked, and the mailbox, wait for a turn to end. */

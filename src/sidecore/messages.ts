@@ -22,6 +22,8 @@ export type CoreRequest =
   | { readonly id: number; readonly op: 'attach'; readonly queue: QueueSpec }
   /** Answered when nothing of the queue is in flight any more. */
   | { readonly id: number; readonly op: 'detach'; readonly key: number }
+  /** Takes a `detach` back that is not answered yet: it is answered without a position, and the queue is served on. */
+  | { readonly id: number; readonly op: 'retain'; readonly key: number }
   /** Sends a frame as if a network card had sent it. */
   | { readonly id: number; readonly op: 'inject'; readonly device: NetDeviceSpec; readonly frame: Uint8Array }
   /** What passes a port is recorded, as `FrameCapture` does it; and not any more. */

@@ -4,7 +4,7 @@ import type { UringHost } from '../net/uring-user.js';
 import type { CoreRequest } from './messages.js';
 
 /** What the daemon asks of a sidecore's networks. */
-export type NetworkRequest = Exclude<CoreRequest, { readonly op: 'attach' | 'detach' | 'stop' }>;
+export type NetworkRequest = Exclude<CoreRequest, { readonly op: 'attach' | 'detach' | 'retain' | 'stop' }>;
 
 /** Does it, between two turns. Throws what keeps it from being done. */
 export function serveNetworkRequest(request: NetworkRequest, networks: Networks, host: UringHost): void {

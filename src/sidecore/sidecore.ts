@@ -253,6 +253,8 @@ export class Sidecore implements DeviceHost {
         return this.#attach(request.id, request.queue);
       case 'detach':
         return this.#detach(request.id, request.key);
+      case 'retain':
+        return this.#retain(request.id, request.key);
       case 'stop':
         this.#stopId = request.id;
         this.networks.unplugAll();
@@ -300,6 +302,12 @@ export class Sidecore implements DeviceHost {
     if (served === undefined) return this.#tell({ event: 'answer', id, error: 'the core does not have that queue' });
     this.#close(served, id);
     this.#finishClosing();
+  }
+
+  #retain(id: number, key: number): void {
+    const detachId = this.#list.takeBack(key, this.#closing, this.#doorway, this.#nowNs);
+    if (detachId > 0) this.#tell({ event: 'answer', id: detachId });
+    this.#tell({ event: 'answer', id });
   }
 
   /** Takes nothing more from the queue; `#finishClosing` lets go of it once nothing of it is in flight. */

@@ -1,0 +1,23 @@
+import type { SchedulerOptions } from '../scheduler/policy.js';
+import type { PollingRule } from '../scheduler/polling.js';
+import type { Core } from './core.js';
+
+/** What the daemon is told of a core. */
+export interface CoreListener {
+  /** The thread died and another has taken its queues over. */
+  died(core: Core, reason: string): void;
+  /** The thread has made no progress for about a second: something of the operating system holds it up. */
+  stalled(core: Core): void;
+  /** The thread died, and what the kernel does for it does not end: nobody can take its queues over. */
+  lost(core: Core): void;
+}
+
+/** Where a core runs, and how patiently it polls. */
+export interface CoreOptions {
+  readonly index: number;
+  readonly cpus: readonly number[];
+  readonly helperCpus: readonly number[];
+  readonly sqpollCpu: number | undefined;
+  readonly polling: PollingRule;
+  readonly scheduler: SchedulerOptions;
+}
