@@ -49,14 +49,14 @@ export const GUEST_ADDRESS_HIGH_MAX = 2 ** 20;
 export const QUEUE_SIZE_MAX = 32768;
 /** Queues of one device: QEMU's, and more than guests have CPUs. */
 export const QUEUES_MAX = 64;
-/** Requests taken from one queue in one turn: bounds how long a queue makes the others wait. */
+/** Policy round-robin: requests taken from one queue in one turn. */
 export const BATCH_REQUESTS_MAX = 64;
 /**
  * Requests taken before what is complete is published, within a turn. The guest goes on with these while the next are served; a
  * whole turn at once would have the two wait for each other in turn.
  */
 export const PUBLISH_REQUESTS = 16;
-/** Bytes after which a queue's turn ends, whatever it has waiting: the paper's figure, about 50 us of copying. */
+/** Bytes after which a turn of policy round-robin, and of a ring between sidecores, ends: the paper's figure, about 50 us of copying. */
 export const BATCH_BYTES_MAX = 2 ** 19;
 /**
  * What one delivery of a frame, or of a segment of one, counts in that besides its bytes: about as long as it takes by the general
@@ -198,6 +198,8 @@ export const PIECE_REQUESTS = 32;
  * time it bounds how long a piece is, and so how long a queue waits that is given its turn out of order.
  */
 export const PIECE_BYTES = 2 ** 16;
+/** What a descriptor counts in a queue's work, bytes, beyond the few that every request has: about as long as it takes to follow it. */
+export const DESCRIPTOR_WORK_BYTES = 256;
 /** Queues that a look for stuck ones takes in, so that it takes no longer however many there are. */
 export const STUCK_LOOKS_MAX = 8;
 /** Policy elvis: turns out of their order in one round. Bounds a round in which all take each other for stuck. */

@@ -1,6 +1,7 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import {
   BATCH_BYTES_MAX,
+  DESCRIPTOR_WORK_BYTES,
   DEVICE_REQUESTS_IN_FLIGHT_MAX,
   DISCARD_SECTORS_MAX,
   PUBLISH_REQUESTS,
@@ -22,6 +23,9 @@ import { gather, RANGE_UNMAP, RequestReader } from './request-reader.js';
 
 /** Request header: type, reserved, sector. VIRTIO 1.3, 5.2.6 */
 const HEADER_BYTES = 16;
+
+/** Descriptors of a request that its own work includes; each other counts as so many bytes. */
+const DESCRIPTORS_FREE = 4;
 
 const DISCARD = Number(BLOCK_FEATURES.DISCARD);
 const WRITE_ZEROES = Number(BLOCK_FEATURES.WRITE_ZEROES);
@@ -107,6 +111,7 @@ export class BlockQueue implements DeviceQueue {
   #retake(): void {
     const { unfinished } = this.ring;
     while (this.#retaken < this.#unfinished && !this.closed && this.#begun === undefined) {
+      if (this.servedBytes >= this.#pieceBytes) return;
       const request = this.#host.pool.take(0);
       if (request === undefined) return;
       this.#counters[QueueCounter.RETAKEN]!++;
@@ -118,8 +123,8 @@ export class BlockQueue implements DeviceQueue {
 
   pending(): number {
     if (this.#begun !== undefined) return 1 + this.ring.waiting();
-    if (this.inFlight >= this.#inFlightMax) return 0;
-    return this.#retaken < this.#unfinished ? this.#unfinished - this.#retaken : this.ring.waiting();
+    if (this.#retaken < this.#unfinished) return this.#unfinished - this.#retaken;
+    return this.inFlight >= this.#inFlightMax ? 0 : this.ring.waiting();
   }
 
   serve(limit: number, bytesMax: number): number {
@@ -130,7 +135,9 @@ export class BlockQueue implements DeviceQueue {
     this.servedBytes = 0;
     this.#pieceBytes = bytesMax;
     if (this.#begun !== undefined) proceeded = this.#proceed(this.#begun);
-    if (this.#retaken < this.#unfinished) this.#retake();
+    const before = this.#retaken;
+    if (before < this.#unfinished) this.#retake();
+    proceeded += this.#retaken - before;
     while (taken < limit && this.servedBytes < bytesMax && this.inFlight < this.#inFlightMax && !this.closed) {
       if (this.#begun !== undefined) break;
       const request = pool.take(this.inFlight);
@@ -198,8 +205,11 @@ export class BlockQueue implements DeviceQueue {
     }
     request.pieceBytes = this.#pieceBytes;
     const status = this.#submit(request);
+    const { descriptors } = request.chain;
+    if (descriptors > DESCRIPTORS_FREE) this.servedBytes += (descriptors - DESCRIPTORS_FREE) * DESCRIPTOR_WORK_BYTES;
     if (status === MORE) return this.#pause(request, request.costBytes);
-    this.servedBytes += request.costBytes;
+    // What was refused has cost nothing, however much it asked for.
+    if (status === Status.OK || status === PENDING) this.servedBytes += request.costBytes;
     if (status !== PENDING) this.complete(request, status);
   }
 
@@ -274,7 +284,7 @@ export class BlockQueue implements DeviceQueue {
     return first;
   }
 
-  /** Checks a request against the standard and hands it to the back end. Returns its status or `PENDING`. */
+  /** Checks a request against the standard and hands it to the back end. Returns its status, `PENDING` or `MORE`. */
   #submit(request: BlockRequest): number {
     switch (request.type) {
       case RequestType.IN:

@@ -49,7 +49,8 @@ export class NetControlQueue implements DeviceQueue {
     this.#calls = parts.calls;
   }
 
-  readonly servedBytes = 0;
+  /** A command counts as the longest. */
+  servedBytes = 0;
 
   pending(): number {
     return this.ring.waiting();
@@ -70,6 +71,7 @@ export class NetControlQueue implements DeviceQueue {
       this.#answer(head);
     }
     if (taken > 0) {
+      this.servedBytes = taken * CONTROL_BYTES_MAX;
       this.state.counters[QueueCounter.REQUESTS]! += taken;
       this.#host.markDirty(this);
     }

@@ -1,6 +1,6 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { Segments } from '../guest-memory/segments.js';
-import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
+import { DESCRIPTOR_WORK_BYTES, FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
 import type { CallLine } from '../virtio/call-line.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
@@ -165,7 +165,7 @@ export class NetTxQueue implements DeviceQueue {
       if (head !== Pop.EMPTY) this.#fail(head);
       return false;
     }
-    this.#bytes += chain.readableBytes;
+    this.#bytes += chain.readableBytes + chain.descriptors * DESCRIPTOR_WORK_BYTES;
     const { chains } = this.#burst;
     chains.head[0] = head;
     this.#frame.slot = this.#held.begin();

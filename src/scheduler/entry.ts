@@ -20,10 +20,12 @@ export abstract class Entry {
   readonly times = new Float64Array(3);
   /** What waited at the last look for stuck queues; zero if that was nothing. */
   seenPending = 0;
-  /** Turns until one of small work is timed again. */
+  /** Items of its last turn. */
+  lastItems = 0;
+  /** Pieces of work that are timed for sure, pieces until one is timed in any case, and timings so far, as long as they are the first. */
+  timedPieces = 16;
   untilTimed = 0;
-  /** Its last piece of work was large enough for the clock. */
-  large = false;
+  timings = 0;
   /** Rounds of the scheduler when its polls were last counted. */
   roundsCounted = 0;
 

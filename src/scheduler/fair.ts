@@ -22,8 +22,9 @@ export class FairPolicy implements Policy {
   readonly #urgentNs: number;
   #round = 0;
   #heaviest = 1;
-  /** Put by for what is urgent, ns. */
+  /** Put by for what is urgent, ns; and served in turn since something urgent was. */
   readonly #putBy = new Float64Array(1);
+  readonly #sinceUrgent = new Float64Array(1);
   /** The turn that is going on is paid from there. */
   #isGift = false;
 
@@ -49,6 +50,7 @@ export class FairPolicy implements Policy {
   }
 
   begin(entry: Entry, rescued: boolean): void {
+    if (rescued) this.#sinceUrgent[0] = 0;
     this.#isGift = rescued && entry.account.values[AccountValue.BUDGET_NS]! <= 0;
   }
 
@@ -58,6 +60,7 @@ export class FairPolicy implements Policy {
       putBy[0]! -= ns;
       return;
     }
+    this.#sinceUrgent[0]! += ns;
     entry.account.values[AccountValue.BUDGET_NS]! -= ns;
     const most = PUT_BY_QUANTA_MAX * this.#quantumNs;
     const sum = putBy[0]! + ns * PUT_BY;
@@ -68,12 +71,15 @@ export class FairPolicy implements Policy {
     return entry.account.values[AccountValue.BUDGET_NS]! > 0 && turn.times[TurnTime.TURN_NS]! < this.#quantumNs;
   }
 
+  /** Not more often than what is urgent may take itself: others would spend more time on being interrupted. */
   yields(): boolean {
-    return true;
+    return this.#sinceUrgent[0]! >= this.#urgentNs;
   }
 
   rescues(entry: Entry, pending: number): boolean {
-    if (pending * entry.times[EntryTime.NS_PER_ITEM]! > this.#urgentNs) return false;
+    // A ring that cannot tell how many wait says one.
+    const items = pending > entry.lastItems ? pending : entry.lastItems;
+    if (items * entry.times[EntryTime.NS_PER_ITEM]! > this.#urgentNs) return false;
     return this.admits(entry) || this.#putBy[0]! > 0;
   }
 

@@ -8,11 +8,21 @@ import { type Policy, type SchedulerOptions, type Turn, TurnTime } from './polic
 const ITEM_UNITS = 1024;
 /** Units from which a piece of work is worth a reading of the clock: a few microseconds. */
 const LARGE_UNITS = 32_768;
-/** Turns of small work of which one is timed. */
-const SMALL_TURNS_TIMED = 32;
+/** Items that make a piece worth it, where a queue tells how many wait. */
+const LARGE_ITEMS = 8;
+/** Pieces that are timed after a large one, a first one, or one that took longer than expected. */
+const PIECES_TIMED = 16;
+/** Of the others one is timed in so many at least, and in three times as many at most: nobody is to know which. */
+const UNTIMED_MIN = 16;
+const UNTIMED_SPREAD = 31;
 /** How fast what a unit takes is learned anew. */
 const LEARNING = 1 / 8;
-/** A piece of work counts at most so many times as long as expected: the host may have taken the CPU away in it. */
+/** Of the first timings the least counts: they are those of code that is not compiled yet, and of memory that was never touched. */
+const FIRST_TIMINGS = 8;
+/**
+ * What a piece took counts up to this, ns; beyond it, at most twice as long as expected: the host may have taken the CPU away in it.
+ */
+const PLAUSIBLE_NS = 20_000;
 const OUTLIER = 2;
 
 /**
@@ -21,8 +31,8 @@ const OUTLIER = 2;
  *
  *     while ((entry = scheduler.next())) do { serve a piece } while (scheduler.goOn(entry, items, bytes))
  *
- * Time is measured, but not that of each piece: where the pieces are small one in 32 is, and the others are charged what their
- * queue's work took then. It decides by `policy`; see docs/scheduler.md.
+ * Time is measured, but not that of each piece: where a queue's pieces have long been small and as expected only one in 32 or so is, and the
+ * others are charged what their queue's work took before. It decides by `policy`; see docs/scheduler.md.
  */
 export class Scheduler<E extends Entry> implements Turn {
   /** In the order in which they have their turns. */
@@ -102,7 +112,9 @@ export class Scheduler<E extends Entry> implements Turn {
     const policy = this.#policy;
     while (this.#cursor < entries.length) {
       const entry = entries[this.#cursor++]!;
-      if (entry.pending() === 0) continue;
+      const pending = entry.pending();
+      if (pending === 0) continue;
+      if (pending >= LARGE_ITEMS && entry.timedPieces === 0) entry.timedPieces = 1;
       const { weight } = entry.account;
       if (weight > this.#heaviest) this.#heaviest = weight;
       if (policy.admits(entry)) return this.#begin(entry, false);
@@ -112,13 +124,16 @@ export class Scheduler<E extends Entry> implements Turn {
   }
 
   /**
-   * A piece of a turn was served: whether the turn goes on. Where nothing could be done there is nothing to ask: the turn is over.
+   * A piece of a turn was served: whether the turn goes on.
    *
-   * @param items - at least one
+   * @param items - done or gone on with; if none could be, the turn is over
    * @param bytes - moved or covered, and the work that came of it counted as such
    */
   goOn(entry: E, items: number, bytes: number): boolean {
+    if (items === 0) return false;
+    if (this.items === 0) entry.counters[ScheduleCounter.BATCHES]!++;
     this.items += items;
+    entry.lastItems = this.items;
     this.bytes += bytes;
     this.#charge(entry, items, bytes);
     if (entry.pending() === 0) return false;
@@ -164,7 +179,6 @@ export class Scheduler<E extends Entry> implements Turn {
 
   #begin(entry: E, rescued: boolean): E {
     const { counters, times } = entry;
-    counters[ScheduleCounter.BATCHES]!++;
     this.items = 0;
     this.bytes = 0;
     this.times[TurnTime.TURN_NS] = 0;
@@ -181,11 +195,11 @@ export class Scheduler<E extends Entry> implements Turn {
 
   /** True, for `goOn`. */
   #beginPiece(entry: E): boolean {
-    this.#timed = entry.large || entry.untilTimed === 0;
+    this.#timed = entry.timedPieces > 0 || entry.untilTimed === 0;
     if (this.#timed) {
       this.#readClock();
       this.times[TurnTime.BEGUN] = this.times[TurnTime.NOW]!;
-      entry.untilTimed = SMALL_TURNS_TIMED;
+      entry.untilTimed = UNTIMED_MIN + (Math.imul(this.rounds, 0x9e3779b9) & UNTIMED_SPREAD);
     } else entry.untilTimed--;
     this.#fresh = false;
     return true;
@@ -200,7 +214,8 @@ export class Scheduler<E extends Entry> implements Turn {
 
   #charge(entry: E, items: number, bytes: number): void {
     const units = items * ITEM_UNITS + bytes;
-    entry.large = units >= LARGE_UNITS;
+    if (units >= LARGE_UNITS) entry.timedPieces = PIECES_TIMED;
+    else if (entry.timedPieces > 0) entry.timedPieces--;
     let ns = units * entry.times[EntryTime.NS_PER_UNIT]!;
     if (this.#timed) ns = this.#measure(entry, items, units, ns);
     this.times[TurnTime.TURN_NS]! += ns;
@@ -213,10 +228,16 @@ export class Scheduler<E extends Entry> implements Turn {
   /** What a piece of work took, ns; learns from it what the queue's work takes. */
   #measure(entry: E, items: number, units: number, expected: number): number {
     this.#readClock();
-    const measured = this.times[TurnTime.NOW]! - this.times[TurnTime.BEGUN]!;
-    const ns = expected > 0 && measured > expected * OUTLIER ? expected * OUTLIER : measured;
     const { times } = entry;
-    const speed = expected > 0 ? LEARNING : 1;
+    const measured = this.times[TurnTime.NOW]! - this.times[TurnTime.BEGUN]!;
+    const most = expected * OUTLIER > PLAUSIBLE_NS ? expected * OUTLIER : PLAUSIBLE_NS;
+    const ns = measured < most ? measured : most;
+    if (ns > expected * OUTLIER) entry.timedPieces = PIECES_TIMED;
+    let speed = LEARNING;
+    if (entry.timings < FIRST_TIMINGS) {
+      speed = entry.timings === 0 || ns < expected ? 1 : 0;
+      entry.timings++;
+    }
     times[EntryTime.NS_PER_UNIT]! += (ns / units - times[EntryTime.NS_PER_UNIT]!) * speed;
     times[EntryTime.NS_PER_ITEM]! += (ns / items - times[EntryTime.NS_PER_ITEM]!) * speed;
     return ns;
@@ -265,7 +286,7 @@ export class Scheduler<E extends Entry> implements Turn {
     for (let i = 0; i < looks; i++) {
       if (this.#scan >= entries.length) this.#scan = 0;
       const entry = entries[this.#scan++]!;
-      if (entry === current) continue;
+      if (entry === current || entry === this.#interrupted) continue;
       const pending = entry.pending();
       if (pending === 0) {
         entry.seenPending = 0;

@@ -11,8 +11,8 @@ const PIECE_BYTES = 65_536;
 export class TestQueue extends Entry {
   /** Items that wait, the first of them with so many bytes left. */
   waiting = 0;
-  readonly itemBytes: number;
-  readonly itemNs: number;
+  itemBytes: number;
+  itemNs: number;
   /** Items done, time spent, and when turns began. */
   done = 0;
   ns = 0;

@@ -50,18 +50,22 @@ export class PollList {
 
   /** Polls the queues that were kicked, as the doorway's last look found them. */
   takeKicks(doorway: Doorway, nowNs: number): void {
+    let added = false;
     for (let i = 0; i < doorway.kickedCount; i++) {
       const served = this.#queues.get(doorway.kicked[i]!);
       if (served === undefined || served.polled || served.queue.closed) continue;
       served.polling.kicked(nowNs);
       this.#add(served, nowNs);
+      added = true;
     }
+    if (added) this.count();
   }
 
   /** It is polled without having been kicked. */
   start(served: ServedQueue, nowNs: number): void {
     served.polling.started();
     this.#add(served, nowNs);
+    this.count();
   }
 
   /**
@@ -84,27 +88,36 @@ export class PollList {
   #add(served: ServedQueue, nowNs: number): void {
     served.poll(nowNs);
     if (!served.queue.passive) this.#scheduler.add(served);
-    this.count();
   }
 
   stop(served: ServedQueue): void {
+    this.#drop(served);
+    this.count();
+  }
+
+  #drop(served: ServedQueue): void {
     served.polled = false;
     this.#scheduler.remove(served);
-    this.count();
   }
 
   /** Takes idle queues off the list, as far as it looks: a bounded number each time. Their kicks are watched from then on. */
   watchIdle(nowNs: number): void {
     const { entries } = this.#scheduler;
-    const looks = Math.min(entries.length, IDLE_LOOKS_MAX);
-    for (let i = 0; i < looks; i++) {
+    const before = entries.length;
+    const looks = Math.min(before, IDLE_LOOKS_MAX);
+    for (let i = 0; i < looks && entries.length > 0; i++) {
       if (this.#cursor === 0) this.#cursor = entries.length;
       const served = entries[--this.#cursor]!;
+      if (served.worked) {
+        served.worked = false;
+        served.lastWorkNs = nowNs;
+      }
       const { polling, lastWorkNs } = served;
       if (served.kickFd < 0 || !polling.isIdle(nowNs, lastWorkNs) || !served.watch()) continue;
       polling.left(nowNs, lastWorkNs > served.polledSinceNs);
-      this.stop(served);
+      this.#drop(served);
     }
+    if (entries.length !== before) this.count();
   }
 
   /** Queues have come or gone. */

@@ -21,6 +21,8 @@ export class ServedQueue extends Entry {
   /** When it came into the poll list, and when it last had work there, ns. */
   polledSinceNs = 0;
   lastWorkNs = 0;
+  /** It had work since its idle time was looked at. */
+  worked = false;
   /** The request to detach it that is waiting for its requests to finish; zero if there is none. */
   detachId = 0;
 
@@ -47,6 +49,7 @@ export class ServedQueue extends Entry {
     this.polled = true;
     this.polledSinceNs = nowNs;
     this.lastWorkNs = nowNs;
+    this.worked = false;
     this.queue.ring.suppressKicks();
     this.queue.state.phase = QueuePhase.POLLED;
   }

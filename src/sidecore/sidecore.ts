@@ -29,6 +29,8 @@ const METER_TURNS = 60;
 const TIMED_TURNS = 4;
 /** Bytes that queues move, in their turns of a round, between two looks at what the kernel has finished: about 20 us. */
 const DESK_BYTES = 2 ** 17;
+/** What a request counts in that besides. */
+const REQUEST_WORK_BYTES = 1024;
 /** Turns awake between two looks for idle queues. */
 const HOUSEKEEPING_TURNS = 32;
 
@@ -119,12 +121,6 @@ export class Sidecore implements DeviceHost {
     let work = 0;
     for (let served = scheduler.next(); served !== undefined; served = scheduler.next()) {
       work += this.#serve(served);
-      // Those who wait for storage must not wait for all others' turns as well.
-      this.#sinceDesk += scheduler.bytes;
-      if (this.#sinceDesk >= DESK_BYTES) {
-        work += this.#turnDesk();
-        if (this.#list.watchedCount > 0) this.#lookForKicks();
-      }
       this.calls.look();
     }
     work += this.networks.turn();
@@ -147,17 +143,30 @@ export class Sidecore implements DeviceHost {
     do {
       taken = queue.serve(PIECE_REQUESTS, PIECE_BYTES);
       work += taken;
+      this.#sinceDesk += taken * REQUEST_WORK_BYTES + queue.servedBytes;
       if (this.#dirtyCount > 0) this.#publishDirty();
       this.#state.countBeat();
       if (queue.closed) {
         this.#dropFaulted(served);
         break;
       }
+      // Who waits for storage, or kicks, must not wait for all others' turns; and what the kernel copies is this queue's time.
+      if (this.#sinceDesk >= DESK_BYTES) work += this.#interlude();
       // Who could not take what waits, because all requests are in use, is not asked again before some have come back.
     } while (taken > 0 && scheduler.goOn(served, taken, queue.servedBytes));
-    if (work > 0) served.lastWorkNs = this.#nowNs;
+    if (work > 0) served.worked = true;
     // What follows is done for no queue: none is to blame for a death in it.
     this.#state.serving = 0;
+    return work;
+  }
+
+  /** What is done between turns, and within long ones. */
+  #interlude(): number {
+    const { serving } = this.#state;
+    const work = this.#turnDesk();
+    if (this.#dirtyCount > 0) this.#publishDirty();
+    if (this.#list.watchedCount > 0) this.#lookForKicks();
+    this.#state.serving = serving;
     return work;
   }
 
