@@ -1,11 +1,12 @@
 import type { LoadPattern } from '../../src/guest/load.js';
 import { POLICIES, type PolicyName, SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
+import { jain, worstDeviation } from '../../src/sim/fairness.js';
 import { BlockPart, fillDisk } from './block-parts.js';
 import type { Part } from './drive.js';
 import { rawPoints } from './modes.js';
 import type { Experiment, RawPoint, Table, Verdict } from './results.js';
 import type { PaperDaemon, Stand, Timing } from './stand.js';
-import { jain, median, spread, worstDeviation } from './stats.js';
+import { median, spread } from './stats.js';
 import { judge, percentText } from './verdicts.js';
 import { type Contender, compete, plannedMs, type Window, type Windows } from './window.js';
 

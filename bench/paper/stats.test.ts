@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { jain, median, ratio, spread, worstDeviation } from './stats.js';
+import { jain, worstDeviation } from '../../src/sim/fairness.js';
+import { median, ratio, spread } from './stats.js';
 
 describe('statistics of the evaluation', () => {
   it('takes the middle value, and the mean of two', () => {
