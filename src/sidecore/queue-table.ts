@@ -4,8 +4,8 @@ import { CORE_QUEUES_MAX } from '../limits.js';
 import { Account } from '../scheduler/account.js';
 import type { PollingRule } from '../scheduler/polling.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
-import type { DeviceSpec, QueueSpec } from '../virtio/queue-spec.js';
-import { QueueState } from '../virtio/queue-state.js';
+import type { DeviceSpec, QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
+import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { openRing } from '../virtio/ring.js';
 import { createQueue, type DeviceHost, startOf } from './create-queue.js';
 import type { Doorway } from './doorway.js';
@@ -63,12 +63,14 @@ export class QueueTable {
     return served;
   }
 
-  /** Lets go of a queue; of its memory with the last one that uses it. */
-  remove(served: ServedQueue): void {
-    served.queue.close();
-    this.#queues.delete(served.key);
-    for (const other of this.#queues.values()) if (other.memoryId === served.memoryId) return;
-    this.#memories.delete(served.memoryId);
+  /** Lets go of a queue of which nothing is in flight; of its memory with the last one that uses it. Returns where it stands. */
+  remove(served: ServedQueue): QueuePosition {
+    const { key, queue, memoryId, started } = served;
+    queue.close();
+    this.#queues.delete(key);
+    if (![...this.#queues.values()].some((other) => other.memoryId === memoryId)) this.#memories.delete(memoryId);
+    if (queue.state.fault === 0) queue.state.phase = QueuePhase.STOPPED;
+    return { base: queue.ring.base, started };
   }
 
   #account({ id, weight }: DeviceSpec['account']): Account {

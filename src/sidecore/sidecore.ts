@@ -23,13 +23,11 @@ import type { ServedQueue } from './served-queue.js';
 import { UringDesk } from './uring-desk.js';
 import { WorkMeter } from './work-meter.js';
 
-/** Turns between two readings of the time. */
+/** Turns between two readings of the time, and turns after that which are timed together. */
 const METER_TURNS = 60;
-/** Turns after that which are timed together. */
 const TIMED_TURNS = 4;
-/** Bytes that queues move, in their turns of a round, between two looks at what the kernel has finished: about 20 us. */
+/** Bytes that queues move between two looks at what the kernel has finished, about 20 us; and what a request counts besides. */
 const DESK_BYTES = 2 ** 17;
-/** What a request counts in that besides. */
 const REQUEST_WORK_BYTES = 1024;
 /** Turns awake between two looks for idle queues. */
 const HOUSEKEEPING_TURNS = 32;
@@ -74,8 +72,7 @@ export class Sidecore implements DeviceHost {
     this.#doorway = new Doorway(setup);
     this.#queues = new QueueTable(this, this.#doorway, setup.polling);
     this.#meter = new WorkMeter(this.#state, readNowNs);
-    const notified = () => this.#state.rangSince(this.#bellSeen);
-    this.#scheduler = new Scheduler<ServedQueue>(setup.scheduler, readNowNs, notified);
+    this.#scheduler = new Scheduler(setup.scheduler, readNowNs, () => this.#state.rangSince(this.#bellSeen));
     this.#list = new PollList(setup.polling, this.#queues, this.#scheduler, this.#state, () => this.#meter.forget());
   }
 
@@ -210,8 +207,8 @@ export class Sidecore implements DeviceHost {
     this.#nowNs = nowNs();
     this.#list.watchIdle(this.#nowNs);
     if (this.#list.watchedCount === 0 || (this.#mayRest() && !this.networks.busy)) return;
-    const idle = this.#list.polledCount === 0 && !this.networks.busy;
-    if (idle || this.#nowNs - this.#lookedNs >= KICK_LOOK_NS) this.#lookForKicks();
+    if ((this.#list.polledCount === 0 && !this.networks.busy) || this.#nowNs - this.#lookedNs >= KICK_LOOK_NS)
+      this.#lookForKicks();
   }
 
   #lookForKicks(): void {
@@ -240,8 +237,7 @@ export class Sidecore implements DeviceHost {
 
   #answerBell(): void {
     this.#bellSeen = this.#state.bell;
-    this.#doorway.look();
-    this.#list.takeKicks(this.#doorway, this.#nowNs);
+    this.#lookForKicks();
     for (let mail = receiveMessageOnPort(this.#mailbox); mail; mail = receiveMessageOnPort(this.#mailbox)) {
       this.#handle(mail.message as CoreRequest);
     }
@@ -336,13 +332,9 @@ export class Sidecore implements DeviceHost {
   }
 
   #release(served: ServedQueue): void {
-    const { queue } = served;
-    this.#queues.remove(served);
-    if (queue.state.fault === 0) queue.state.phase = QueuePhase.STOPPED;
+    const position = this.#queues.remove(served);
     this.#list.count();
-    if (served.detachId === 0) return;
-    const position = { base: queue.ring.base, started: served.started };
-    this.#tell({ event: 'answer', id: served.detachId, position });
+    if (served.detachId !== 0) this.#tell({ event: 'answer', id: served.detachId, position });
   }
 
   /** A queue that its guest has broken is not looked at again, until its front end sets it up anew. */
