@@ -18,6 +18,8 @@ const RUN_TIMEOUT_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const POWER_OFF_TIMEOUT_MS = 15_000;
 const CONSOLE_KEPT_CHARS = 200_000;
+/** What a kernel says whose CPU sleeps on although its timer was due: an emulated timer that never fired, before any driver of ours has work. */
+const LOST_TIMER = /rcu_preempt kthread timer wakeup didn't happen/;
 /** How much of the console an error shows. */
 const CONSOLE_TAIL_CHARS = 3_000;
 
@@ -223,7 +225,8 @@ export class RealGuest {
 
   #error(message: string): Error {
     const text = `${message}\n--- console\n${this.#console.slice(-CONSOLE_TAIL_CHARS)}`;
-    return this.#child.signalCode === 'SIGSEGV' ? new QemuCrash(text) : new Error(text);
+    const isQemus = this.#child.signalCode === 'SIGSEGV' || LOST_TIMER.test(this.#console);
+    return isQemus ? new QemuCrash(text) : new Error(text);
   }
 }
 

@@ -26,7 +26,7 @@ export function whyNoGuest(): string | undefined {
 export type GuestTestContext = Cleanup & Pick<TestContext, 'skip'>;
 
 /**
- * QEMU itself has crashed. Without KVM, versions before 8.2 do so now and then when a machine's memory map changes, at boot or
+ * QEMU itself has crashed, or lost a timer of a guest with several CPUs, which then never gets on. Without KVM, versions before 8.2 do so now and then when a machine's memory map changes, at boot or
  * reboot: one thread reads the map that another is replacing (`memory_region_dispatch_write` of a region that is not there).
  */
 export class QemuCrash extends Error {}
@@ -42,7 +42,7 @@ export function guestTest(name: string, timeoutMs: number, body: (test: GuestTes
   test(name, { timeout: ATTEMPTS_MAX * timeoutMs, skip }, async (context) => {
     if (why !== undefined) throw new Error(why);
     for (let attempt = 1; !(await attempted(context, body, attempt === ATTEMPTS_MAX)); attempt++) {
-      context.diagnostic('QEMU crashed: once more');
+      context.diagnostic('QEMU crashed or lost a timer: once more');
     }
   });
 }
