@@ -6,6 +6,9 @@ import { describe, it } from 'node:test';
 
 const FILE_LINES_MAX = 350;
 
+/** All that the daemon is made of. */
+const BELOW_DAEMON = ['vhost-user', 'sidecore', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'];
+
 /** Folders of `src`, and what each may import besides itself. */
 const LAYERS: Record<string, readonly string[]> = {
   host: [],
@@ -16,40 +19,13 @@ const LAYERS: Record<string, readonly string[]> = {
   net: ['virtio', 'guest-memory', 'host'],
   'vhost-user': ['block', 'net', 'virtio', 'guest-memory', 'host'],
   sidecore: ['scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
-  daemon: ['vhost-user', 'sidecore', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
+  daemon: BELOW_DAEMON,
   // They stand beside: they use everything below the daemon, and only what is above the daemon uses them.
-  guest: ['vhost-user', 'sidecore', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
-  sim: ['vhost-user', 'sidecore', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
+  guest: BELOW_DAEMON,
+  sim: BELOW_DAEMON,
   // The command line, with the demonstration and the benchmarks, which are commands of it; `bench/` is beside `src`.
-  demo: [
-    'cli',
-    'guest',
-    'sim',
-    'daemon',
-    'vhost-user',
-    'sidecore',
-    'scheduler',
-    'block',
-    'net',
-    'virtio',
-    'guest-memory',
-    'host',
-  ],
-  cli: [
-    'bench',
-    'demo',
-    'guest',
-    'sim',
-    'daemon',
-    'vhost-user',
-    'sidecore',
-    'scheduler',
-    'block',
-    'net',
-    'virtio',
-    'guest-memory',
-    'host',
-  ],
+  demo: ['cli', 'guest', 'sim', 'daemon', ...BELOW_DAEMON],
+  cli: ['bench', 'demo', 'guest', 'sim', 'daemon', ...BELOW_DAEMON],
 };
 
 /** Files that are below all layers, and import nothing of ours. */
