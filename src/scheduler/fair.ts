@@ -54,7 +54,8 @@ export class FairPolicy implements Policy {
     this.#isGift = rescued && entry.account.values[AccountValue.BUDGET_NS]! <= 0;
   }
 
-  charge(entry: Entry, ns: number): void {
+  charge(entry: Entry, turn: Turn): void {
+    const ns = turn.times[TurnTime.PIECE_NS]!;
     const putBy = this.#putBy;
     if (this.#isGift) {
       putBy[0]! -= ns;

@@ -27,7 +27,7 @@ export interface Turn {
 }
 
 /** Slots of `Turn.times`, ns. */
-export const TurnTime = { NOW: 0, BEGUN: 1, TURN_NS: 2 } as const;
+export const TurnTime = { NOW: 0, BEGUN: 1, TURN_NS: 2, PIECE_NS: 3 } as const;
 
 /** Decides whose turn it is and when it ends; remembers nothing but the accounts. */
 export interface Policy {
@@ -37,8 +37,8 @@ export interface Policy {
   admits(entry: Entry): boolean;
   /** A turn begins, or goes on after an interruption; before its time in the round if `rescued`. */
   begin(entry: Entry, rescued: boolean): void;
-  /** A piece of the turn took so long, ns. */
-  charge(entry: Entry, ns: number): void;
+  /** A piece of the turn took so long as slot `PIECE_NS` says. Not an argument: a number that is passed may be boxed. */
+  charge(entry: Entry, turn: Turn): void;
   /** After a piece of work, with more waiting: whether the turn goes on as far as the queue itself is concerned. */
   goesOn(entry: Entry, turn: Turn): boolean;
   /** Whether to look for stuck queues, after so much of a turn. */

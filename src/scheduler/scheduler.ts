@@ -40,7 +40,7 @@ export class Scheduler<E extends Entry> implements Turn {
   /** Of the turn that is going on. */
   items = 0;
   bytes = 0;
-  readonly times = new Float64Array(3);
+  readonly times = new Float64Array(4);
   rounds = 0;
   readonly #policy: Policy;
   readonly #clock: (into: Float64Array, slot: number) => void;
@@ -216,17 +216,19 @@ export class Scheduler<E extends Entry> implements Turn {
     const units = items * ITEM_UNITS + bytes;
     if (units >= LARGE_UNITS) entry.timedPieces = PIECES_TIMED;
     else if (entry.timedPieces > 0) entry.timedPieces--;
-    let ns = units * entry.times[EntryTime.NS_PER_UNIT]!;
-    if (this.#timed) ns = this.#measure(entry, items, units, ns);
-    this.times[TurnTime.TURN_NS]! += ns;
-    this.#policy.charge(entry, ns);
+    this.times[TurnTime.PIECE_NS] = units * entry.times[EntryTime.NS_PER_UNIT]!;
+    if (this.#timed) this.#measure(entry, items, units);
+    this.#policy.charge(entry, this);
     const { counters } = entry;
+    const ns = this.times[TurnTime.PIECE_NS]!;
+    this.times[TurnTime.TURN_NS]! += ns;
     counters[ScheduleCounter.TIME_NS]! += ns;
     counters[ScheduleCounter.BYTES]! += bytes;
   }
 
-  /** What a piece of work took, ns; learns from it what the queue's work takes. */
-  #measure(entry: E, items: number, units: number, expected: number): number {
+  /** Puts what a piece of work took in the place of what was expected; learns from it what the queue's work takes. */
+  #measure(entry: E, items: number, units: number): void {
+    const expected = this.times[TurnTime.PIECE_NS]!;
     this.#readClock();
     const { times } = entry;
     const measured = this.times[TurnTime.NOW]! - this.times[TurnTime.BEGUN]!;
@@ -240,7 +242,7 @@ export class Scheduler<E extends Entry> implements Turn {
     }
     times[EntryTime.NS_PER_UNIT]! += (ns / units - times[EntryTime.NS_PER_UNIT]!) * speed;
     times[EntryTime.NS_PER_ITEM]! += (ns / items - times[EntryTime.NS_PER_ITEM]!) * speed;
-    return ns;
+    this.times[TurnTime.PIECE_NS] = ns;
   }
 
   /** Whether a turn with more to do goes on; if not, who is next. */
