@@ -8,7 +8,7 @@ import { spec } from 'node:test/reporters';
 const [countsFile, ...files] = process.argv.slice(2);
 /** A file that takes longer hangs: it is ended and counts as failed. The longest takes about six minutes. */
 const FILE_TIMEOUT_MS = Number(process.env.FILE_TIMEOUT_MS ?? 15 * 60_000);
-const counts = { passed: 0, failed: 0, skipped: [] };
+const counts = { passed: 0, failed: 0, skipped: [], failures: [] };
 
 /**
  * One file at a time: sidecores poll, and two of them on one CPU would wait for each other's time slices. Each has a run of
@@ -25,7 +25,11 @@ async function* events() {
 
 function count(type, data) {
   if (data.details?.type === 'suite') return;
-  if (type === 'test:fail') counts.failed++;
+  if (type === 'test:fail') {
+    counts.failed++;
+    const { cause, message } = data.details.error;
+    counts.failures.push({ name: data.name, file: data.file ?? '', why: String(cause?.message ?? message) });
+  }
   if (type !== 'test:pass') return;
   if (data.skip === undefined) counts.passed++;
   else counts.skipped.push({ name: data.name, why: String(data.skip || ''), file: data.file ?? '' });

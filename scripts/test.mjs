@@ -30,16 +30,18 @@ if (files.length === 0) {
 }
 
 /**
- * What takes longest and does not depend on the Node: guests do not see which one serves them, and a model is the same on each. With
- * everything twice it is half an hour and more.
+ * What takes longest and does not depend on the Node: real guests and readers of captures do not see which one serves them, and a
+ * model is the same on each. With everything twice it is half an hour and more.
  */
-const ONCE = ['test/real-guest/net.test.js', 'test/model/', 'bench/paper/main.test.js'];
+const ONCE = ['test/real-guest/', 'test/net/capture.test.js', 'test/model/', 'bench/paper/main.test.js'];
+/** How much of what a failed test said is said again at the end. */
+const WHY_CHARS_MAX = 2_000;
 
 const node26 = '.cache/node26/bin/node';
 const nodes = [process.execPath];
 const isNode26 = process.versions.node.startsWith('26.');
 if (!thisNodeOnly && !isNode26 && existsSync(node26)) nodes.push(node26);
-const total = { passed: 0, failed: 0, skipped: [] };
+const total = { passed: 0, failed: 0, skipped: [], failures: [] };
 const scratch = mkdtempSync(join(tmpdir(), 'sidecore-test-'));
 for (const [index, node] of nodes.entries()) {
   const version = spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim();
@@ -59,9 +61,13 @@ for (const [index, node] of nodes.entries()) {
   total.passed += counts.passed;
   total.failed += counts.failed;
   total.skipped.push(...counts.skipped.map((skip) => ({ ...skip, version })));
+  total.failures.push(...counts.failures.map((failure) => ({ ...failure, version })));
 }
 rmSync(scratch, { recursive: true });
 
+for (const { name, file, why, version } of total.failures) {
+  console.log(`failed: ${name} (${file}, Node ${version}) ${why.slice(0, WHY_CHARS_MAX)}`);
+}
 for (const { name, why, version } of total.skipped) console.log(`skipped: ${name} (Node ${version}) ${why}`);
 const missing26 = !thisNodeOnly && !isNode26 && nodes.length === 1;
 if (missing26) console.log('skipped: everything on Node 26, which the set-up could not install');

@@ -136,13 +136,16 @@ export function notificationTests(layout: VirtqueueLayout, memory: () => TestMem
           const { device, driver } = rig;
           // In chains, each of one descriptor: where the wait began, what is published, what is taken, what is asked for.
           let [from, published, taken, event] = [0, 0, 0, 0];
+          // What the driver asked for long ago comes round again: the device cannot tell, and calls.
+          const period = layout.eventPeriod(16);
+          const passes = (begin: number, end: number) => (((event - begin) % period) + period) % period < end - begin;
           driver.requestCalls();
           let start = device.published();
           const chains = device.publishedChains();
           for (let step = 0; step < 2000; step++) {
             const heads = take(rig, random.below(5));
             for (const head of heads) device.push(head, 0);
-            const asked = eventIdx ? event >= published && event < published + heads.length : heads.length > 0;
+            const asked = eventIdx ? passes(published, published + heads.length) : heads.length > 0;
             assert.equal(device.publish(), asked);
             published += heads.length;
             assert.equal(device.publishedSince(start), published - from);
@@ -153,7 +156,7 @@ export function notificationTests(layout: VirtqueueLayout, memory: () => TestMem
               driver.requestCalls(skip);
               event = taken + skip;
             }
-            const wants = !eventIdx || (event >= from && event < published);
+            const wants = !eventIdx || passes(from, published);
             assert.equal(device.stillWants(start), wants, `step ${step}: ${event} of ${from} … ${published}`);
             // A ring's size is as much as may wait.
             while (published - taken > 8 && driver.take() !== undefined) taken++;
