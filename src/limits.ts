@@ -56,6 +56,10 @@ export const BATCH_REQUESTS_MAX = 64;
  * whole turn at once would have the two wait for each other in turn.
  */
 export const PUBLISH_REQUESTS = 16;
+/** Requests of 32 KiB and more that are shown together, within a turn: so few that a driver with eight in flight goes on with them. */
+export const PUBLISH_LARGE_REQUESTS = 4;
+/** Bytes after which they are shown, however few they are: 6 to 12 us of copying. */
+export const PUBLISH_BYTES = 2 ** 18;
 /** Bytes after which a turn of policy round-robin, and of a ring between sidecores, ends: the paper's figure, about 50 us of copying. */
 export const BATCH_BYTES_MAX = 2 ** 19;
 /**

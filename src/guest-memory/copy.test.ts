@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { copyBytes, copyPiece } from './copy.js';
+import { PAGE_BYTES } from '../host/memory-map.js';
+import { copyBytes, copyLong, copyPiece } from './copy.js';
 
 const BYTES = 512;
 
@@ -29,6 +30,20 @@ describe('copies between windows', () => {
             assert.ok(target.bytes[0]!.equals(expected), `${length} bytes from ${from} to ${to}`);
           }
         }
+      }
+    }
+  });
+
+  it('are exact where the target is a little further within its page, which is done in parts', () => {
+    const bytes = 4 * PAGE_BYTES;
+    const source = Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 37 + (i >>> 8)) & 0xff));
+    for (let further = 0; further < 20; further++) {
+      for (const length of [2047, 2048, 2049, 4096, 4097, 6144, 10_000]) {
+        const target = Buffer.alloc(bytes);
+        copyLong(source, 100, target, 100 + further, length);
+        const expected = Buffer.alloc(bytes);
+        source.copy(expected, 100 + further, 100, 100 + length);
+        assert.ok(target.equals(expected), `${length} bytes, ${further} further`);
       }
     }
   });

@@ -18,6 +18,7 @@ import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
 import { type NetworkRequest, serveNetworkRequest } from './network-requests.js';
 import { PollList } from './poll-list.js';
+import { Publisher } from './publisher.js';
 import { QueueTable } from './queue-table.js';
 import type { ServedQueue } from './served-queue.js';
 import { UringDesk } from './uring-desk.js';
@@ -26,8 +27,9 @@ import { WorkMeter } from './work-meter.js';
 /** Turns between two readings of the time, and turns after that which are timed together. */
 const METER_TURNS = 60;
 const TIMED_TURNS = 4;
-/** Bytes that queues move between two looks at what the kernel has finished, about 20 us; and what a request counts besides. */
+/** Bytes moved between two looks at what the kernel has finished, and two for kicks (25 us and more); what a request counts besides. */
 const DESK_BYTES = 2 ** 17;
+const KICK_BYTES = 2 ** 20;
 const REQUEST_WORK_BYTES = 1024;
 /** Turns awake between two looks for idle queues. */
 const HOUSEKEEPING_TURNS = 32;
@@ -51,10 +53,10 @@ export class Sidecore implements DeviceHost {
   readonly #scheduler: Scheduler<ServedQueue>;
   readonly #list: PollList;
   readonly #closing: ServedQueue[] = [];
-  readonly #dirty: DeviceQueue[] = [];
-  #dirtyCount = 0;
-  /** Bytes that queues moved since the kernel's answers were looked at. */
+  readonly #publisher = new Publisher((queue) => this.#dropIfBroken(queue));
+  /** Bytes that queues moved since the kernel's answers were looked at, and since kicks were within a turn. */
   #sinceDesk = 0;
+  #sinceKicks = 0;
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
   #nowNs = 0.5;
@@ -101,7 +103,7 @@ export class Sidecore implements DeviceHost {
   }
 
   markDirty(queue: DeviceQueue): void {
-    this.#dirty[this.#dirtyCount++] = queue;
+    this.#publisher.mark(queue);
   }
 
   uring(): IoUring | undefined {
@@ -123,7 +125,7 @@ export class Sidecore implements DeviceHost {
     work += this.networks.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
-    if (this.#dirtyCount > 0) this.#publishDirty();
+    this.#publisher.publish();
     this.networks.flush();
     this.calls.look();
     if (this.#closing.length > 0 || this.#stopId !== 0) this.#finishClosing();
@@ -141,7 +143,7 @@ export class Sidecore implements DeviceHost {
       taken = queue.serve(PIECE_REQUESTS, PIECE_BYTES);
       work += taken;
       this.#sinceDesk += taken * REQUEST_WORK_BYTES + queue.servedBytes;
-      if (this.#dirtyCount > 0) this.#publishDirty();
+      this.#publisher.pace(taken, queue.servedBytes);
       this.#state.countBeat();
       if (queue.closed) {
         this.#dropFaulted(served);
@@ -151,6 +153,7 @@ export class Sidecore implements DeviceHost {
       if (this.#sinceDesk >= DESK_BYTES) work += this.#interlude();
       // Who could not take what waits, because all requests are in use, is not asked again before some have come back.
     } while (taken > 0 && scheduler.goOn(served, taken, queue.servedBytes));
+    this.#publisher.publish();
     if (work > 0) served.worked = true;
     // What follows is done for no queue: none is to blame for a death in it.
     this.#state.serving = 0;
@@ -160,9 +163,10 @@ export class Sidecore implements DeviceHost {
   /** What is done between turns, and within long ones. */
   #interlude(): number {
     const { serving } = this.#state;
+    this.#sinceKicks += this.#sinceDesk;
     const work = this.#turnDesk();
-    if (this.#dirtyCount > 0) this.#publishDirty();
-    if (this.#list.watchedCount > 0) this.#lookForKicks();
+    this.#publisher.publish();
+    if (this.#sinceKicks >= KICK_BYTES && this.#list.watchedCount > 0) this.#lookForKicks();
     this.#state.serving = serving;
     return work;
   }
@@ -186,16 +190,10 @@ export class Sidecore implements DeviceHost {
     this.networks.tick(this.#meter.nowS);
   }
 
-  #publishDirty(): void {
-    for (let i = 0; i < this.#dirtyCount; i++) {
-      const queue = this.#dirty[i]!;
-      queue.publish();
-      if (!queue.passive || !queue.closed) continue;
-      // It is not looked at by itself: that it is broken shows when something is put into it.
-      const served = this.#queues.servedAs(queue);
-      if (served?.polled) this.#dropFaulted(served);
-    }
-    this.#dirtyCount = 0;
+  /** One that is not looked at by itself: that it is broken shows when something is put into it. */
+  #dropIfBroken(queue: DeviceQueue): void {
+    const served = queue.passive && queue.closed ? this.#queues.servedAs(queue) : undefined;
+    if (served?.polled) this.#dropFaulted(served);
   }
 
   /**
@@ -212,6 +210,7 @@ export class Sidecore implements DeviceHost {
   }
 
   #lookForKicks(): void {
+    this.#sinceKicks = 0;
     this.#lookedNs = this.#nowNs;
     this.#doorway.look();
     this.#list.takeKicks(this.#doorway, this.#nowNs);
@@ -268,7 +267,7 @@ export class Sidecore implements DeviceHost {
     } catch (error) {
       return this.#tell({ event: 'answer', id, error: messageOf(error) });
     }
-    this.#publishDirty();
+    this.#publisher.publish();
     this.#tell({ event: 'answer', id });
   }
 
@@ -284,7 +283,7 @@ export class Sidecore implements DeviceHost {
     const { queue } = served;
     if (spec.resume) {
       queue.retakeUnfinished();
-      this.#publishDirty();
+      this.#publisher.publish();
     }
     // A queue that was found broken is polled once more, to be dropped.
     if (served.started || served.kickFd < 0 || queue.closed || !served.watch()) this.#list.start(served, this.#nowNs);
@@ -320,7 +319,7 @@ export class Sidecore implements DeviceHost {
       const served = this.#closing[i]!;
       // A request that was begun is brought to its end.
       if (served.queue.inFlight > 0) served.queue.serve(0, PIECE_BYTES);
-      if (this.#dirtyCount > 0) this.#publishDirty();
+      this.#publisher.publish();
       if (served.queue.inFlight > 0) continue;
       this.#closing.splice(i, 1);
       this.#release(served);

@@ -1,3 +1,4 @@
+import { copyLong } from '../../../guest-memory/copy.js';
 import { windowsOver } from '../../../guest-memory/windows.js';
 import { forgetPages, PAGE_BYTES } from '../../../host/memory-map.js';
 import { WINDOW_BYTES } from '../../../limits.js';
@@ -136,8 +137,8 @@ export class MemoryBackend implements BlockBackend {
         const disk = this.#windows[window]!;
         const from = at - window * WINDOW_BYTES;
         const length = Math.min(left, budget, WINDOW_BYTES - from);
-        if (toGuest) disk.copy(memory, offset, from, from + length);
-        else memory.copy(disk, from, offset, offset + length);
+        if (toGuest) copyLong(disk, from, memory, offset, length);
+        else copyLong(memory, offset, disk, from, length);
         at += length;
         offset += length;
         left -= length;
