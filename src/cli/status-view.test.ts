@@ -51,6 +51,7 @@ const CORE: DaemonStatus['cores'][number] = {
   cpus: [2],
   shared: false,
   in_use: true,
+  stalled: false,
   thread: 4711,
   deaths: 1,
   queues: 1,
