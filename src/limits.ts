@@ -237,6 +237,12 @@ export const BALANCE_MOVES_MAX = 4;
  * is. Once anything has moved, the network waits until its rings are served again, at worst until a sidecore that died is replaced.
  */
 export const MOVE_WAIT_MS_MAX = 100;
+/**
+ * How long a sidecore may make no progress, or leave unanswered what it can answer at once, ms. After that it is stalled: until it answers
+ * nothing is placed on it or moved, and a round of balancing waits no longer for it. Ten times what a move waits, and longer than any
+ * time slice of others on its CPU.
+ */
+export const CORE_ANSWER_MS_MAX = 1000;
 
 // --- notification ---------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ const CORE: DaemonStatus['cores'][number] = {
   cpus: [2],
   shared: false,
   in_use: true,
+  stalled: false,
   thread: 4711,
   deaths: 1,
   queues: 1,
@@ -147,17 +148,17 @@ web1/root 0        1000        2.0           0.0         0      0.5      500    
   );
 });
 
-it('shows which cores are not in use, which is the shared one, and the cores of a disk’s queues', () => {
+it('shows which cores are not in use, which is the shared one, which does not answer, and the cores of a disk’s queues', () => {
   const parked = { ...CORE, in_use: false, queues_polled: 0 };
   const shared = { ...CORE, index: 2, cpus: [0, 1], shared: true };
   const queues = [2, null, 0, 2].map((core, index) => ({ ...QUEUE, index, core }));
   const status = {
     ...STATUS,
-    cores: [CORE, { ...parked, index: 1, cpus: [3] }, shared],
+    cores: [CORE, { ...parked, index: 1, cpus: [3] }, shared, { ...CORE, index: 3, cpus: [4], stalled: true }],
     vms: { web1: { root: { ...DISK, queues } } },
   };
   const text = renderStatus({ status, at: 0 }, undefined, WIDE);
-  assert.match(text, /^ +0 +2 +sidecore .*\n +1 +3 +parked .*\n +2 +0,1 +shared /m);
+  assert.match(text, /^ +0 +2 +sidecore .*\n +1 +3 +parked .*\n +2 +0,1 +shared .*\n +3 +4 +stalled /m);
   assert.match(text, /^web1\/root +file +10 GiB +0,2 +connected /m);
 });
 

@@ -79,8 +79,12 @@ function coreRow(core: CoreStatus, before: CoreStatus | undefined, seconds: numb
   ];
 }
 
-/** What a core does: it may be the one for when no other is in use, or not be in use itself. */
-const modeText = (core: CoreStatus, mode: string): string => (core.in_use ? (core.shared ? 'shared' : mode) : 'parked');
+/** What a core does: it may not answer, be the one for when no other is in use, or not be in use itself. */
+function modeText({ stalled, in_use, shared }: CoreStatus, mode: string): string {
+  if (stalled) return 'stalled';
+  if (!in_use) return 'parked';
+  return shared ? 'shared' : mode;
+}
 
 const DISK_COLUMNS: readonly Column[] = [
   { head: 'DISK' },

@@ -6,8 +6,8 @@ import type { Core } from './core.js';
 export interface CoreListener {
   /** The thread died and another has taken its queues over. */
   died(core: Core, reason: string): void;
-  /** The thread has made no progress for about a second: something of the operating system holds it up. */
-  stalled(core: Core): void;
+  /** The thread has not got on, or not answered, for `CORE_ANSWER_MS_MAX`: something holds it up; or it does again. */
+  stalled(core: Core, stalled: boolean): void;
   /** The thread died, and what the kernel does for it does not end: nobody can take its queues over. */
   lost(core: Core): void;
 }
@@ -20,4 +20,6 @@ export interface CoreOptions {
   readonly sqpollCpu: number | undefined;
   readonly polling: PollingRule;
   readonly scheduler: SchedulerOptions;
+  /** What its thread runs, if not a sidecore: for tests of what becomes of the others. */
+  readonly thread?: URL;
 }

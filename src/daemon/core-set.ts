@@ -5,14 +5,12 @@ import type { SchedulerOptions } from '../scheduler/policy.js';
 import { POLLING_RULES } from '../scheduler/polling.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
+import { SUPERVISE_MS } from './core-watch.js';
 import { Mesh } from './mesh.js';
 import { PlacedDevice } from './placed-device.js';
 
 /** How sidecores are run. */
 export type Mode = 'sidecore' | 'adaptive' | 'baseline';
-
-/** Pause between two looks whether the cores get on, ms: a front end can hold one up for about twice as long. */
-export const SUPERVISE_MS = 50;
 
 /** Where sidecores run. */
 export interface CoreSetOptions {
@@ -28,6 +26,8 @@ export interface CoreSetOptions {
   readonly sqpollCpu: number | undefined;
   /** Whether there are network cards: then frames cross from one to another. */
   readonly networked: boolean;
+  /** As of `CoreOptions`. */
+  readonly thread?: URL;
 }
 
 /**
@@ -50,9 +50,9 @@ export class CoreSet {
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
   constructor(options: CoreSetOptions, devices: number, listener: CoreListener) {
-    const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked } = options;
+    const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked, thread } = options;
     this.#mode = mode;
-    const common = { scheduler, helperCpus, sqpollCpu };
+    const common = { scheduler, helperCpus, sqpollCpu, ...(thread && { thread }) };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     const polling = POLLING_RULES[mode];
@@ -69,7 +69,7 @@ export class CoreSet {
     this.mesh = new Mesh(this.cores, networked);
     for (const [index, core] of this.cores.entries()) core.start(this.mesh.neighbourhoods[index]!);
     this.#supervision = setInterval(() => {
-      for (const core of this.cores) core.supervise();
+      for (const core of this.cores) core.supervise(() => this.cores.flatMap(({ attached }) => [...attached]));
     }, SUPERVISE_MS).unref();
   }
 
@@ -83,9 +83,11 @@ export class CoreSet {
     return this.dedicated.filter((core) => core.inUse);
   }
 
-  /** Those that something may be placed on: the shared one if there is no other. */
+  /** Those that something may be placed on: the shared one if there is no other. Stalled ones only if all are. */
   get candidates(): readonly Core[] {
     const { inUse } = this;
+    const answering = inUse.filter(({ stalled }) => !stalled);
+    if (answering.length > 0) return answering;
     return inUse.length > 0 ? inUse : [this.shared!];
   }
 
@@ -113,14 +115,14 @@ export class CoreSet {
   }
 
   /**
-   * The core in use that has the fewest devices and queues, for one more. If all of these are full, one more is taken into use.
+   * The core in use that has the fewest devices and queues, for one more. If all of these are full or stalled, one more is taken into use.
    *
    * @param queues - that it is to have room for
    */
   choose(queues = 1): Core {
-    const room = this.candidates.filter((core) => this.#hasRoom(core, queues));
-    const parked =
-      room.length > 0 ? undefined : this.dedicated.find((core) => !core.inUse && this.#hasRoom(core, queues));
+    const isFit = (core: Core) => !core.stalled && this.#hasRoom(core, queues);
+    const room = this.candidates.filter(isFit);
+    const parked = room.length > 0 ? undefined : this.dedicated.find((core) => !core.inUse && isFit(core));
     if (parked !== undefined) {
       this.use(parked, true);
       return parked;

@@ -23,6 +23,7 @@ import {
   takenOver,
 } from './attached.js';
 import type { CoreListener, CoreOptions } from './core-options.js';
+import { CoreWatch, type Unanswered } from './core-watch.js';
 
 export type { CoreListener, CoreOptions } from './core-options.js';
 
@@ -30,16 +31,12 @@ export type { CoreListener, CoreOptions } from './core-options.js';
 const RETIRE_MS_MAX = 10_000;
 const RETIRE_LOOK_MS = 5;
 
-interface Pending {
-  readonly request: CoreRequest;
+const SIDECORE_THREAD = new URL('../sidecore/core-thread.js', import.meta.url);
+
+interface Pending extends Unanswered {
   readonly resolve: (position: QueuePosition | undefined) => void;
   readonly reject: (error: Error) => void;
 }
-
-/** Looks without progress after which a core counts as stuck: one may fall into a time slice that the host took. */
-const STUCK_LOOKS = 2;
-/** Looks without progress after which it is reported. */
-const STALLED_LOOKS = 20;
 
 /**
  * The daemon's side of one sidecore. It outlives the thread: one that dies is replaced by another, which takes over all
@@ -68,8 +65,7 @@ export class Core {
   #uring: IoUringHandles | undefined;
   #nextId = 1;
   #stopping = false;
-  #beatSeen = 0;
-  #looksWithoutProgress = 0;
+  readonly #watch = new CoreWatch();
 
   constructor(options: CoreOptions, listener: CoreListener) {
     this.options = options;
@@ -81,11 +77,21 @@ export class Core {
     return [...this.#attached.values()].filter(({ leftOut }) => !leftOut).length;
   }
 
+  /** The thread has not got on, or not answered, for `CORE_ANSWER_MS_MAX`, and does not yet: it takes part in nothing. */
+  get stalled(): boolean {
+    return this.#watch.stalled;
+  }
+
+  /** Queues that it serves, or is to. */
+  get attached(): Iterable<Attached> {
+    return this.#attached.values();
+  }
+
   /** Starts the thread. */
   start(neighbours: Neighbourhood): void {
     this.#neighbours = neighbours;
     const { port1, port2 } = new MessageChannel();
-    const { helperCpus, ...options } = this.options;
+    const { helperCpus, thread = SIDECORE_THREAD, ...options } = this.options;
     const doorwayFd = new Epoll(1).fd;
     const setup: CoreSetup = {
       ...options,
@@ -96,7 +102,7 @@ export class Core {
       neighbours,
       mailbox: port2,
     };
-    const worker = new Worker(new URL('../sidecore/core-thread.js', import.meta.url), {
+    const worker = new Worker(thread, {
       name: `sidecore-${options.index}`,
       workerData: setup,
       transferList: [port2],
@@ -212,20 +218,20 @@ export class Core {
   }
 
   /**
-   * To be called now and then: frees a thread that hangs in a call because a front end has filled its event counter and made
+   * To be called every `SUPERVISE_MS`: frees a thread that hangs in a call because a front end has filled its event counter and made
    * it blocking. That front end loses its connection.
+   *
+   * @param all - queues of all cores: that front end's are silenced wherever they are served
    */
-  supervise(): void {
-    const { beat } = this.state;
-    const getsOn = this.state.asleep || beat !== this.#beatSeen;
-    this.#beatSeen = beat;
-    this.#looksWithoutProgress = getsOn ? 0 : this.#looksWithoutProgress + 1;
-    if (this.#looksWithoutProgress < STUCK_LOOKS) return;
-    if (this.#looksWithoutProgress === STALLED_LOOKS) this.#listener.stalled(this);
+  supervise(all: () => Iterable<Attached>): void {
+    const { stalled } = this.#watch;
+    this.#watch.look(this.state, this.#pending.values());
+    if (this.#watch.stalled !== stalled) this.#listener.stalled(this, !stalled);
+    if (!this.#watch.stuck) return;
     for (const { spec, onFault } of this.#attached.values()) {
       if (spec.callFd < 0 || eventCount(spec.callFd) < EVENT_COUNTER_MAX) continue;
       onFault(CoreFault.CALL_BLOCKED);
-      silence(spec, this.#attached.values());
+      silence(spec, all());
     }
   }
 
@@ -236,7 +242,7 @@ export class Core {
 
   #ask(request: CoreRequest): Promise<QueuePosition | undefined> {
     return new Promise((resolve, reject) => {
-      this.#pending.set(request.id, { request, resolve, reject });
+      this.#pending.set(request.id, { request, looks: 0, resolve, reject });
       this.#post(request);
     });
   }
@@ -273,6 +279,7 @@ export class Core {
     // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
     if (!(await this.#retired())) return this.#listener.lost(this);
     this.start(this.#neighbours!);
+    this.#watch.restart(this.#pending.values());
     for (const attached of this.#attached.values()) {
       // One that its guest had broken stays stopped, until its front end sets it up anew.
       const { fault } = new QueueState(attached.spec.state);

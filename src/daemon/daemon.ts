@@ -11,7 +11,8 @@ import type { Config } from './config.js';
 import { schedulerOptions } from './config-scheduler.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
-import { CoreSet, SUPERVISE_MS } from './core-set.js';
+import { CoreSet } from './core-set.js';
+import { SUPERVISE_MS } from './core-watch.js';
 import { ServedDisk } from './disk.js';
 import { NetPort } from './net-port.js';
 import { ServedNic } from './nic.js';
@@ -108,7 +109,7 @@ export class Daemon {
     };
     this.cores = new CoreSet(places, devices, {
       died: (core, reason) => this.#coreDied(core, reason),
-      stalled: (core) => this.#coreStalled(core),
+      stalled: (core, stalled) => this.#coreStalled(core, stalled),
       lost: (core) => this.#coreLost(core),
     });
     this.#captures = new Captures(log);
@@ -194,7 +195,8 @@ export class Daemon {
     };
   }
 
-  #coreStalled(core: Core): void {
+  #coreStalled(core: Core, stalled: boolean): void {
+    if (!stalled) return this.#log.info(`sidecore ${core.options.index} gets on again`);
     const serving = [...this.#devices(), ...this.#ports].map(({ label }) => label).join(', ');
     const where = `thread ${core.state.threadId}, CPU ${core.options.cpus.join(', ')}`;
     this.#log.error(
@@ -230,6 +232,7 @@ function coreStatus(core: Core, shared: boolean) {
     cpus: core.options.cpus,
     shared,
     in_use: core.inUse,
+    stalled: core.stalled,
     thread: core.state.threadId,
     deaths: core.deaths,
     queues: core.queueCount,

@@ -15,6 +15,8 @@ export class Mesh {
   readonly neighbourhoods: readonly Neighbourhood[];
   readonly directory: Directory;
   readonly cores: readonly Core[];
+  /** Networks of which cards are being moved. */
+  readonly moving = new Set<number>();
   /** By writer, then reader. */
   readonly #rings: readonly (readonly (SharedArrayBuffer | undefined)[])[];
 
@@ -39,6 +41,11 @@ export class Mesh {
       if (arrivals === undefined || departures === undefined) return [];
       return [{ core: there, arrivals, departures, state: state.buffer, bellFd }];
     });
+  }
+
+  /** Whether a sidecore has ports of a network. */
+  has(core: Core, network: number): boolean {
+    return this.directory.has(core.options.index, network);
   }
 
   /**

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MOVE_WAIT_MS_MAX } from '../limits.js';
+import { CORE_ANSWER_MS_MAX, MOVE_WAIT_MS_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { Core } from './core.js';
@@ -12,7 +12,7 @@ import type { PlacedDevice, PlacedQueue } from './placed-device.js';
  */
 export async function moveQueue(queue: PlacedQueue, to: Core): Promise<boolean> {
   const { core: from, lock } = queue;
-  if (from === undefined || from === to || !lock.tryMove()) return false;
+  if (from === undefined || from === to || from.stalled || to.stalled || !lock.tryMove()) return false;
   try {
     if ((await queue.leave(MOVE_WAIT_MS_MAX)) === undefined) return false;
     await enter([queue], to);
@@ -34,10 +34,14 @@ export interface CardMove {
  * Moves cards of one network to other cores, each with all its queues. No frame is lost, comes twice or overtakes another: nothing is
  * sent in the network meanwhile, and what was sent has been delivered before. Returns the cards that have moved; the others are where
  * they were, because something else is being done with them, the host's kernel reads what they have sent, or a core does not get on.
+ * If one ceases to do so in the midst of it, the network goes on, and this waits for it.
  */
 export async function moveCards(network: number, moves: readonly CardMove[], mesh: Mesh): Promise<PlacedDevice[]> {
-  const begun = moves.filter(({ device, to }) => device.home !== to && device.lock.tryMove());
+  // Others would thaw it too early; and what a core that is stalled has of it would not be delivered.
+  if (mesh.moving.has(network) || mesh.cores.some((core) => core.stalled && mesh.has(core, network))) return [];
+  const begun = moves.filter(({ device, to }) => device.home !== to && !to.stalled && device.lock.tryMove());
   if (begun.length === 0) return [];
+  mesh.moving.add(network);
   try {
     return await moveLocked(
       network,
@@ -45,50 +49,49 @@ export async function moveCards(network: number, moves: readonly CardMove[], mes
       mesh,
     );
   } finally {
+    mesh.moving.delete(network);
     for (const { device } of begun) device.lock.endMove();
   }
 }
 
 async function moveLocked(network: number, cards: readonly MovingCard[], mesh: Mesh): Promise<PlacedDevice[]> {
-  const moved: PlacedDevice[] = [];
-  const stay = () =>
-    Promise.all(
-      cards.filter(({ device }) => !moved.includes(device)).map((card) => giveBack(card.queues(), card.home)),
-    );
   try {
     // What they have sent and the host's kernel still reads would keep all of the network waiting.
     const stopped = await Promise.all(cards.map((card) => card.stopSending()));
     const ready = cards.filter((_, index) => stopped[index]);
-    if (ready.length > 0) await moveFrozen(network, ready, mesh, moved, stay);
+    if (ready.length > 0) await moveFrozen(network, ready, mesh);
   } finally {
-    await stay();
+    await stay(cards);
   }
-  return moved;
+  return cards.filter(({ moved }) => moved).map(({ device }) => device);
 }
 
-/** Adds to `moved` what has. Those that have not `stay` before anybody sends. */
-async function moveFrozen(
-  network: number,
-  cards: readonly MovingCard[],
-  mesh: Mesh,
-  moved: PlacedDevice[],
-  stay: () => Promise<unknown>,
-): Promise<void> {
+/** Those that have not moved are served where they were. */
+function stay(cards: readonly MovingCard[]): Promise<unknown> {
+  return Promise.all(cards.filter(({ moved }) => !moved).map((card) => giveBack(card.queues(), card.home)));
+}
+
+/** Moves what has stopped sending. Whatever becomes of it is done before anybody sends; unless a core does not answer. */
+async function moveFrozen(network: number, cards: readonly MovingCard[], mesh: Mesh): Promise<void> {
+  let moves: Promise<void> | undefined;
   try {
     if (!(await isQuiet(network, mesh))) return;
-    const results = await Promise.allSettled(
-      cards.map(async (card) => {
-        if (await card.move()) moved.push(card.device);
-      }),
-    );
-    await stay();
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    moves = moveAll(cards);
+    if (await Promise.race([moves.then(() => true), late(CORE_ANSWER_MS_MAX)])) return;
+    for (const card of cards) card.giveUp();
   } finally {
     // Where cards have left first: it may have none of the network any more, and what others send to all need not go there.
-    const left = new Set(moved.length > 0 ? cards.map(({ from }) => from) : []);
+    const left = new Set(cards.some(({ moved }) => moved) ? cards.map(({ from }) => from) : []);
     const others = mesh.cores.filter((core) => !left.has(core));
     await thaw(network, left).finally(() => thaw(network, others));
+    await moves;
   }
+}
+
+async function moveAll(cards: readonly MovingCard[]): Promise<void> {
+  const results = await Promise.allSettled(cards.map((card) => card.move()));
+  await stay(cards);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 /**
@@ -97,7 +100,11 @@ async function moveFrozen(
  */
 async function isQuiet(network: number, mesh: Mesh): Promise<boolean> {
   const deadline = performance.now() + MOVE_WAIT_MS_MAX;
-  const frozen = Promise.all(mesh.cores.map((core) => core.freeze(network))).then(() => true);
+  // One that is stalled has nothing of the network, and will be frozen before it could have.
+  const stalled = mesh.cores.filter((core) => core.stalled);
+  for (const core of stalled) core.freeze(network).catch(() => {});
+  const others = mesh.cores.filter((core) => !stalled.includes(core));
+  const frozen = Promise.all(others.map((core) => core.freeze(network))).then(() => true);
   const inTime = await Promise.race([frozen, late()]);
   return inTime && mesh.delivered(network, deadline - performance.now());
 }
@@ -107,15 +114,18 @@ async function thaw(network: number, cores: Iterable<Core>): Promise<void> {
   await Promise.race([Promise.all([...cores].map((core) => core.thaw(network))), late()]);
 }
 
-const late = (): Promise<false> => sleep(MOVE_WAIT_MS_MAX, false, { ref: false });
+const late = (ms = MOVE_WAIT_MS_MAX): Promise<false> => sleep(ms, false, { ref: false });
 
 /** A card on its way. */
 class MovingCard {
   readonly device: PlacedDevice;
   readonly from: Core;
   readonly to: Core;
+  /** It is served on the other core. */
+  moved = false;
   readonly #mesh: Mesh;
   readonly #port: number;
+  #givenUp = false;
 
   constructor({ device, to }: CardMove, mesh: Mesh) {
     this.device = device;
@@ -144,13 +154,19 @@ class MovingCard {
     return !positions.includes(undefined);
   }
 
-  /** Moves everything else too. False, and its home is where it was, if the other core cannot have it: its queues are to be given back. */
-  async move(): Promise<boolean> {
+  /** Moves everything else too. If the other core cannot have it, its home is where it was, and its queues are to be given back. */
+  async move(): Promise<void> {
     await this.#leave();
-    if (await this.#enter(this.from, this.to)) return true;
+    if (this.#givenUp) return;
+    this.moved = await this.#enter(this.from, this.to);
+    if (this.moved) return;
     await this.#leave();
     this.#relocate(this.to, this.from);
-    return false;
+  }
+
+  /** A core does not answer, and the network goes on: if the other core has not been told of it yet, it does not move. */
+  giveUp(): void {
+    this.#givenUp = true;
   }
 
   async #leave(): Promise<void> {

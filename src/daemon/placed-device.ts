@@ -141,6 +141,6 @@ export class PlacedDevice implements QueueServer {
   #coreFor({ index, key }: QueueSpec): Core {
     const last = this.#cores.get(index);
     this.#cores.delete(index);
-    return this.home ?? (last?.key === key && last.core.inUse ? last.core : this.#choose());
+    return this.home ?? (last?.key === key && last.core.inUse && !last.core.stalled ? last.core : this.#choose());
   }
 }

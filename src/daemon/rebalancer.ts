@@ -1,7 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 import { nowNs } from '../host/clock.js';
-import { BALANCE_MOVES_MAX, MOVE_WAIT_MS_MAX } from '../limits.js';
+import { BALANCE_MOVES_MAX, CORE_ANSWER_MS_MAX, MOVE_WAIT_MS_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import { Balancer, type Move } from '../scheduler/balancer.js';
 import { Elastic, type ElasticDecision } from '../scheduler/elastic.js';
@@ -58,22 +59,32 @@ export class Rebalancer {
   async #run(): Promise<void> {
     try {
       const usage = this.#usage.read(nowNs());
-      const decision = this.#elastic.decide(usage.sample);
+      // What a sidecore that is stalled does, and would do elsewhere, nobody knows: as many stay in use as are.
+      const isKnown = this.#set.inUse.every(({ stalled }) => !stalled);
+      const decision = isKnown ? this.#elastic.decide(usage.sample) : undefined;
       if (decision !== undefined) this.#resize(decision, usage);
       const loads = this.#set.candidates.map(({ options: { index } }) => ({
         core: index,
         fixedNs: usage.loads.find(({ core }) => core === index)?.fixedNs ?? 0,
       }));
-      const moves = this.#balancer.plan(usage.movables, loads, usage.windowNs);
+      const movables = usage.movables.filter(({ id }) => !usage.units.get(id)!.core.stalled);
+      const moves = this.#balancer.plan(movables, loads, usage.windowNs);
       if (moves.length > 0 && !this.#stopped) await this.#carryOut(moves, usage.units);
     } catch (error) {
-      this.#log.error({ code: 'INTERNAL_ERROR' }, `balancing the sidecores failed: ${messageOf(error)}`);
+      this.#tellFailure(error);
     }
+  }
+
+  #tellFailure(error: unknown): void {
+    this.#log.error({ code: 'INTERNAL_ERROR' }, `balancing the sidecores failed: ${messageOf(error)}`);
   }
 
   /** Takes as many sidecores into use as were decided. What is on one that is no longer moves away in this round, or the next. */
   #resize({ cores, reason }: ElasticDecision, usage: Usage): void {
-    while (this.#set.inUse.length < cores) this.#use(this.#set.dedicated.find(({ inUse }) => !inUse)!, true, reason);
+    while (this.#set.inUse.length < cores) {
+      const parked = this.#set.dedicated.filter(({ inUse }) => !inUse);
+      this.#use(parked.find(({ stalled }) => !stalled) ?? parked[0]!, true, reason);
+    }
     while (this.#set.inUse.length > cores) {
       const core = this.#leastBusy(usage);
       if (core === undefined) return;
@@ -109,7 +120,7 @@ export class Rebalancer {
       const to = this.#set.cores[move.to]!;
       if (queue !== undefined) {
         const label = `${device.label} queue ${queue.spec.index}`;
-        queues.push(moveQueue(queue, to).then((moved) => this.#note(label, move, moved, begunMs)));
+        queues.push(this.#inTime(moveQueue(queue, to).then((moved) => this.#note(label, move, moved, begunMs))));
         continue;
       }
       const { switchId } = device.spec as NetDeviceSpec;
@@ -121,13 +132,24 @@ export class Rebalancer {
       for (let i = 0; i < all.length; i += BALANCE_MOVES_MAX) {
         const few = all.slice(i, i + BALANCE_MOVES_MAX);
         const begunMs = performance.now();
-        const moved = await moveCards(
+        const moving = moveCards(
           network,
           few.map(({ card }) => card),
           this.#set.mesh,
         );
-        for (const { move, card } of few) this.#note(card.device.label, move, moved.includes(card.device), begunMs);
+        const noted = moving.then((moved) => {
+          for (const { move, card } of few) this.#note(card.device.label, move, moved.includes(card.device), begunMs);
+        });
+        await this.#inTime(noted);
       }
+  }
+
+  /** Waits for a move, unless a sidecore does not answer: then it comes to its end when that does. */
+  async #inTime(move: Promise<void>): Promise<void> {
+    const end = new AbortController();
+    const late = sleep(CORE_ANSWER_MS_MAX, undefined, { ref: false, signal: end.signal }).catch(() => {});
+    await Promise.race([move.catch((error) => this.#tellFailure(error)), late]);
+    end.abort();
   }
 
   #note(label: string, { id, from, to }: Move, moved: boolean, begunMs: number): void {

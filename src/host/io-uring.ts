@@ -155,6 +155,11 @@ export class IoUring {
     return true;
   }
 
+  /** Something was prepared that the kernel has not taken yet. */
+  get hasPrepared(): boolean {
+    return this.#sqTail !== this.#sqHead;
+  }
+
   /** Starts all that was prepared. What the kernel does not take now is left to the next call. */
   submit(): void {
     const tail = this.#sqTail;

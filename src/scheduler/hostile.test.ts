@@ -45,6 +45,20 @@ describe('policy fair, beside a hostile guest', () => {
     assert.ok(share > 0.4, `${share}`);
   });
 
+  for (const depth of [1, 4, 24])
+    it(`is not deceived by work that is left to the end of the round: ${depth} at a time`, () => {
+      const machine = new TestMachine();
+      const share = neighbourOf(machine, (attacker) => {
+        attacker.itemNs = 100;
+        attacker.laterNs = 24_000 / depth;
+        attacker.waiting = depth;
+        attacker.onDone = () => {
+          if (attacker.waiting === 0) machine.after(500, () => (attacker.waiting = depth));
+        };
+      });
+      assert.ok(share > 0.42, `${share}`);
+    });
+
   it('does not have a guest pay for long for what the host took from its first request', () => {
     const machine = new TestMachine();
     const unlucky = machine.add({ bytes: 4096, ns: 800 });

@@ -45,6 +45,7 @@ export class Scheduler<E extends Entry> implements Turn {
   readonly #policy: Policy;
   readonly #clock: (into: Float64Array, slot: number) => void;
   readonly #notified: () => boolean;
+  readonly #settle: () => void;
   readonly #notifiedNs: number;
   /** Place in `entries` of the next that has its turn, and of the next that is looked at as possibly stuck. */
   #cursor = 0;
@@ -68,15 +69,18 @@ export class Scheduler<E extends Entry> implements Turn {
   /**
    * @param clock - puts the time, ns, into a slot
    * @param notified - whether something waits that is not polled
+   * @param settle - does what pieces have left to be done together: where one is timed, before it begins and before it ends
    */
   constructor(
     options: SchedulerOptions,
     clock: (into: Float64Array, slot: number) => void,
     notified: () => boolean = () => false,
+    settle: () => void = () => {},
   ) {
     this.#policy = createPolicy(options);
     this.#clock = clock;
     this.#notified = notified;
+    this.#settle = settle;
     this.#notifiedNs = options.notifiedNs;
     this.#policy.beginRound(0, 1);
   }
@@ -197,6 +201,7 @@ export class Scheduler<E extends Entry> implements Turn {
   #beginPiece(entry: E): boolean {
     this.#timed = entry.timedPieces > 0 || entry.untilTimed === 0;
     if (this.#timed) {
+      this.#settle();
       this.#readClock();
       this.times[TurnTime.BEGUN] = this.times[TurnTime.NOW]!;
       entry.untilTimed = UNTIMED_MIN + (Math.imul(this.rounds, 0x9e3779b9) & UNTIMED_SPREAD);
@@ -229,6 +234,7 @@ export class Scheduler<E extends Entry> implements Turn {
   /** Puts what a piece of work took in the place of what was expected; learns from it what the queue's work takes. */
   #measure(entry: E, items: number, units: number): void {
     const expected = this.times[TurnTime.PIECE_NS]!;
+    this.#settle();
     this.#readClock();
     const { times } = entry;
     const measured = this.times[TurnTime.NOW]! - this.times[TurnTime.BEGUN]!;

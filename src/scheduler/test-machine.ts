@@ -13,6 +13,8 @@ export class TestQueue extends Entry {
   waiting = 0;
   itemBytes: number;
   itemNs: number;
+  /** What an item leaves to be done with all others' of the round, or when the scheduler has it done, ns. */
+  laterNs = 0;
   /** Items done, time spent, and when turns began. */
   done = 0;
   ns = 0;
@@ -64,13 +66,16 @@ export class TestMachine {
   /** Time that the host takes away within a piece, ns. */
   stolen: () => number = () => 0;
   readonly scheduler: Scheduler<TestQueue>;
+  /** What was left to be done, ns. */
+  #left = 0;
   readonly #due: { at: number; call: () => void }[] = [];
 
   constructor(options: Partial<SchedulerOptions> = {}) {
     const clock = (into: Float64Array, slot: number) => {
       into[slot] = this.now;
     };
-    this.scheduler = new Scheduler({ ...SCHEDULER_DEFAULTS, ...options }, clock, () => this.notified);
+    const settle = () => this.#settle();
+    this.scheduler = new Scheduler({ ...SCHEDULER_DEFAULTS, ...options }, clock, () => this.notified, settle);
   }
 
   add(item: { bytes: number; ns: number }, account?: Account): TestQueue {
@@ -101,11 +106,20 @@ export class TestMachine {
       let piece: ReturnType<TestQueue['serve']>;
       do {
         piece = queue.serve();
-        queue.ns += piece.ns;
+        const leftNs = piece.items * queue.laterNs;
+        queue.ns += piece.ns + leftNs;
+        this.#left += leftNs;
         this.#pass(piece.ns + this.stolen());
       } while (piece.items > 0 && scheduler.goOn(queue, piece.items, piece.bytes));
     }
+    this.#settle();
     this.#pass(20);
+  }
+
+  #settle(): void {
+    const ns = this.#left;
+    this.#left = 0;
+    this.#pass(ns);
   }
 
   runFor(ns: number): void {

@@ -68,13 +68,16 @@ export class Sidecore implements DeviceHost {
     this.#state = new CoreState(setup.state);
     this.#mailbox = setup.mailbox;
     const { workerCpus, sqpollCpu } = setup;
-    const uringOptions = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
-    this.#desk = new UringDesk(uringOptions, this.pool, (handles) => this.#tell({ event: 'uring', handles }));
+    const uring = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
+    this.#desk = new UringDesk(uring, this.pool, (handles) => this.#tell({ event: 'uring', handles }));
     this.networks = joinNetworks(setup);
     this.#doorway = new Doorway(setup);
     this.#queues = new QueueTable(this, this.#doorway, setup.polling);
     this.#meter = new WorkMeter(this.#state, readNowNs);
-    this.#scheduler = new Scheduler(setup.scheduler, readNowNs, () => this.#state.rangSince(this.#bellSeen));
+    const isNotified = () => this.#state.rangSince(this.#bellSeen);
+    // What the kernel does for a queue that is timed is its time.
+    const settle = () => void (this.#desk.hasPrepared && this.#turnDesk());
+    this.#scheduler = new Scheduler(setup.scheduler, readNowNs, isNotified, settle);
     this.#list = new PollList(setup.polling, this.#queues, this.#scheduler, this.#state, () => this.#meter.forget());
   }
 
@@ -125,7 +128,7 @@ export class Sidecore implements DeviceHost {
     work += this.networks.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
-    this.#publisher.publish();
+    this.#sinceDesk = 0;
     this.networks.flush();
     this.calls.look();
     if (this.#closing.length > 0 || this.#stopId !== 0) this.#finishClosing();
@@ -149,7 +152,7 @@ export class Sidecore implements DeviceHost {
         this.#dropFaulted(served);
         break;
       }
-      // Who waits for storage, or kicks, must not wait for all others' turns; and what the kernel copies is this queue's time.
+      // Who waits for storage, or kicks, must not wait for all others' turns.
       if (this.#sinceDesk >= DESK_BYTES) work += this.#interlude();
       // Who could not take what waits, because all requests are in use, is not asked again before some have come back.
     } while (taken > 0 && scheduler.goOn(served, taken, queue.servedBytes));
@@ -160,26 +163,26 @@ export class Sidecore implements DeviceHost {
     return work;
   }
 
-  /** What is done between turns, and within long ones. */
+  /** What is done within long turns, and between them. */
   #interlude(): number {
-    const { serving } = this.#state;
     this.#sinceKicks += this.#sinceDesk;
+    this.#sinceDesk = 0;
     const work = this.#turnDesk();
-    this.#publisher.publish();
     if (this.#sinceKicks >= KICK_BYTES && this.#list.watchedCount > 0) this.#lookForKicks();
-    this.#state.serving = serving;
     return work;
   }
 
   #turnDesk(): number {
-    this.#sinceDesk = 0;
+    let work: number;
     try {
-      return this.#desk.turn();
+      work = this.#desk.turn();
     } catch (error) {
       // Whose request this thread is about to die of.
       this.#state.serving = this.#queues.servedAs(this.#desk.handling?.queue)?.key ?? 0;
       throw error;
     }
+    this.#publisher.publish();
+    return work;
   }
 
   #timedTurns(): void {
@@ -280,13 +283,13 @@ export class Sidecore implements DeviceHost {
     }
     // From here on a fault of ours is one in serving the queue: the thread dies of it, and the queue is to blame.
     this.#state.serving = spec.key;
-    const { queue } = served;
     if (spec.resume) {
-      queue.retakeUnfinished();
+      served.queue.retakeUnfinished();
       this.#publisher.publish();
     }
     // A queue that was found broken is polled once more, to be dropped.
-    if (served.started || served.kickFd < 0 || queue.closed || !served.watch()) this.#list.start(served, this.#nowNs);
+    if (served.started || served.kickFd < 0 || served.queue.closed || !served.watch())
+      this.#list.start(served, this.#nowNs);
     this.#state.serving = 0;
     this.#list.count();
     this.#tell({ event: 'answer', id });
@@ -322,18 +325,14 @@ export class Sidecore implements DeviceHost {
       this.#publisher.publish();
       if (served.queue.inFlight > 0) continue;
       this.#closing.splice(i, 1);
-      this.#release(served);
+      const position = this.#queues.remove(served);
+      this.#list.count();
+      if (served.detachId !== 0) this.#tell({ event: 'answer', id: served.detachId, position });
     }
     if (this.#stopId === 0 || this.#queues.size > 0 || !this.networks.drained()) return;
     this.#desk.close();
     this.#tell({ event: 'answer', id: this.#stopId });
     this.#running = false;
-  }
-
-  #release(served: ServedQueue): void {
-    const position = this.#queues.remove(served);
-    this.#list.count();
-    if (served.detachId !== 0) this.#tell({ event: 'answer', id: served.detachId, position });
   }
 
   /** A queue that its guest has broken is not looked at again, until its front end sets it up anew. */

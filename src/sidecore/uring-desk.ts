@@ -54,6 +54,11 @@ export class UringDesk {
     return this.#ring?.hasCompletions ?? false;
   }
 
+  /** Something waits to be submitted. */
+  get hasPrepared(): boolean {
+    return this.#ring?.hasPrepared ?? false;
+  }
+
   /** Submits what was prepared and hands out what is complete. Returns how many operations that were. */
   turn(): number {
     const ring = this.#ring;

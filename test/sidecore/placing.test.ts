@@ -3,11 +3,9 @@ import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { CoreSet } from '../../src/daemon/core-set.js';
 import { allowedCpus } from '../../src/host/affinity.js';
-import { CONFIG_SPACE_BYTES_MAX, CORE_QUEUES_MAX } from '../../src/limits.js';
-import type { NetDeviceSpec } from '../../src/net/device.js';
-import { NetDeviceState } from '../../src/net/device-state.js';
-import { accessPort } from '../../src/net/vlan.js';
+import { CORE_QUEUES_MAX } from '../../src/limits.js';
 import { SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
+import { card } from './specs.js';
 
 const CPU = allowedCpus()[0]!;
 
@@ -18,21 +16,6 @@ function start(test: TestContext): CoreSet {
   const set = new CoreSet({ mode: 'adaptive', scheduler: SCHEDULER_DEFAULTS, ...places }, 0, listener);
   test.after(() => set.stop());
   return set;
-}
-
-function card(port: number, queuePairs: number): NetDeviceSpec {
-  const shared = new SharedArrayBuffer(CONFIG_SPACE_BYTES_MAX + NetDeviceState.BYTES);
-  const mac = { high: 0x5254, low: port };
-  return {
-    kind: 'net',
-    account: { id: 0, weight: 1 },
-    shared,
-    switchId: 0,
-    port,
-    queuePairs,
-    vlans: accessPort(0),
-    mac,
-  };
 }
 
 it('a sidecore more is taken into use where those in use have no room', (test) => {
