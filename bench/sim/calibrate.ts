@@ -4,7 +4,7 @@ import { scenario } from '../../src/sim/scenario.js';
 import { simulate } from '../../src/sim/simulate.js';
 import { machine, median } from '../report.js';
 import { fit } from './fit.js';
-import { CalibrationGround, type Measured, type PointPlan } from './ground.js';
+import { CalibrationGround, type GroundCpus, type Measured, type PointPlan } from './ground.js';
 import { leastOf, measureWake, type WakeCosts } from './wake.js';
 
 const BYTES = 4096;
@@ -104,13 +104,14 @@ export interface Gathered {
 export interface GatherOptions extends Pick<CalibrateOptions, 'node' | 'progress'> {
   readonly plans: readonly PointPlan[];
   readonly rounds: number;
+  readonly cpus?: GroundCpus;
   /** Says that all of it is to end. */
   readonly signal?: AbortSignal;
 }
 
 /** Measures points in turn, in several rounds. */
-export async function gather({ node, progress, plans, rounds, signal }: GatherOptions): Promise<Gathered> {
-  const ground = new CalibrationGround();
+export async function gather({ node, progress, plans, rounds, cpus, signal }: GatherOptions): Promise<Gathered> {
+  const ground = new CalibrationGround(cpus);
   const windows: Record<string, Measured[]> = {};
   try {
     ground.oneWayNs();
