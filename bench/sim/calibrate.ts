@@ -5,7 +5,7 @@ import { simulate } from '../../src/sim/simulate.js';
 import { machine, median } from '../report.js';
 import { fit } from './fit.js';
 import { CalibrationGround, type GroundCpus, type Measured, type PointPlan } from './ground.js';
-import { leastOf, measureWake, type WakeCosts } from './wake.js';
+import { measureWake, pooled, type WakeCosts } from './wake.js';
 
 const BYTES = 4096;
 const LARGE_BYTES = 65_536;
@@ -140,7 +140,7 @@ export function costsOf({ clockNs, probes, wakes, emptyOneNs, emptyManyNs, windo
   return fit({
     clockNs,
     oneWayNs: median([...probes]) / 2,
-    wake: leastOf(wakes),
+    wake: pooled(wakes),
     emptyOneNs,
     emptyManyNs,
     manyQueues: MANY,
@@ -176,7 +176,7 @@ export function judge(gathered: Gathered, seed: number): Calibration {
     node: process.version,
     seed,
     one_way_ns: gathered.probes.map((ns) => ns / 2),
-    wake: leastOf(gathered.wakes),
+    wake: pooled(gathered.wakes),
     costs,
     points: PREDICTED.map((one) =>
       compare(one, gathered.windows[keyOf(one)]!, sourceKeys.has(keyOf(one)), costs, seed),
@@ -281,11 +281,28 @@ export function calibrationText({ points, costs, wake, one_way_ns, date, node }:
     '',
     `Within ${100 * ERROR_AIM} %: throughput of ${within((error) => error.perSecond)} of ${points.length} points, median latency of ${within((error) => error.p50Ns)}.`,
     '',
-    `Waking a thread after a rest: ${wake.waking.map(({ restNs, wakingNs, latencyNs }) => `${restNs / 1000} µs: ${(wakingNs / 1000).toFixed(1)} µs, awake after ${(latencyNs / 1000).toFixed(1)} µs`).join('; ')}`,
+    'Waking a thread after a rest, µs: what it takes him who wakes it, and until it goes on; the middle half of what was measured',
+    '',
+    ...wakeRows(wake),
     '',
     `Costs: ${Object.entries(costs)
+      .filter((cost): cost is [string, number] => typeof cost[1] === 'number')
       .map(([name, ns]) => `${name} ${Number(ns.toPrecision(3))}`)
       .join(', ')}`,
     '',
   ].join('\n');
+}
+
+function wakeRows({ waking }: WakeCosts): string[] {
+  const micros = (ns: number): string => (ns / 1000).toFixed(1);
+  // Of five values that stand for all, the second, the third and the fourth.
+  const range = (values: readonly number[]) => `${micros(values[2]!)} (${micros(values[1]!)} to ${micros(values[3]!)})`;
+  const rows = waking.map(({ restNs, wakingNs, latencyNs }) => [
+    String(restNs / 1000),
+    range(wakingNs),
+    range(latencyNs),
+  ]);
+  return [['rest', 'who wakes', 'goes on after'], ['---', '---', '---'], ...rows].map(
+    (row) => `| ${row.join(' | ')} |`,
+  );
 }

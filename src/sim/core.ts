@@ -56,7 +56,7 @@ export class SimCore extends SimThread implements CallServer {
   #sinceDesk = 0;
 
   constructor(sim: Simulation, cpu: Cpu, parts: CoreParts) {
-    super(sim, cpu);
+    super(sim, cpu, parts.costs.guestSleepNs);
     this.#costs = parts.costs;
     this.#storage = parts.storage;
     this.#piece = new Piece(parts.costs, parts.storage);
@@ -112,7 +112,7 @@ export class SimCore extends SimThread implements CallServer {
   /** A queue that waits for a kick is kicked. Returns how long that takes the guest, ns. */
   kick(queue: SimQueue): number {
     this.#list.kick(queue);
-    if (this.sleeping || this.#phase === 'sleep') return this.#costs.kickNs + this.#rouse(this);
+    if (this.sleeping) return this.#costs.kickNs + this.wake();
     this.#expectLook();
     return this.#costs.kickNs;
   }
@@ -128,12 +128,6 @@ export class SimCore extends SimThread implements CallServer {
     const roundNs = this.#emptyRoundNs();
     const houseNs = this.#house.nextNs(this.sim.now, this.#polledFrom, roundNs);
     this.poke(this.#list.nextLookNs(houseNs, roundNs));
-  }
-
-  /** Wakes a thread if it sleeps. Returns how long that takes, ns. */
-  #rouse(thread: SimThread): number {
-    const { wakingNs } = thread.cpu;
-    return thread.wake() ? wakingNs : 0;
   }
 
   /** Storage has finished a request. */
@@ -162,7 +156,7 @@ export class SimCore extends SimThread implements CallServer {
       case 'sleep':
         this.#phase = 'resume';
         // What has come since is taken without sleeping.
-        return this.#list.hasKicks ? 0 : Rest.SLEEP;
+        return this.#list.hasKicks ? this.#costs.guestSleepNs : Rest.SLEEP;
       case 'resume':
         this.#phase = 'round';
         this.#house.restart();
@@ -285,7 +279,7 @@ export class SimCore extends SimThread implements CallServer {
 
   call(endpoint: Endpoint): void {
     endpoint.tally.countCall(this.sim.now);
-    this.#cursor += this.#costs.callNs + this.#rouse(endpoint.thread);
+    this.#cursor += this.#costs.callNs + endpoint.thread.wake();
   }
 
   holdCall(line: CallWait): void {
@@ -305,7 +299,7 @@ export class SimCore extends SimThread implements CallServer {
     const rests = this.#mayRest();
     if (rests) {
       this.#calls.flush();
-      this.#cursor += this.#costs.sleepNs;
+      this.#cursor += Math.max(0, this.#costs.sleepNs - this.#costs.guestSleepNs);
       this.#phase = 'sleep';
     }
     const ns = this.#cursor - this.sim.now;

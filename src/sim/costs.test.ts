@@ -18,6 +18,10 @@ describe('costs from a file', () => {
     assert.throws(() => parseCosts({ pollNs: '3' }), invalid(/pollNs/));
     assert.throws(() => parseCosts({ speed: 3 }), invalid(/no cost speed/));
     assert.throws(() => parseCosts({ jitter: 1 }), invalid(/jitter/));
+    const point = { restNs: 1, wakingNs: [1, 2], latencyNs: [3, 4] };
+    assert.deepEqual(parseCosts({ wakes: [point] }).wakes, [point]);
+    for (const wakes of [[], [point, point], [{ ...point, latencyNs: [3] }], [{ ...point, restNs: -1 }], [null], 3])
+      assert.throws(() => parseCosts({ wakes }), invalid(/wakes/), JSON.stringify(wakes));
   });
 });
 
