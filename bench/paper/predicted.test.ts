@@ -30,10 +30,12 @@ describe('what the simulator says of measured points', () => {
   });
 
   it('counts no point that was disturbed, and no latency of a stream', () => {
-    const stream = { measured: { perSecond: 1e6, p50Ns: Number.NaN } };
+    const stream = { workload: 'stream-1500', measured: { perSecond: 1e6, p50Ns: Number.NaN } };
     const table = predictionTable([point(9e6, 2000, { disturbed: true }), point(1e6, Number.NaN, stream)], HERE);
     assert.equal(table.rows[1]![6], '-');
-    assert.equal(table.verdicts![0]!.measured, 'throughput of 1 of 1 points within 15 %, the median of 0 of 0');
+    const [disks, cards] = table.verdicts!;
+    assert.deepEqual([disks!.holds, disks!.why], [null, 'no point was undisturbed']);
+    assert.equal(cards!.measured, 'throughput of 1 of 1 points within 15 %, the median of 0 of 0');
   });
 
   it('decides nothing with costs of another run, and says whose they are', () => {

@@ -32,6 +32,8 @@ const POLLING = plan('sidecore', 8, 1);
 const SLEEPING = plan('sidecore', 8, 1, { sleeping: true });
 const THREAD_ONE = plan('baseline', 1, 1);
 const THREAD_MANY = plan('baseline', 4, 1);
+const TURNS_FEW = plan('baseline', 4, 32, { sleeping: true });
+const TURNS_MANY = plan('baseline', MANY, 32, { sleeping: true });
 /** What is predicted, besides some of these. */
 const PREDICTED = (['sidecore', 'baseline'] as const).flatMap((mode) =>
   [false, true].flatMap((sleeping) =>
@@ -80,7 +82,7 @@ export interface CalibrateOptions {
 const keyOf = (one: PointPlan): string => JSON.stringify(one);
 
 /** From all these costs are found. */
-const SOURCES = [...DEPTHS, ...NOTHING, LARGE, POLLING, SLEEPING, THREAD_ONE, THREAD_MANY];
+const SOURCES = [...DEPTHS, ...NOTHING, LARGE, POLLING, SLEEPING, THREAD_ONE, THREAD_MANY, TURNS_FEW, TURNS_MANY];
 
 /** All that is measured: from which costs are found, and what is predicted besides. */
 export const PLANS = distinct([...SOURCES, ...PREDICTED]);
@@ -152,6 +154,8 @@ export function costsOf({ clockNs, probes, wakes, emptyOneNs, emptyManyNs, windo
     sleeping: at(SLEEPING),
     threadOne: at(THREAD_ONE),
     threadMany: at(THREAD_MANY),
+    turnsFew: at(TURNS_FEW),
+    turnsMany: at(TURNS_MANY),
   });
 }
 

@@ -25,6 +25,9 @@ export interface Findings {
   /** A thread for each of one, and of several polling guests. */
   readonly threadOne: Measured;
   readonly threadMany: Measured;
+  /** A thread for each of four, and of sixteen sleeping guests with many requests in flight: threads that take turns. */
+  readonly turnsFew: Measured;
+  readonly turnsMany: Measured;
 }
 
 const BYTES = 4096;
@@ -89,6 +92,15 @@ export function fit(found: Findings): Costs {
     (serveNs(found.sleeping) - serveNs(found.polling)) / Math.max(0.5, callsPerTurn(found.sleeping)),
   );
   const asleepNs = atLeast(besides(found.threadOne));
+  const switchNs = Math.max(0, besides(found.threadMany) - asleepNs);
+  const wakes = fitWake(wake);
+  const wakingNs = middle(wakes.wakes.at(-1)!.wakingNs);
+  // What a turn takes more than one without a change of threads, with its calls: there is about one for each.
+  const refill = (one: Measured) => {
+    const servingNs = serving.start + (serving.slope * one.counted.requests) / one.counted.turns;
+    const more = serveNs(one) - servingNs - callsPerTurn(one) * (callNs + wakingNs);
+    return Math.max(0, more + besides(one) - asleepNs - switchNs);
+  };
   return {
     ...DEFAULT_COSTS,
     visibleNs: oneWayNs,
@@ -106,11 +118,13 @@ export function fit(found: Findings): Costs {
     armNs: Math.min(...found.depths.map(({ armNs }) => armNs)),
     kickNs: wake.signalNs,
     callNs,
-    ...fitWake(wake),
+    ...wakes,
     // The greater part passes before the kernel has looked for the last time whether there is something.
     sleepNs: BEFORE_SLEEP * asleepNs,
     resumeNs: (1 - BEFORE_SLEEP) * asleepNs,
-    switchNs: Math.max(0, besides(found.threadMany) - asleepNs),
+    switchNs,
+    refillFewNs: refill(found.turnsFew),
+    refillManyNs: refill(found.turnsMany),
     guestSleepNs: wake.waitNs,
   };
 }
@@ -126,9 +140,10 @@ export function fitWake({ signalNs, waitNs, waking }: WakeCosts): Pick<Costs, 'w
   const likely = measured[0]!.wakingNs.length;
   const atOnce = { restNs: 0, wakingNs: same(0, likely), latencyNs: same(signalNs + waitNs, likely) };
   const wakes = [atOnce, ...measured];
-  return { wakeNs: Math.min(...measured.map(({ wakingNs }) => wakingNs[wakingNs.length >> 1]!)), wakes };
+  return { wakeNs: Math.min(...measured.map(({ wakingNs }) => middle(wakingNs))), wakes };
 }
 
+const middle = (values: readonly number[]): number => values[values.length >> 1]!;
 const same = (value: number, times: number): number[] => Array.from({ length: times }, () => value);
 
 const callsPerTurn = ({ calls, counted, requests }: Measured): number =>

@@ -36,6 +36,9 @@ const TIMES = {
   wakeNs: 311,
   /** The switch to another thread on the same CPU. */
   switchNs: 156,
+  /** What such a switch takes besides, because caches have been others': where 3 other threads had the CPU since, and where 15 had it. */
+  refillFewNs: 0,
+  refillManyNs: 0,
   /** A sidecore goes to sleep, and takes what has woken it. The part of going to sleep that is a system call; a guest's is no more. */
   sleepNs: 1460,
   resumeNs: 625,
@@ -95,6 +98,16 @@ function isCurve(value: unknown): value is WakePoint[] {
 
 const bad = (what: string): SidecoreError =>
   new SidecoreError('CONFIG_INVALID', `costs of the simulator: ${what}`, 'Write them anew with --calibrate.');
+
+/** Other threads for which there are measured refills. */
+const [FEW_OTHERS, MANY_OTHERS] = [3, 15];
+
+/** What it takes besides the switch that a thread's data have left the caches, by how many others had its CPU since, ns. */
+export function refillNs({ refillFewNs, refillManyNs }: Costs, others: number): number {
+  if (others <= FEW_OTHERS) return (refillFewNs * others) / FEW_OTHERS;
+  const part = Math.min(1, (others - FEW_OTHERS) / (MANY_OTHERS - FEW_OTHERS));
+  return refillFewNs + part * (refillManyNs - refillFewNs);
+}
 
 /** What a request takes, with the data that it moves now, ns. */
 export function dataNs({ copyNs, byteNs }: Costs, bytes: number): number {

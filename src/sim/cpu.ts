@@ -1,4 +1,4 @@
-import type { Costs } from './costs.js';
+import { type Costs, refillNs } from './costs.js';
 import type { Actor } from './event-queue.js';
 import type { Simulation } from './simulation.js';
 import { WakeCurve } from './wake-curve.js';
@@ -24,6 +24,8 @@ export abstract class SimThread implements Actor {
   readonly cpu: Cpu;
   /** Time asleep so far, ns. */
   asleepNs = 0;
+  /** Which of its CPU's changes of threads its last was. The CPU's. */
+  change = -1;
   #state: State = 'ready';
   /** What is planned with another number is not meant any more. */
   #planned = 0;
@@ -125,6 +127,10 @@ export class Cpu implements Actor {
   readonly #ready: SimThread[] = [];
   current: SimThread | undefined;
   #sliceEnd = 0;
+  /** Threads that have had it, and how often another had it than before; and which was the last. */
+  #threads = 0;
+  #changes = 0;
+  #last: SimThread | undefined;
   /** When its last thread began to go to sleep, ns. */
   #idleFrom = 0;
   readonly #curve: WakeCurve;
@@ -181,7 +187,18 @@ export class Cpu implements Actor {
 
   #give(thread: SimThread, afterNs: number): void {
     this.current = thread;
-    this.#sliceEnd = this.#sim.now + afterNs + this.#costs.sliceNs;
-    thread.given(this.#sim.now + afterNs);
+    const time = this.#sim.now + afterNs + this.#refillNs(thread);
+    this.#sliceEnd = time + this.#costs.sliceNs;
+    thread.given(time);
+  }
+
+  /** What it takes a thread that its caches have been others' meanwhile, ns. */
+  #refillNs(thread: SimThread): number {
+    if (this.#last === thread) return 0;
+    this.#last = thread;
+    if (thread.change < 0) this.#threads++;
+    const others = thread.change < 0 ? 0 : Math.min(this.#threads - 1, this.#changes - thread.change);
+    thread.change = ++this.#changes;
+    return refillNs(this.#costs, others);
   }
 }
