@@ -248,6 +248,13 @@ export const CORE_ANSWER_MS_MAX = 1000;
 
 /** Pause between two looks for the kicks of queues that are not polled, while others are, ns: a look takes about 400 ns. */
 export const KICK_LOOK_NS = 50_000;
+/** Turns awake between two looks for idle queues, and for kicks. */
+export const HOUSEKEEPING_TURNS = 32;
+/** Bytes that queues move within turns between two looks at what the kernel has finished, 3 us and more; and what a request counts besides. */
+export const INTERLUDE_BYTES = 2 ** 17;
+/** The same between two looks for kicks, which take a system call: 25 us and more. */
+export const KICK_LOOK_BYTES = 2 ** 20;
+export const REQUEST_WORK_BYTES = 1024;
 /** Polled queues of which one look tells whether they are idle, at most: so that hundreds cost the others little. */
 export const IDLE_LOOKS_MAX = 32;
 /**

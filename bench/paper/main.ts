@@ -5,12 +5,11 @@ import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { version } from '../../src/daemon/version.js';
 import { messageOf, SidecoreError } from '../../src/errors.js';
-import { DEFAULT_COSTS } from '../../src/sim/costs.js';
-import { readCosts } from '../../src/sim/costs-file.js';
 import { machine } from '../report.js';
 import { beyond } from './beyond.js';
 import { EXPERIMENTS, plannedFor } from './experiments.js';
 import { countText, renderPage } from './page.js';
+import { plannedCosts, predictions, type SimCosts, simCosts } from './predicted.js';
 import { Progress } from './progress.js';
 import { claimText, type Evaluation, type Experiment, verdictsOf } from './results.js';
 import { Stand, type Timing } from './stand.js';
@@ -90,15 +89,16 @@ async function run(options: Options): Promise<void> {
 async function evaluate(options: Options, signal: AbortSignal): Promise<number> {
   const timing = options.short ? SHORT : options.quick ? QUICK : FULL;
   const wanted = EXPERIMENTS.filter(({ number }) => options.only.length === 0 || options.only.includes(number));
-  const costs = options.costs === undefined ? DEFAULT_COSTS : readCosts(options.costs);
-  const progress = new Progress(plannedFor(wanted, timing), {
+  const progress = new Progress(plannedFor(wanted, timing) + plannedCosts(timing, options.costs), {
     write: (text) => process.stderr.write(text),
     terminal: process.stderr.isTTY === true,
   });
   const started = performance.now();
   const stand = new Stand({ node: options.node, timing, seed: options.seed, signal, progress });
   const experiments: Experiment[] = [];
+  let costs: SimCosts;
   try {
+    costs = await simCosts(stand, options.costs);
     for (const { measure } of wanted) experiments.push(await measure(stand));
   } finally {
     progress.clear();
@@ -117,8 +117,12 @@ async function evaluate(options: Options, signal: AbortSignal): Promise<number> 
     commit: commit(),
     timing: { rounds: timing.rounds, warm_up_ms: timing.warmUpMs, window_ms: timing.windowMs },
     placement_ns: spread(stand.probes),
-    experiments: experiments.map((one) => ({ ...one, simulated: beyond(one, timing, costs, options.seed) })),
-    simulated_with: options.costs === undefined ? 'default costs' : `the costs of ${options.costs}`,
+    experiments: experiments.map((one) => ({
+      ...one,
+      tables: [...one.tables, ...predictions(one, costs, options.seed)],
+      simulated: beyond(one, timing, costs.costs, options.seed),
+    })),
+    simulated_with: costs.whose,
   };
   write(evaluation, options);
   return 0;

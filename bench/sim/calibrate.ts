@@ -4,8 +4,8 @@ import { scenario } from '../../src/sim/scenario.js';
 import { simulate } from '../../src/sim/simulate.js';
 import { machine, median } from '../report.js';
 import { fit } from './fit.js';
-import { CalibrationGround, type Measured, type PointPlan } from './ground.js';
-import { leastOf, measureWake, type WakeCosts } from './wake.js';
+import { CalibrationGround, type GroundCpus, type Measured, type PointPlan } from './ground.js';
+import { measureWake, pooled, type WakeCosts } from './wake.js';
 
 const BYTES = 4096;
 const LARGE_BYTES = 65_536;
@@ -32,6 +32,8 @@ const POLLING = plan('sidecore', 8, 1);
 const SLEEPING = plan('sidecore', 8, 1, { sleeping: true });
 const THREAD_ONE = plan('baseline', 1, 1);
 const THREAD_MANY = plan('baseline', 4, 1);
+const TURNS_FEW = plan('baseline', 4, 32, { sleeping: true });
+const TURNS_MANY = plan('baseline', MANY, 32, { sleeping: true });
 /** What is predicted, besides some of these. */
 const PREDICTED = (['sidecore', 'baseline'] as const).flatMap((mode) =>
   [false, true].flatMap((sleeping) =>
@@ -79,59 +81,111 @@ export interface CalibrateOptions {
 
 const keyOf = (one: PointPlan): string => JSON.stringify(one);
 
-/** Measures what everything costs on this machine, and how well the simulator then predicts what the machine does. */
-export async function calibrate({ node, seed, progress }: CalibrateOptions): Promise<Calibration> {
-  const ground = new CalibrationGround();
-  const windows = new Map<string, Measured[]>();
-  const sources = [...DEPTHS, ...NOTHING, LARGE, POLLING, SLEEPING, THREAD_ONE, THREAD_MANY];
-  const sourceKeys = new Set(sources.map(keyOf));
-  const plans = [...sources, ...PREDICTED.filter((one) => !sourceKeys.has(keyOf(one)))];
+/** From all these costs are found. */
+const SOURCES = [...DEPTHS, ...NOTHING, LARGE, POLLING, SLEEPING, THREAD_ONE, THREAD_MANY, TURNS_FEW, TURNS_MANY];
+
+/** All that is measured: from which costs are found, and what is predicted besides. */
+export const PLANS = distinct([...SOURCES, ...PREDICTED]);
+
+function distinct(plans: readonly PointPlan[]): PointPlan[] {
+  return [...new Map(plans.map((one) => [keyOf(one), one])).values()];
+}
+
+/** Everything that was measured. */
+export interface Gathered {
+  readonly clockNs: number;
+  /** Round trips of a cache line, ns. */
+  readonly probes: readonly number[];
+  readonly wakes: readonly WakeCosts[];
+  readonly emptyOneNs: number;
+  readonly emptyManyNs: number;
+  /** By what `keyOf` says of a point: the best window of each round. */
+  readonly windows: Readonly<Record<string, readonly Measured[]>>;
+}
+
+export interface GatherOptions extends Pick<CalibrateOptions, 'node' | 'progress'> {
+  readonly plans: readonly PointPlan[];
+  readonly rounds: number;
+  readonly cpus?: GroundCpus;
+  /** Says that all of it is to end. */
+  readonly signal?: AbortSignal;
+}
+
+/** Measures points in turn, in several rounds. */
+export async function gather({ node, progress, plans, rounds, cpus, signal }: GatherOptions): Promise<Gathered> {
+  const ground = new CalibrationGround(cpus);
+  const windows: Record<string, Measured[]> = {};
   try {
     ground.oneWayNs();
     const wakes = [await measureWake(ground.coreCpu, ground.clockNs)];
     await ground.start(node);
     const empty = { emptyOneNs: await ground.emptyRoundNs(1), emptyManyNs: await ground.emptyRoundNs(MANY) };
-    for (let round = 0; round < ROUNDS; round++) {
+    for (let round = 0; round < rounds; round++) {
       wakes.push(await measureWake(ground.coreCpu, ground.clockNs));
       for (const [i, one] of plans.entries()) {
-        if (i % 8 === 0) progress(`round ${round + 1} of ${ROUNDS}: ${i} of ${plans.length} points`);
+        signal?.throwIfAborted();
+        if (i % 8 === 0) progress(`round ${round + 1} of ${rounds}: ${i} of ${plans.length} points`);
         if (i % 4 === 0) ground.oneWayNs();
-        const before = windows.get(keyOf(one)) ?? [];
-        windows.set(keyOf(one), [...before, await ground.measure(one)]);
+        const list = (windows[keyOf(one)] ??= []);
+        list.push(await ground.measure(one));
       }
     }
-    const at = (one: PointPlan): Measured => best(windows.get(keyOf(one))!);
-    const oneWayNs = median(ground.probes) / 2;
-    const wake = leastOf(wakes);
-    const costs = fit({
-      clockNs: ground.clockNs,
-      oneWayNs,
-      wake,
-      ...empty,
-      manyQueues: MANY,
-      depths: DEPTHS.map(at),
-      nothing: NOTHING.map(at),
-      large: at(LARGE),
-      largeBytes: LARGE_BYTES,
-      polling: at(POLLING),
-      sleeping: at(SLEEPING),
-      threadOne: at(THREAD_ONE),
-      threadMany: at(THREAD_MANY),
-    });
-    return {
-      format: 1,
-      date: new Date().toISOString(),
-      machine: machine(),
-      node: process.version,
-      seed,
-      one_way_ns: ground.probes.map((ns) => ns / 2),
-      wake,
-      costs,
-      points: PREDICTED.map((one) => compare(one, windows.get(keyOf(one))!, sourceKeys.has(keyOf(one)), costs, seed)),
-    };
+    return { clockNs: ground.clockNs, probes: ground.probes, wakes, ...empty, windows };
   } finally {
     await ground.close();
   }
+}
+
+/** The costs that follow from what was measured. */
+export function costsOf({ clockNs, probes, wakes, emptyOneNs, emptyManyNs, windows }: Gathered): Costs {
+  const at = (one: PointPlan): Measured => best(windows[keyOf(one)]!);
+  return fit({
+    clockNs,
+    oneWayNs: median([...probes]) / 2,
+    wake: pooled(wakes),
+    emptyOneNs,
+    emptyManyNs,
+    manyQueues: MANY,
+    depths: DEPTHS.map(at),
+    nothing: NOTHING.map(at),
+    large: at(LARGE),
+    largeBytes: LARGE_BYTES,
+    polling: at(POLLING),
+    sleeping: at(SLEEPING),
+    threadOne: at(THREAD_ONE),
+    threadMany: at(THREAD_MANY),
+    turnsFew: at(TURNS_FEW),
+    turnsMany: at(TURNS_MANY),
+  });
+}
+
+/** The costs alone, in some seconds: no prediction is compared. */
+export async function measureCosts(options: Omit<GatherOptions, 'plans'>): Promise<Costs> {
+  return costsOf(await gather({ ...options, plans: SOURCES }));
+}
+
+/** Measures what everything costs on this machine, and how well the simulator then predicts what the machine does. */
+export async function calibrate({ node, seed, progress }: CalibrateOptions): Promise<Calibration> {
+  return judge(await gather({ node, progress, plans: PLANS, rounds: ROUNDS }), seed);
+}
+
+/** What was measured beside what the simulator says with the costs that follow from it. */
+export function judge(gathered: Gathered, seed: number): Calibration {
+  const costs = costsOf(gathered);
+  const sourceKeys = new Set(SOURCES.map(keyOf));
+  return {
+    format: 1,
+    date: new Date().toISOString(),
+    machine: machine(),
+    node: process.version,
+    seed,
+    one_way_ns: gathered.probes.map((ns) => ns / 2),
+    wake: pooled(gathered.wakes),
+    costs,
+    points: PREDICTED.map((one) =>
+      compare(one, gathered.windows[keyOf(one)]!, sourceKeys.has(keyOf(one)), costs, seed),
+    ),
+  };
 }
 
 /**
@@ -231,11 +285,28 @@ export function calibrationText({ points, costs, wake, one_way_ns, date, node }:
     '',
     `Within ${100 * ERROR_AIM} %: throughput of ${within((error) => error.perSecond)} of ${points.length} points, median latency of ${within((error) => error.p50Ns)}.`,
     '',
-    `Waking a thread after a rest: ${wake.waking.map(({ restNs, wakingNs, latencyNs }) => `${restNs / 1000} µs: ${(wakingNs / 1000).toFixed(1)} µs, awake after ${(latencyNs / 1000).toFixed(1)} µs`).join('; ')}`,
+    'Waking a thread after a rest, µs: what it takes him who wakes it, and until it goes on; the middle half of what was measured',
+    '',
+    ...wakeRows(wake),
     '',
     `Costs: ${Object.entries(costs)
+      .filter((cost): cost is [string, number] => typeof cost[1] === 'number')
       .map(([name, ns]) => `${name} ${Number(ns.toPrecision(3))}`)
       .join(', ')}`,
     '',
   ].join('\n');
+}
+
+function wakeRows({ waking }: WakeCosts): string[] {
+  const micros = (ns: number): string => (ns / 1000).toFixed(1);
+  // Of five values that stand for all, the second, the third and the fourth.
+  const range = (values: readonly number[]) => `${micros(values[2]!)} (${micros(values[1]!)} to ${micros(values[3]!)})`;
+  const rows = waking.map(({ restNs, wakingNs, latencyNs }) => [
+    String(restNs / 1000),
+    range(wakingNs),
+    range(latencyNs),
+  ]);
+  return [['rest', 'who wakes', 'goes on after'], ['---', '---', '---'], ...rows].map(
+    (row) => `| ${row.join(' | ')} |`,
+  );
 }

@@ -25,22 +25,28 @@ describe('a line through points', () => {
 });
 
 describe('what waking takes', () => {
-  const curve = (...latencies: number[]) =>
-    fitWake({
-      signalNs: 500,
-      waitNs: 700,
-      waking: latencies.map((latencyNs, i) => ({ restNs: 1000 * 2 ** i, wakingNs: 500 + latencyNs / 2, latencyNs })),
-    });
-
-  it('is told apart by how long the CPU was idle, where that is two things', () => {
-    const costs = curve(500, 1000, 1100, 9000, 10_000);
-    assert.equal(costs.quickWakeNs, 1000);
-    assert.equal(costs.idleWakeNs, 10_000);
-    assert.equal(costs.wakeQuickNs, 500);
-    assert.ok(costs.haltAfterNs > 2500 && costs.haltAfterNs < 6500, `${costs.haltAfterNs}`);
-  });
-
-  it('is one thing where it always takes the same', () => {
-    assert.equal(curve(9000, 9000, 9000, 9000).haltAfterNs, 0);
+  it('is what it takes besides a signal, by the time of rest', () => {
+    const waking = [
+      { restNs: 1000, wakingNs: [500, 900], latencyNs: [800, 1000] },
+      { restNs: 9000, wakingNs: [4500, 6500], latencyNs: [9000, 20_000] },
+    ];
+    const { wakes, wakeNs } = fitWake({ signalNs: 500, waitNs: 700, waking });
+    assert.deepEqual(
+      wakes.map(({ wakingNs }) => wakingNs),
+      [
+        [0, 0],
+        [0, 400],
+        [4000, 6000],
+      ],
+    );
+    assert.equal(wakeNs, 400);
+    assert.deepEqual(
+      wakes.map(({ restNs, latencyNs }) => [restNs, ...latencyNs]),
+      [
+        [0, 1200, 1200],
+        [1000, 800, 1000],
+        [9000, 9000, 20_000],
+      ],
+    );
   });
 });

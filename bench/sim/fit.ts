@@ -25,6 +25,9 @@ export interface Findings {
   /** A thread for each of one, and of several polling guests. */
   readonly threadOne: Measured;
   readonly threadMany: Measured;
+  /** A thread for each of four, and of sixteen sleeping guests with many requests in flight: threads that take turns. */
+  readonly turnsFew: Measured;
+  readonly turnsMany: Measured;
 }
 
 const BYTES = 4096;
@@ -89,6 +92,15 @@ export function fit(found: Findings): Costs {
     (serveNs(found.sleeping) - serveNs(found.polling)) / Math.max(0.5, callsPerTurn(found.sleeping)),
   );
   const asleepNs = atLeast(besides(found.threadOne));
+  const switchNs = Math.max(0, besides(found.threadMany) - asleepNs);
+  const wakes = fitWake(wake);
+  const wakingNs = middle(wakes.wakes.at(-1)!.wakingNs);
+  // What a turn takes more than one without a change of threads, with its calls: there is about one for each.
+  const refill = (one: Measured) => {
+    const servingNs = serving.start + (serving.slope * one.counted.requests) / one.counted.turns;
+    const more = serveNs(one) - servingNs - callsPerTurn(one) * (callNs + wakingNs);
+    return Math.max(0, more + besides(one) - asleepNs - switchNs);
+  };
   return {
     ...DEFAULT_COSTS,
     visibleNs: oneWayNs,
@@ -106,39 +118,33 @@ export function fit(found: Findings): Costs {
     armNs: Math.min(...found.depths.map(({ armNs }) => armNs)),
     kickNs: wake.signalNs,
     callNs,
-    ...fitWake(wake),
+    ...wakes,
     // The greater part passes before the kernel has looked for the last time whether there is something.
     sleepNs: BEFORE_SLEEP * asleepNs,
     resumeNs: (1 - BEFORE_SLEEP) * asleepNs,
-    switchNs: Math.max(0, besides(found.threadMany) - asleepNs),
+    switchNs,
+    refillFewNs: refill(found.turnsFew),
+    refillManyNs: refill(found.turnsMany),
     guestSleepNs: wake.waitNs,
   };
 }
 
-/** Time in which a thread that was woken is asleep again, ns: a rest is longer by that than its CPU was idle. */
-const ASLEEP_AFTER_NS = 1500;
-
-/**
- * A CPU that was idle for a moment looks for work itself, and costs him who wakes a thread there little; one that was idle for
- * long has to be woken. Where the one becomes the other tells what it costs him.
- */
-export function fitWake({ signalNs, waking }: WakeCosts) {
-  // After the shortest rest the thread may not even sleep.
-  const [, quick] = waking;
-  const long = waking.at(-1)!;
-  const middle = (quick!.wakingNs + long.wakingNs) / 2;
-  const halted = waking.findIndex(({ wakingNs }, i) => i > 0 && wakingNs >= middle);
-  const extra = (ns: number) => Math.max(0, ns - signalNs);
-  return {
-    // Nor has a CPU to be woken that is busy.
-    wakeNs: extra(quick!.wakingNs),
-    wakeIdleNs: extra(long.wakingNs),
-    wakeQuickNs: extra(quick!.wakingNs),
-    idleWakeNs: atLeast(long.latencyNs),
-    quickWakeNs: atLeast(quick!.latencyNs),
-    haltAfterNs: halted <= 1 ? 0 : Math.sqrt(waking[halted]!.restNs * waking[halted - 1]!.restNs) - ASLEEP_AFTER_NS,
-  };
+/** What waking takes besides the signal, by the time of rest; where it takes least, the CPU need not be woken, as one that is busy. */
+export function fitWake({ signalNs, waitNs, waking }: WakeCosts): Pick<Costs, 'wakeNs' | 'wakes'> {
+  const measured = waking.map(({ restNs, wakingNs, latencyNs }) => ({
+    restNs,
+    wakingNs: wakingNs.map((ns) => Math.max(0, ns - signalNs)),
+    latencyNs: latencyNs.map(atLeast),
+  }));
+  // Before it has begun to go to sleep a thread need not be woken: it waits for what is there.
+  const likely = measured[0]!.wakingNs.length;
+  const atOnce = { restNs: 0, wakingNs: same(0, likely), latencyNs: same(signalNs + waitNs, likely) };
+  const wakes = [atOnce, ...measured];
+  return { wakeNs: Math.min(...measured.map(({ wakingNs }) => middle(wakingNs))), wakes };
 }
+
+const middle = (values: readonly number[]): number => values[values.length >> 1]!;
+const same = (value: number, times: number): number[] => Array.from({ length: times }, () => value);
 
 const callsPerTurn = ({ calls, counted, requests }: Measured): number =>
   (calls / requests) * (counted.requests / counted.turns);

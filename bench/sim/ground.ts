@@ -60,6 +60,17 @@ export interface Measured extends Stretch {
   readonly undisturbed: boolean;
 }
 
+/** The CPU of the guests' thread, and that of the back ends. */
+export interface GroundCpus {
+  readonly loadCpu: number;
+  readonly coreCpu: number;
+}
+
+function chooseCpus(): GroundCpus {
+  const cpus = allowedCpus();
+  return { loadCpu: cpus[0]!, coreCpu: cpus.at(-1)! };
+}
+
 /** Two CPUs, a daemon for each mode, and what is left behind by neither. */
 export class CalibrationGround {
   readonly loadCpu: number;
@@ -71,10 +82,10 @@ export class CalibrationGround {
   readonly #removal = new OnExit(() => rmSync(this.#folder, { recursive: true, force: true }));
   readonly #daemons = new Map<DaemonMode, OurDaemon>();
 
-  constructor() {
-    const cpus = allowedCpus();
-    this.coreCpu = cpus.at(-1)!;
-    this.loadCpu = cpus[0]!;
+  /** @param cpus - where this process is pinned already; otherwise the first and the last that it may run on */
+  constructor(cpus: GroundCpus = chooseCpus()) {
+    this.coreCpu = cpus.coreCpu;
+    this.loadCpu = cpus.loadCpu;
     if (this.coreCpu === this.loadCpu)
       throw new SidecoreError('CPU_UNUSABLE', 'calibration needs two CPUs, this process may run on one');
     pinAllThreads([this.loadCpu]);

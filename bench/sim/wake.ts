@@ -9,13 +9,16 @@ import type { WakeSetup } from './wake-thread.js';
 
 const WAKES = 200;
 /** Times between one wake and the next, ns: a CPU that was idle for a moment is another thing than one that was idle for long. */
-export const RESTS_NS = [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000] as const;
+const RESTS_NS = [250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12_000, 16_000, 32_000, 64_000] as const;
+/** Equally likely values that stand for all that were measured of one thing. */
+const LIKELY = [0.1, 0.3, 0.5, 0.7, 0.9] as const;
 const LOST_NS = 1e9;
 
-export interface WakeSample {
+/** A rest, and what it took to wake the thread after it, each time, ns. */
+export interface WakeSamples {
   readonly restNs: number;
-  readonly wakingNs: number;
-  readonly latencyNs: number;
+  readonly wakingNs: readonly number[];
+  readonly latencyNs: readonly number[];
 }
 
 /** What waking takes, ns. */
@@ -23,7 +26,7 @@ export interface WakeCosts {
   /** A write that wakes nobody. */
   readonly signalNs: number;
   /** For each time of rest: a write that wakes a thread on another, idle CPU, and from its begin until that thread goes on. */
-  readonly waking: readonly WakeSample[];
+  readonly waking: readonly WakeSamples[];
   /** A wait for what is there already. */
   readonly waitNs: number;
 }
@@ -36,19 +39,21 @@ export async function measureWake(cpu: number, clockNs: number): Promise<WakeCos
   const worker = new Worker(new URL('./wake-thread.js', import.meta.url), { workerData: setup });
   try {
     await pause(100);
-    const wake = (restNs: number): WakeSample => {
-      const [waking, latency]: number[][] = [[], []];
+    const wake = (restNs: number): WakeSamples => {
+      const [wakingNs, latencyNs]: [number[], number[]] = [[], []];
       for (let i = 0; i < WAKES; i++) {
         const seen = Atomics.load(word, 0);
         const before = nowNs();
         signal(fd);
-        waking!.push(nowNs() - before - clockNs);
+        wakingNs.push(nowNs() - before - clockNs);
         while (Atomics.load(word, 0) === seen)
           if (nowNs() - before > LOST_NS) throw new Error('a thread was not woken');
-        latency!.push(awake[0]! - before - clockNs);
-        for (const rest = nowNs() + restNs; nowNs() < rest; );
+        // It begins to go to sleep again as soon as it has said so.
+        const end = nowNs() + restNs;
+        latencyNs.push(awake[0]! - before - clockNs);
+        while (nowNs() < end);
       }
-      return { restNs, wakingNs: median(waking!), latencyNs: median(latency!) };
+      return { restNs, wakingNs, latencyNs };
     };
     return { ...unattended(clockNs), waking: RESTS_NS.map(wake) };
   } finally {
@@ -78,16 +83,21 @@ function unattended(clockNs: number): Pick<WakeCosts, 'signalNs' | 'waitNs'> {
   return { signalNs: median(writes!), waitNs: median(waits!) };
 }
 
-/** Of several measurements the least of each: what disturbs makes all of these longer. */
-export function leastOf(all: readonly WakeCosts[]): WakeCosts {
+/** Several measurements as one: the least of what disturbs make longer, and of waking some values that stand for all. */
+export function pooled(all: readonly WakeCosts[]): WakeCosts {
   const least = (pick: (one: WakeCosts) => number) => Math.min(...all.map(pick));
   return {
     signalNs: least(({ signalNs }) => signalNs),
     waitNs: least(({ waitNs }) => waitNs),
-    waking: RESTS_NS.map((restNs, i) => ({
+    waking: all[0]!.waking.map(({ restNs }, i) => ({
       restNs,
-      wakingNs: least(({ waking }) => waking[i]!.wakingNs),
-      latencyNs: least(({ waking }) => waking[i]!.latencyNs),
+      wakingNs: likely(all.flatMap(({ waking }) => waking[i]!.wakingNs)),
+      latencyNs: likely(all.flatMap(({ waking }) => waking[i]!.latencyNs)),
     })),
   };
+}
+
+function likely(values: readonly number[]): number[] {
+  const sorted = [...values].sort((a, b) => a - b);
+  return LIKELY.map((share) => sorted[Math.floor(share * sorted.length)]!);
 }

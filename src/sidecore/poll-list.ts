@@ -1,4 +1,4 @@
-import { IDLE_LOOKS_MAX } from '../limits.js';
+import { PolledQueues } from '../scheduler/polled-queues.js';
 import type { PollingRule } from '../scheduler/polling.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { CoreState } from './core-state.js';
@@ -6,22 +6,9 @@ import type { Doorway } from './doorway.js';
 import type { QueueTable } from './queue-table.js';
 import type { ServedQueue } from './served-queue.js';
 
-/** Which of a sidecore's queues are polled; the others wait for a kick, are passive, or are broken. */
-export class PollList {
-  /** Queues that wait for a kick. */
-  watchedCount = 0;
-  /** A queue that is out of work leaves the list at once: it is looked for in each turn. */
-  readonly leavesAtOnce: boolean;
-  /** Nothing is polled, and the sidecore may sleep: it is one that does, or none of its queues was ever started. */
-  mayRest = true;
-  /** The sidecore has its CPU in any case, and goes on looking for kicks. */
-  readonly #staysAwake: boolean;
-  /** Place of the queue that is looked at next. */
-  #cursor = 0;
+/** Which of a sidecore's queues are polled; of the others its doorway tells the kicks. */
+export class PollList extends PolledQueues<ServedQueue> {
   readonly #queues: QueueTable;
-  readonly #scheduler: Scheduler<ServedQueue>;
-  readonly #state: CoreState;
-  readonly #onChange: () => void;
 
   /**
    * @param rule - when queues are polled
@@ -36,16 +23,11 @@ export class PollList {
     state: CoreState,
     onChange: () => void,
   ) {
-    this.leavesAtOnce = rule.kickGapNs === 0;
-    this.#staysAwake = rule.kickGapNs === Number.POSITIVE_INFINITY;
+    super(rule, queues, scheduler, (polled, watched) => {
+      state.countQueues(polled, watched);
+      onChange();
+    });
     this.#queues = queues;
-    this.#scheduler = scheduler;
-    this.#state = state;
-    this.#onChange = onChange;
-  }
-
-  get polledCount(): number {
-    return this.#scheduler.entries.length;
   }
 
   /** Polls the queues that were kicked, as the doorway's last look found them. */
@@ -53,19 +35,9 @@ export class PollList {
     let added = false;
     for (let i = 0; i < doorway.kickedCount; i++) {
       const served = this.#queues.get(doorway.kicked[i]!);
-      if (served === undefined || served.polled || served.queue.closed) continue;
-      served.polling.kicked(nowNs);
-      this.#add(served, nowNs);
-      added = true;
+      if (served !== undefined && this.take(served, nowNs)) added = true;
     }
     if (added) this.count();
-  }
-
-  /** It is polled without having been kicked. */
-  start(served: ServedQueue, nowNs: number): void {
-    served.polling.started();
-    this.#add(served, nowNs);
-    this.count();
   }
 
   /**
@@ -83,57 +55,5 @@ export class PollList {
     if (served.kickFd >= 0) doorway.open(served.kickFd, key);
     this.start(served, nowNs);
     return detachId;
-  }
-
-  #add(served: ServedQueue, nowNs: number): void {
-    served.poll(nowNs);
-    if (!served.queue.passive) this.#scheduler.add(served);
-  }
-
-  stop(served: ServedQueue): void {
-    this.#drop(served);
-    this.count();
-  }
-
-  #drop(served: ServedQueue): void {
-    served.polled = false;
-    this.#scheduler.remove(served);
-  }
-
-  /** Takes idle queues off the list, as far as it looks: a bounded number each time. Their kicks are watched from then on. */
-  watchIdle(nowNs: number): void {
-    const { entries } = this.#scheduler;
-    const before = entries.length;
-    const looks = Math.min(before, IDLE_LOOKS_MAX);
-    for (let i = 0; i < looks && entries.length > 0; i++) {
-      if (this.#cursor === 0) this.#cursor = entries.length;
-      const served = entries[--this.#cursor]!;
-      if (served.worked) {
-        served.worked = false;
-        served.lastWorkNs = nowNs;
-      }
-      const { polling, lastWorkNs } = served;
-      if (served.kickFd < 0 || !polling.isIdle(nowNs, lastWorkNs) || !served.watch()) continue;
-      polling.left(nowNs, lastWorkNs > served.polledSinceNs);
-      this.#drop(served);
-    }
-    if (entries.length !== before) this.count();
-  }
-
-  /** Queues have come or gone. */
-  count(): void {
-    let watched = 0;
-    let started = 0;
-    for (const served of this.#queues.all()) {
-      if (served.polled || served.queue.closed) continue;
-      watched++;
-      if (served.started) started++;
-    }
-    this.watchedCount = watched;
-    const polled = this.polledCount;
-    this.mayRest = polled === 0 && (started === 0 || !this.#staysAwake);
-    this.#cursor = Math.min(this.#cursor, polled);
-    this.#state.countQueues(polled, watched);
-    this.#onChange();
   }
 }

@@ -3,14 +3,22 @@ import { RequestPool } from '../block/request.js';
 import { messageOf } from '../errors.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import type { IoUring } from '../host/io-uring.js';
-import { KICK_LOOK_NS, PIECE_BYTES, PIECE_REQUESTS, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
+import {
+  HOUSEKEEPING_TURNS,
+  INTERLUDE_BYTES,
+  KICK_LOOK_BYTES,
+  PIECE_BYTES,
+  PIECE_REQUESTS,
+  REQUEST_WORK_BYTES,
+  REQUESTS_IN_FLIGHT_MAX,
+} from '../limits.js';
 import type { Networks } from '../net/networks.js';
 import type { UringUser } from '../net/uring-user.js';
+import { CallDesk } from '../scheduler/call-desk.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase } from '../virtio/queue-state.js';
-import { CallDesk } from './call-desk.js';
 import { CoreState } from './core-state.js';
 import type { DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
@@ -27,12 +35,6 @@ import { WorkMeter } from './work-meter.js';
 /** Turns between two readings of the time, and turns after that which are timed together. */
 const METER_TURNS = 60;
 const TIMED_TURNS = 4;
-/** Bytes moved between two looks at what the kernel has finished, and two for kicks (25 us and more); what a request counts besides. */
-const DESK_BYTES = 2 ** 17;
-const KICK_BYTES = 2 ** 20;
-const REQUEST_WORK_BYTES = 1024;
-/** Turns awake between two looks for idle queues. */
-const HOUSEKEEPING_TURNS = 32;
 
 /**
  * A sidecore: the loop of one thread that serves the queues of many guests. Its scheduler says which queue has its turn, and after
@@ -60,7 +62,6 @@ export class Sidecore implements DeviceHost {
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
   #nowNs = 0.5;
-  #lookedNs = 0.5;
   #stopId = 0;
   #running = true;
 
@@ -153,7 +154,7 @@ export class Sidecore implements DeviceHost {
         break;
       }
       // Who waits for storage, or kicks, must not wait for all others' turns.
-      if (this.#sinceDesk >= DESK_BYTES) work += this.#interlude();
+      if (this.#sinceDesk >= INTERLUDE_BYTES) work += this.#interlude();
       // Who could not take what waits, because all requests are in use, is not asked again before some have come back.
     } while (taken > 0 && scheduler.goOn(served, taken, queue.servedBytes));
     this.#publisher.publish();
@@ -168,7 +169,7 @@ export class Sidecore implements DeviceHost {
     this.#sinceKicks += this.#sinceDesk;
     this.#sinceDesk = 0;
     const work = this.#turnDesk();
-    if (this.#sinceKicks >= KICK_BYTES && this.#list.watchedCount > 0) this.#lookForKicks();
+    if (this.#sinceKicks >= KICK_LOOK_BYTES && this.#list.watchedCount > 0) this.#lookForKicks();
     return work;
   }
 
@@ -207,14 +208,14 @@ export class Sidecore implements DeviceHost {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     this.#nowNs = nowNs();
     this.#list.watchIdle(this.#nowNs);
-    if (this.#list.watchedCount === 0 || (this.#mayRest() && !this.networks.busy)) return;
-    if ((this.#list.polledCount === 0 && !this.networks.busy) || this.#nowNs - this.#lookedNs >= KICK_LOOK_NS)
-      this.#lookForKicks();
+    if (this.#list.watchedCount === 0) return;
+    const { busy } = this.networks;
+    if ((busy || !this.#mayRest()) && this.#list.looksForKicks(this.#nowNs, busy)) this.#lookForKicks();
   }
 
   #lookForKicks(): void {
     this.#sinceKicks = 0;
-    this.#lookedNs = this.#nowNs;
+    this.#list.looked(this.#nowNs);
     this.#doorway.look();
     this.#list.takeKicks(this.#doorway, this.#nowNs);
   }
@@ -264,14 +265,13 @@ export class Sidecore implements DeviceHost {
   }
 
   #handleOfNetworks(request: NetworkRequest): void {
-    const { id } = request;
     try {
       serveNetworkRequest(request, this.networks, this);
     } catch (error) {
-      return this.#tell({ event: 'answer', id, error: messageOf(error) });
+      return this.#tell({ event: 'answer', id: request.id, error: messageOf(error) });
     }
     this.#publisher.publish();
-    this.#tell({ event: 'answer', id });
+    this.#tell({ event: 'answer', id: request.id });
   }
 
   #attach(id: number, spec: QueueSpec): void {

@@ -1,12 +1,15 @@
-import { PIECE_BYTES, PIECE_REQUESTS, PUBLISH_REQUESTS } from '../limits.js';
+import { INTERLUDE_BYTES, KICK_LOOK_BYTES } from '../limits.js';
+import { CallDesk } from '../scheduler/call-desk.js';
+import type { CallWait } from '../scheduler/call-wait.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
 import type { PollingRule } from '../scheduler/polling.js';
 import { Scheduler } from '../scheduler/scheduler.js';
-import { CallDesk } from './call-desk.js';
-import type { CallHost, CallLine } from './call-line.js';
-import { type Costs, dataNs } from './costs.js';
+import type { CallServer } from './call-line.js';
+import type { Costs } from './costs.js';
 import { type Cpu, Rest, SimThread } from './cpu.js';
 import type { Endpoint } from './endpoint.js';
+import { HouseClock } from './house-clock.js';
+import { Piece } from './piece.js';
 import { PollList } from './poll-list.js';
 import type { SimQueue } from './queue.js';
 import type { Simulation } from './simulation.js';
@@ -26,7 +29,7 @@ export interface CoreParts {
 }
 
 /** A sidecore: the loop of `Sidecore`, with the real scheduler, and work that takes the time that was measured for it. */
-export class SimCore extends SimThread implements CallHost {
+export class SimCore extends SimThread implements CallServer {
   readonly scheduler: Scheduler<SimQueue>;
   /** A look at a queue has found something in this round, whether or not it may have its turn. */
   sawPending = false;
@@ -41,30 +44,28 @@ export class SimCore extends SimThread implements CallHost {
   #cursor = 0;
   #phase: Phase = 'round';
   #current: SimQueue | undefined;
-  /** Of this piece of work: requests taken, long ones gone on with, bytes, and bytes of work that it has begun. */
-  #taken = 0;
-  #proceeded = 0;
-  #bytes = 0;
-  #unfinished = false;
+  readonly #piece: Piece;
   #polledFrom = 0;
   /** What was found by polling costs nothing more to find. */
   #found = false;
   /** A look for idle queues is planned. */
   #housekeeping = false;
   readonly #finished: SimQueue[] = [];
+  readonly #house = new HouseClock();
+  /** Bytes that queues moved since the kernel's answers were looked at. */
+  #sinceDesk = 0;
+  #sinceKicks = 0;
 
   constructor(sim: Simulation, cpu: Cpu, parts: CoreParts) {
-    super(sim, cpu);
+    super(sim, cpu, parts.costs.guestSleepNs);
     this.#costs = parts.costs;
     this.#storage = parts.storage;
-    this.#calls = new CallDesk(this, () => {
-      this.#cursor += parts.costs.clockNs;
-      return this.#cursor;
-    });
+    this.#piece = new Piece(parts.costs, parts.storage);
     const clock = (into: Float64Array, slot: number) => {
       this.#cursor += parts.costs.clockNs;
       into[slot] = this.#cursor;
     };
+    this.#calls = new CallDesk(clock);
     this.scheduler = new Scheduler<SimQueue>(parts.scheduler, clock);
     this.#list = new PollList(parts.rule, this.scheduler);
   }
@@ -103,24 +104,31 @@ export class SimCore extends SimThread implements CallHost {
   expect(queue: SimQueue, visibleAt: number): void {
     if (!this.polling || !queue.polled) return;
     const { entries } = this.scheduler;
-    const { pollNs, roundNs } = this.#costs;
+    const { pollNs } = this.#costs;
     const first = this.#polledFrom + (entries.indexOf(queue) + 1) * pollNs;
-    const round = entries.length * pollNs + roundNs;
+    const round = this.#emptyRoundNs();
     this.poke(first + Math.max(0, Math.ceil((visibleAt - first) / round)) * round);
   }
 
   /** A queue that waits for a kick is kicked. Returns how long that takes the guest, ns. */
   kick(queue: SimQueue): number {
     this.#list.kick(queue);
-    if (this.sleeping || this.#phase === 'sleep') return this.#costs.kickNs + this.#rouse(this);
-    this.poke(this.#list.nextLookNs(this.sim.now, this.#costs.roundNs));
+    if (this.sleeping) return this.#costs.kickNs + this.wake();
+    this.#expectLook();
     return this.#costs.kickNs;
   }
 
-  /** Wakes a thread if it sleeps. Returns how long that takes, ns. */
-  #rouse(thread: SimThread): number {
-    const { wakingNs } = thread.cpu;
-    return thread.wake() ? wakingNs : 0;
+  /** What a round takes in which nothing is found, ns. */
+  #emptyRoundNs(): number {
+    return this.scheduler.entries.length * this.#costs.pollNs + this.#costs.roundNs;
+  }
+
+  /** While it polls in vain: goes on when it looks for kicks. */
+  #expectLook(): void {
+    if (!this.polling || !this.#list.hasKicks) return;
+    const roundNs = this.#emptyRoundNs();
+    const houseNs = this.#house.nextNs(this.sim.now, this.#polledFrom, roundNs);
+    this.poke(this.#list.nextLookNs(houseNs, roundNs));
   }
 
   /** Storage has finished a request. */
@@ -132,6 +140,7 @@ export class SimCore extends SimThread implements CallHost {
   override act(code: number, argument: number): void {
     if (code !== HOUSEKEEPING) return super.act(code, argument);
     this.#housekeeping = false;
+    this.#house.hurry();
     this.poke(this.sim.now);
   }
 
@@ -147,9 +156,11 @@ export class SimCore extends SimThread implements CallHost {
         return this.#show();
       case 'sleep':
         this.#phase = 'resume';
-        return Rest.SLEEP;
+        // What has come since is taken without sleeping.
+        return this.#list.hasKicks ? this.#costs.guestSleepNs : Rest.SLEEP;
       case 'resume':
         this.#phase = 'round';
+        this.#house.restart();
         this.#list.takeKicks(this.sim.now);
         this.busyNs += this.#costs.resumeNs;
         return this.#costs.resumeNs;
@@ -160,8 +171,8 @@ export class SimCore extends SimThread implements CallHost {
     this.#polledFrom = this.sim.now;
     for (const queue of this.scheduler.entries) if (!queue.avail.empty) this.expect(queue, queue.avail.visibleAt);
     if (this.#finished.length > 0) this.poke(this.sim.now);
-    if (this.#list.hasKicks) this.poke(this.#list.nextLookNs(this.sim.now, this.#costs.roundNs));
-    const { dueNs } = this.#calls;
+    this.#expectLook();
+    const dueNs = this.#calls.firstDueNs();
     if (dueNs < Number.POSITIVE_INFINITY) this.poke(Math.max(this.sim.now, dueNs));
     const idleLookNs = this.#list.nextIdleLookNs(this.sim.now);
     if (this.#housekeeping || idleLookNs === Number.POSITIVE_INFINITY) return;
@@ -170,7 +181,9 @@ export class SimCore extends SimThread implements CallHost {
   }
 
   #endPolling(): void {
-    this.emptyNs += this.sim.now - this.#polledFrom;
+    const ns = this.sim.now - this.#polledFrom;
+    this.emptyNs += ns;
+    this.#house.passed(ns, this.#emptyRoundNs());
     this.#polledFrom = 0;
     this.#found = true;
   }
@@ -186,8 +199,7 @@ export class SimCore extends SimThread implements CallHost {
 
   #begin(queue: SimQueue): void {
     this.#current = queue;
-    this.#taken = this.#proceeded = this.#bytes = 0;
-    this.#unfinished = true;
+    this.#piece.begin();
     this.#phase = 'serve';
     this.#cursor += this.#costs.pieceNs;
   }
@@ -201,85 +213,50 @@ export class SimCore extends SimThread implements CallHost {
   /** A part of a piece of work, until what is complete is shown. */
   #serve(): number {
     const queue = this.#current!;
-    queue.lastWorkNs = this.sim.now;
-    let ns = 0;
-    if (queue.begunBytes > 0) ns += this.#proceed(queue);
-    this.#unfinished = false;
-    while (queue.begunBytes === 0 && !queue.closed && this.#taken < PIECE_REQUESTS && this.#bytes < PIECE_BYTES) {
-      if (queue.avail.waiting(this.sim.now + ns) === 0) break;
-      queue.avail.take();
-      this.#taken++;
-      ns += this.#start(queue);
-      if (queue.storage !== undefined && this.#taken % PUBLISH_REQUESTS === 0) {
-        this.#unfinished = true;
-        break;
-      }
-    }
+    queue.worked = true;
+    const ns = this.#piece.serve(queue, this.sim.now);
     const { jitter } = this.#costs;
     this.#cursor += ns * this.sim.random.between(1 - jitter, 1 + jitter);
     this.#phase = 'show';
     return this.#spent();
   }
 
-  /** Begins a request, or sends a frame. Returns the time that it takes, ns. */
-  #start(queue: SimQueue): number {
-    const { avail } = queue;
-    const { requestNs, frameNs, frameByteNs, submitNs } = this.#costs;
-    const { bytes } = avail;
-    if (queue.storage === 'memory' && bytes > PIECE_BYTES) {
-      queue.begunBytes = bytes - PIECE_BYTES;
-      this.#bytes += PIECE_BYTES;
-      return requestNs + dataNs(this.#costs, PIECE_BYTES);
-    }
-    this.#bytes += bytes;
-    if (queue.storage === 'file') {
-      queue.inStorage++;
-      this.#storage.submit(queue, avail.since, bytes, avail.number);
-      return submitNs;
-    }
-    this.#complete(queue, avail.since, bytes, avail.number);
-    if (queue.storage === undefined) return frameNs + bytes * frameByteNs;
-    return queue.storage === 'null' ? requestNs : requestNs + dataNs(this.#costs, bytes);
-  }
-
-  /** Goes on with a long request. Returns the time that it takes, ns. */
-  #proceed(queue: SimQueue): number {
-    const { avail } = queue;
-    const bytes = Math.min(queue.begunBytes, PIECE_BYTES);
-    queue.begunBytes -= bytes;
-    this.#bytes += bytes;
-    this.#proceeded = 1;
-    if (queue.begunBytes === 0) this.#complete(queue, avail.since, avail.bytes, avail.number);
-    return bytes * this.#costs.byteNs;
-  }
-
-  #complete(queue: SimQueue, since: number, bytes: number, number: number): void {
-    queue.complete.push(0, since, bytes, number);
-  }
-
   /** What is complete is shown; then the piece goes on, or it is over and the scheduler is asked. */
   #show(): number {
     const queue = this.#current!;
     if (!queue.complete.empty) this.#publish(queue);
-    if (this.#unfinished) {
+    if (this.#piece.unfinished) {
       this.#phase = 'serve';
       return this.#spent();
     }
-    const work = this.#taken + this.#proceeded;
-    const goesOn = work > 0 && this.scheduler.goOn(queue, work, this.#bytes);
+    const { work, bytes, weightBytes } = this.#piece;
+    this.#sinceDesk += weightBytes;
+    if (this.#sinceDesk >= INTERLUDE_BYTES) this.#interlude();
+    const goesOn = work > 0 && this.scheduler.goOn(queue, work, bytes);
     if (goesOn) this.#begin(queue);
     else {
       this.#phase = 'round';
       this.sawPending = true;
-      this.#calls.look(false);
+      this.#calls.look();
     }
     return this.#spent();
+  }
+
+  /** What is done between turns, and within long ones. */
+  #interlude(): void {
+    this.#sinceKicks += this.#sinceDesk;
+    this.#turnDesk();
+    if (this.#sinceKicks >= KICK_LOOK_BYTES && this.#list.watchedCount > 0) this.#lookForKicks();
+  }
+
+  #turnDesk(): void {
+    this.#sinceDesk = 0;
+    for (const queue of this.#finished.splice(0)) this.#reap(queue);
   }
 
   #publish(queue: SimQueue): void {
     const { complete, owner, target } = queue;
     const visibleAt = this.sim.now + this.#costs.visibleNs;
-    const [owned, targeted] = [owner?.used.put ?? 0, target?.used.put ?? 0];
     complete.waiting(Number.POSITIVE_INFINITY);
     while (!complete.empty) {
       complete.take();
@@ -288,26 +265,27 @@ export class SimCore extends SimThread implements CallHost {
       owner?.used.push(visibleAt, complete.since, complete.bytes, complete.number);
     }
     this.#cursor += this.#costs.showNs;
-    if (target !== undefined) this.#tell(target, targeted, visibleAt, false);
+    if (target !== undefined) this.#tell(target, visibleAt, false);
     // Nobody waits for one send to be over.
     const more =
       target !== undefined || queue.inStorage > 0 || queue.begunBytes > 0 || queue.avail.waiting(this.sim.now) > 0;
-    if (owner !== undefined) this.#tell(owner, owned, visibleAt, more);
+    if (owner !== undefined) this.#tell(owner, visibleAt, more);
   }
 
   /** A guest finds what has come for it by itself, or is called, now or later. */
-  #tell(endpoint: Endpoint, from: number, visibleAt: number, more: boolean): void {
+  #tell(endpoint: Endpoint, visibleAt: number, more: boolean): void {
     endpoint.thread.expect(endpoint, visibleAt);
-    endpoint.calls.published(from, more, this);
+    endpoint.calls.servedBy(this);
+    endpoint.calls.publish(more);
   }
 
   call(endpoint: Endpoint): void {
     endpoint.tally.countCall(this.sim.now);
-    this.#cursor += this.#costs.callNs + this.#rouse(endpoint.thread);
+    this.#cursor += this.#costs.callNs + endpoint.thread.wake();
   }
 
-  hold(line: CallLine): void {
-    this.#calls.hold(line);
+  holdCall(line: CallWait): void {
+    this.#calls.holdCall(line);
   }
 
   #endRound(): number {
@@ -315,15 +293,15 @@ export class SimCore extends SimThread implements CallHost {
     this.sawPending = false;
     this.#phase = 'round';
     this.#cursor += this.#costs.roundNs;
-    for (const queue of this.#finished.splice(0)) this.#reap(queue);
-    this.#calls.look(false);
-    this.#list.watchIdle(this.#cursor);
-    if (this.#list.looksForKicks(this.#cursor)) this.#lookForKicks();
-    this.#list.letGo((queue) => queue.owner?.calls.end(this));
-    const rests = this.#list.mayRest;
+    this.#turnDesk();
+    this.#calls.look();
+    this.#list.letGo((queue) => queue.owner?.calls.end());
+    if (this.#house.count()) this.#keepHouse();
+    else if (this.#list.leavesAtOnce) this.#list.watchIdle(this.#cursor);
+    const rests = this.#mayRest();
     if (rests) {
-      this.#calls.look(true);
-      this.#cursor += this.#costs.sleepNs;
+      this.#calls.flush();
+      this.#cursor += Math.max(0, this.#costs.sleepNs - this.#costs.guestSleepNs);
       this.#phase = 'sleep';
     }
     const ns = this.#cursor - this.sim.now;
@@ -331,8 +309,20 @@ export class SimCore extends SimThread implements CallHost {
     return rests || hadWork ? ns : Rest.POLL;
   }
 
-  /** Kicks of queues that are not polled are looked for now and then, where this thread does not sleep. */
+  #mayRest(): boolean {
+    return this.#list.mayRest && !this.#list.isLeft;
+  }
+
+  /** What is done now and then while there is work, and while there is none. */
+  #keepHouse(): void {
+    this.#house.restart();
+    this.#list.watchIdle(this.#cursor);
+    if (!this.#mayRest() && this.#list.looksForKicks(this.#cursor, false)) this.#lookForKicks();
+  }
+
   #lookForKicks(): void {
+    this.#sinceKicks = 0;
+    this.#list.looked(this.#cursor);
     this.#cursor += this.#costs.kickLookNs;
     if (this.#list.hasKicks) this.sawPending = true;
     this.#list.takeKicks(this.#cursor);

@@ -1,6 +1,7 @@
-import type { Costs } from './costs.js';
+import { type Costs, refillNs } from './costs.js';
 import type { Actor } from './event-queue.js';
 import type { Simulation } from './simulation.js';
+import { WakeCurve } from './wake-curve.js';
 
 /** What a step gives instead of the time that it takes. */
 export const Rest = {
@@ -23,6 +24,8 @@ export abstract class SimThread implements Actor {
   readonly cpu: Cpu;
   /** Time asleep so far, ns. */
   asleepNs = 0;
+  /** Which of its CPU's changes of threads its last was. The CPU's. */
+  change = -1;
   #state: State = 'ready';
   /** What is planned with another number is not meant any more. */
   #planned = 0;
@@ -32,7 +35,11 @@ export abstract class SimThread implements Actor {
   /** The time for which it was poked, while it polls in vain. */
   #pokedFor = Number.POSITIVE_INFINITY;
 
-  constructor(sim: Simulation, cpu: Cpu) {
+  readonly #fallNs: number;
+
+  /** @param fallNs - CPU time in which it goes to sleep, where that is not part of a time of rest */
+  constructor(sim: Simulation, cpu: Cpu, fallNs: number) {
+    this.#fallNs = fallNs;
     this.id = sim.nextId();
     this.sim = sim;
     this.cpu = cpu;
@@ -61,16 +68,15 @@ export abstract class SimThread implements Actor {
     return true;
   }
 
-  /** Has it go on if it sleeps; if it does not, its next sleep ends at once. Returns true if it slept. */
-  wake(): boolean {
+  /** Has it go on if it sleeps; if it does not, its next sleep ends at once. Returns what that takes him who does it, ns. */
+  wake(): number {
     if (this.#state !== 'sleeping') {
       this.#signalled = true;
-      return false;
+      return 0;
     }
     this.asleepNs += this.sim.now - this.#sleptAt;
     this.#state = 'ready';
-    this.cpu.enter(this);
-    return true;
+    return this.cpu.enter(this);
   }
 
   act(_code: number, planned: number): void {
@@ -91,12 +97,12 @@ export abstract class SimThread implements Actor {
     }
     if (this.#signalled) {
       this.#signalled = false;
-      return this.#plan(this.sim.now);
+      return this.#plan(this.sim.now + this.#fallNs);
     }
     this.#planned++;
     this.#state = 'sleeping';
     this.#sleptAt = this.sim.now;
-    this.cpu.leave(this);
+    this.cpu.leave(this, this.#fallNs);
   }
 
   /** Looks whether there is a time already at which its polling will find something. */
@@ -121,44 +127,43 @@ export class Cpu implements Actor {
   readonly #ready: SimThread[] = [];
   current: SimThread | undefined;
   #sliceEnd = 0;
+  /** Threads that have had it, and how often another had it than before; and which was the last. */
+  #threads = 0;
+  #changes = 0;
+  #last: SimThread | undefined;
+  /** When its last thread began to go to sleep, ns. */
   #idleFrom = 0;
+  readonly #curve: WakeCurve;
 
   constructor(sim: Simulation, costs: Costs) {
+    this.#curve = new WakeCurve(costs.wakes);
     this.id = sim.nextId();
     this.#sim = sim;
     this.#costs = costs;
   }
 
-  /** What it takes who wakes a thread on this CPU, ns. */
-  get wakingNs(): number {
-    const { wakeNs, wakeIdleNs, wakeQuickNs } = this.#costs;
-    if (this.current !== undefined) return wakeNs;
-    return this.#isHalted() ? wakeIdleNs : wakeQuickNs;
-  }
-
-  #isHalted(): boolean {
-    return this.#sim.now - this.#idleFrom >= this.#costs.haltAfterNs;
-  }
-
-  /** A thread wants to run. */
-  enter(thread: SimThread): void {
+  /** A thread wants to run. Returns what it takes him who has woken it, ns. */
+  enter(thread: SimThread): number {
     if (this.current !== undefined) {
       this.#ready.push(thread);
-      return this.watchSlice();
+      this.watchSlice();
+      return this.#costs.wakeNs;
     }
-    this.#give(thread, this.#isHalted() ? this.#costs.idleWakeNs : this.#costs.quickWakeNs);
+    this.#curve.draw(this.#sim.now - this.#idleFrom, this.#sim.random.share());
+    this.#give(thread, this.#curve.latencyNs);
+    return this.#curve.wakingNs;
   }
 
-  /** A thread sleeps. */
-  leave(thread: SimThread): void {
-    if (this.current === thread) this.#next();
+  /** A thread begins to go to sleep. @param fallNs - how long that takes it, if another goes on */
+  leave(thread: SimThread, fallNs: number): void {
+    if (this.current === thread) this.#next(fallNs);
   }
 
   /** Before a step: whether the thread's slice is over and others want to run; then it has its turn after them. */
   takeAway(thread: SimThread): boolean {
     if (this.#ready.length === 0 || this.#sim.now < this.#sliceEnd) return false;
     this.#ready.push(thread);
-    this.#next();
+    this.#next(0);
     return true;
   }
 
@@ -173,16 +178,27 @@ export class Cpu implements Actor {
       this.current.poke(this.#sim.now);
   }
 
-  #next(): void {
+  #next(fallNs: number): void {
     this.current = undefined;
     const next = this.#ready.shift();
-    if (next !== undefined) this.#give(next, this.#costs.switchNs);
+    if (next !== undefined) this.#give(next, fallNs + this.#costs.switchNs);
     else this.#idleFrom = this.#sim.now;
   }
 
   #give(thread: SimThread, afterNs: number): void {
     this.current = thread;
-    this.#sliceEnd = this.#sim.now + afterNs + this.#costs.sliceNs;
-    thread.given(this.#sim.now + afterNs);
+    const time = this.#sim.now + afterNs + this.#refillNs(thread);
+    this.#sliceEnd = time + this.#costs.sliceNs;
+    thread.given(time);
+  }
+
+  /** What it takes a thread that its caches have been others' meanwhile, ns. */
+  #refillNs(thread: SimThread): number {
+    if (this.#last === thread) return 0;
+    this.#last = thread;
+    if (thread.change < 0) this.#threads++;
+    const others = thread.change < 0 ? 0 : Math.min(this.#threads - 1, this.#changes - thread.change);
+    thread.change = ++this.#changes;
+    return refillNs(this.#costs, others);
   }
 }

@@ -6,7 +6,7 @@ import type { Simulation } from './simulation.js';
 /** Completions that a guest handles before it shows what follows and the next guest has its turn: the built-in load's figure. */
 const BATCH_MAX = 16;
 
-type Phase = 'look' | 'handle' | 'publish' | 'armed' | 'sleep';
+type Phase = 'look' | 'handle' | 'publish' | 'armed';
 
 /** A thread that drives guests, in turn: one of a virtual machine's own, or the one of a benchmark with many. */
 export class GuestThread extends SimThread {
@@ -26,7 +26,7 @@ export class GuestThread extends SimThread {
   #polledFrom = 0;
 
   constructor(sim: Simulation, cpu: Cpu, costs: Costs, sleeps: boolean) {
-    super(sim, cpu);
+    super(sim, cpu, costs.guestSleepNs);
     this.#costs = costs;
     this.#sleeps = sleeps;
   }
@@ -62,9 +62,6 @@ export class GuestThread extends SimThread {
       case 'armed':
         // A full barrier: what is complete is seen now, or the device sees the wish to be called.
         if (this.endpoints.some(({ used, due }) => !used.empty || due > 0)) return this.#lookAgain();
-        this.#phase = 'sleep';
-        return this.#costs.guestSleepNs;
-      case 'sleep':
         this.#phase = 'look';
         return Rest.SLEEP;
     }

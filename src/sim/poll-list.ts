@@ -1,4 +1,5 @@
-import { KICK_LOOK_NS } from '../limits.js';
+import { HOUSEKEEPING_TURNS } from '../limits.js';
+import { PolledQueues } from '../scheduler/polled-queues.js';
 import type { PollingRule } from '../scheduler/polling.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { SimQueue } from './queue.js';
@@ -6,20 +7,20 @@ import type { SimQueue } from './queue.js';
 /** Looks for idle queues in one idle time, while nothing else happens. */
 const IDLE_LOOKS = 8;
 const IDLE_LOOK_NS_MIN = 5000;
-/** Rounds without anything to poll between two looks at kicks. */
-const ROUNDS_PER_LOOK = 32;
 
-/** Which of a sidecore's queues are polled, as `sidecore/poll-list.ts` does it; the decisions are the real ones. */
-export class PollList {
+/** Which of a simulated sidecore's queues are polled: the real list, with a doorway that is a list of the kicked. */
+export class PollList extends PolledQueues<SimQueue> {
   /** All queues, polled or not. */
-  readonly queues: SimQueue[] = [];
+  readonly queues: SimQueue[];
   readonly #rule: PollingRule;
   readonly #scheduler: Scheduler<SimQueue>;
   readonly #kicked: SimQueue[] = [];
   readonly #leaving: { readonly queue: SimQueue; readonly gone: () => void }[] = [];
-  #lookedNs = 0;
 
   constructor(rule: PollingRule, scheduler: Scheduler<SimQueue>) {
+    const queues: SimQueue[] = [];
+    super(rule, { all: () => queues }, scheduler, () => {});
+    this.queues = queues;
     this.#rule = rule;
     this.#scheduler = scheduler;
   }
@@ -27,12 +28,9 @@ export class PollList {
   /** @param polled - it was kicked lately; otherwise it waits for that */
   add(queue: SimQueue, polled: boolean, now: number): void {
     this.queues.push(queue);
-    if (!polled) {
-      queue.kicksWanted = true;
-      return;
-    }
-    queue.polling.started();
-    this.#poll(queue, now);
+    if (polled) return this.start(queue, now);
+    queue.kicksWanted = true;
+    this.count();
   }
 
   kick(queue: SimQueue): void {
@@ -43,27 +41,29 @@ export class PollList {
     return this.#kicked.length > 0;
   }
 
-  /** Nothing is polled, and the thread may sleep. */
-  get mayRest(): boolean {
-    return this.#rule.kickGapNs !== Number.POSITIVE_INFINITY && this.#scheduler.entries.length === 0 && !this.hasKicks;
+  /** Some queue is on its way to another core. */
+  get isLeft(): boolean {
+    return this.#leaving.length > 0;
   }
 
-  /** Some queues wait for kicks, and a look at these is due. */
-  looksForKicks(now: number): boolean {
-    const polled = this.#scheduler.entries.length;
-    if (polled === this.queues.length || this.mayRest) return false;
-    return polled === 0 || now - this.#lookedNs >= KICK_LOOK_NS;
-  }
-
-  /** When kicks are looked for next, at the earliest, ns. @param roundNs - what a round takes in which nothing is polled */
-  nextLookNs(now: number, roundNs: number): number {
-    if (this.#scheduler.entries.length === 0) return now + (ROUNDS_PER_LOOK / 2) * roundNs;
-    return Math.max(now, this.#lookedNs + KICK_LOOK_NS);
+  /**
+   * When kicks are looked for next, ns, if nothing else happens.
+   *
+   * @param houseNs - when it does next what it does every `HOUSEKEEPING_TURNS`
+   * @param roundNs - what a round takes without work
+   */
+  nextLookNs(houseNs: number, roundNs: number): number {
+    const between = HOUSEKEEPING_TURNS * roundNs;
+    let time = houseNs;
+    if (this.looksForKicks(time, false)) return time;
+    time += Math.max(0, Math.floor((this.kicksDueNs - time) / between)) * between;
+    while (!this.looksForKicks(time, false)) time += between;
+    return time;
   }
 
   /** When to look for idle queues, if nothing else happens, ns; infinite if none is polled. */
   nextIdleLookNs(now: number): number {
-    if (this.#scheduler.entries.length === 0) return Number.POSITIVE_INFINITY;
+    if (this.polledCount === 0) return Number.POSITIVE_INFINITY;
     return now + Math.max(IDLE_LOOK_NS_MIN, this.#rule.idleNs / IDLE_LOOKS);
   }
 
@@ -71,6 +71,7 @@ export class PollList {
   leave(queue: SimQueue, gone: () => void): void {
     queue.closed = true;
     this.#leaving.push({ queue, gone });
+    this.count();
   }
 
   /** Lets go of those that may go. @param onGone - what is to be done for each before that */
@@ -86,44 +87,17 @@ export class PollList {
       this.#scheduler.remove(queue);
       queue.closed = false;
       queue.polled = false;
+      this.count();
       gone();
     }
   }
 
   takeKicks(now: number): void {
-    this.#lookedNs = now;
+    let added = false;
     for (const queue of this.#kicked.splice(0)) {
       // Where it has gone it was looked at when it came.
-      if (queue.polled || !this.queues.includes(queue)) continue;
-      queue.polling.kicked(now);
-      this.#poll(queue, now);
+      if (this.queues.includes(queue) && this.take(queue, now)) added = true;
     }
-  }
-
-  /** Queues without work leave the list, ask for kicks, and are looked at once more. */
-  watchIdle(now: number): void {
-    const { entries } = this.#scheduler;
-    for (let i = entries.length - 1; i >= 0; i--) {
-      const queue = entries[i]!;
-      if (!queue.polling.isIdle(now, queue.lastWorkNs)) continue;
-      if (queue.begunBytes > 0 || queue.avail.waiting(now) > 0) continue;
-      queue.kicksWanted = true;
-      // What comes from here on is kicked for; what has come before is seen now, after a full barrier.
-      if (queue.hasMore) {
-        queue.kicksWanted = false;
-        continue;
-      }
-      queue.polling.left(now, queue.lastWorkNs > queue.polledSinceNs);
-      queue.polled = false;
-      this.#scheduler.remove(queue);
-    }
-  }
-
-  #poll(queue: SimQueue, now: number): void {
-    queue.polled = true;
-    queue.kicksWanted = false;
-    queue.polledSinceNs = now;
-    queue.lastWorkNs = now;
-    this.#scheduler.add(queue);
+    if (added) this.count();
   }
 }

@@ -1,6 +1,6 @@
 import type { Account } from '../scheduler/account.js';
-import { Entry } from '../scheduler/entry.js';
-import { Polling, type PollingRule } from '../scheduler/polling.js';
+import { PolledQueue } from '../scheduler/polled-queues.js';
+import type { PollingRule } from '../scheduler/polling.js';
 import type { SimCore } from './core.js';
 import type { Endpoint } from './endpoint.js';
 import { Fifo } from './fifo.js';
@@ -19,7 +19,7 @@ export interface QueueParts {
 }
 
 /** A virtqueue and its device, as a sidecore serves it. What waits in it is a model; who schedules it is the real scheduler. */
-export class SimQueue extends Entry {
+export class SimQueue extends PolledQueue {
   readonly storage: StorageKind | undefined;
   readonly owner: Endpoint | undefined;
   readonly target: Endpoint | undefined;
@@ -29,23 +29,18 @@ export class SimQueue extends Entry {
   /** Numbers of requests submitted so far. */
   submitted = 0;
   core!: SimCore;
-  polled = false;
   /** Nothing more is taken: it is on its way to another core. */
-  closed = false;
+  override closed = false;
+  override readonly passive = false;
   /** The driver is to kick at the next chain. */
   kicksWanted = false;
-  /** When it came into the poll list, and when it last had work there, ns. */
-  polledSinceNs = 0;
-  lastWorkNs = 0;
-  readonly polling: Polling;
   /** Taken, and neither complete nor begun: in storage. */
   inStorage = 0;
   /** Bytes left of a request that is done piece by piece; it is the one that `avail` has given last. */
   begunBytes = 0;
 
   constructor(account: Account, { size, storage, owner, target, rule }: QueueParts) {
-    super(account);
-    this.polling = new Polling(rule);
+    super(account, undefined, rule, true, true);
     this.storage = storage;
     this.owner = owner;
     this.target = target;
@@ -60,6 +55,23 @@ export class SimQueue extends Entry {
     const pending = this.begunBytes > 0 ? 1 + waiting : waiting;
     if (pending > 0) this.core.sawPending = true;
     return pending;
+  }
+
+  override poll(nowNs: number): void {
+    super.poll(nowNs);
+    this.kicksWanted = false;
+  }
+
+  override watch(): boolean {
+    if (this.pending() > 0) return false;
+    this.kicksWanted = true;
+    // What comes from here on is kicked for; what has come before is seen now, after a full barrier.
+    if (this.hasMore) {
+      this.kicksWanted = false;
+      return false;
+    }
+    this.polled = false;
+    return true;
   }
 
   /** Whether there is anything in the ring, seen or not: what a look after asking for kicks finds. */

@@ -59,13 +59,14 @@ describe('any scenario', () => {
     const costs = fc.record(
       Object.fromEntries(
         Object.keys(DEFAULT_COSTS)
-          .filter((name) => name !== 'jitter' && name !== 'sliceNs')
+          .filter((name) => name !== 'jitter' && name !== 'sliceNs' && name !== 'wakes')
           .map((name) => [name, fc.constantFrom(1, 30, 700, 9000)]),
       ),
     );
     check(
       fc.property(plans, costs, (plan, some) => {
-        const sparing = { ...DEFAULT_COSTS, ...some, byteNs: 0.01, frameByteNs: 0.01 };
+        const wakes = [{ restNs: 1000, wakingNs: [1, some['wakeNs']!], latencyNs: [1, some['resumeNs']!] }];
+        const sparing = { ...DEFAULT_COSTS, ...some, wakes, byteNs: 0.01, frameByteNs: 0.01 };
         checkPlausible(simulate(scenario(plan), sparing, 1));
       }),
       40,

@@ -1,11 +1,11 @@
 import { CALL_QUIET_NS_MAX, CALL_WAIT_NS_MAX } from '../limits.js';
-import type { CallHost, CallLine } from '../virtio/call-line.js';
+import type { CallHost, CallWait } from './call-wait.js';
 
 /** The calls that wait on one sidecore, and when they are due. Looks at no clock while none waits. */
 export class CallDesk implements CallHost {
   /** Lines in the list. Some may have ended their wait by themselves. */
   count = 0;
-  readonly #lines: CallLine[] = [];
+  readonly #lines: CallWait[] = [];
   readonly #clock: (into: Float64Array, slot: number) => void;
   readonly #now = new Float64Array(1);
 
@@ -14,7 +14,7 @@ export class CallDesk implements CallHost {
     this.#clock = clock;
   }
 
-  holdCall(line: CallLine): void {
+  holdCall(line: CallWait): void {
     const { due } = line;
     this.#clock(due, 1);
     due[0] = due[1]! + CALL_WAIT_NS_MAX;
@@ -22,6 +22,16 @@ export class CallDesk implements CallHost {
     if (line.listed) return;
     line.listed = true;
     this.#lines[this.count++] = line;
+  }
+
+  /** When the first wait is over as it stands, ns, for whoever plans ahead; infinite if there is none. */
+  firstDueNs(): number {
+    let first = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.count; i++) {
+      const { due } = this.#lines[i]!;
+      first = Math.min(first, due[0]!, due[1]!);
+    }
+    return first;
   }
 
   /** Ends the waits that are due. */
