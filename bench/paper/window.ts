@@ -16,6 +16,8 @@ export interface Contender {
   readonly parts: readonly Part[];
   /** Those whose latency is meant; all of them if nothing is said. */
   readonly watched?: readonly Part[];
+  /** Its daemon is not asked how the time of its cores was spent: with hundreds of guests the answer takes as long as a short window. */
+  readonly unasked?: boolean;
 }
 
 /** What one window gave. */
@@ -125,20 +127,22 @@ function dropMoved(lists: readonly Windows[]): void {
       if (!areAlike(placementOf(window), usual)) all[i] = { ...window, undisturbed: false };
 }
 
-const placementOf = ({ placementNs: [before, after] }: Window): number => (before + after) / 2;
+export const placementOf = ({ placementNs: [before, after] }: Window): number => (before + after) / 2;
 
-async function measure(
+/** One window. The daemon stands still before and after. */
+export async function measure(
   stand: Stand,
   contender: Contender,
   round: number,
-  { warmUpMs, windowMs }: Timing,
+  { warmUpMs, windowMs }: Pick<Timing, 'warmUpMs' | 'windowMs'>,
 ): Promise<Window> {
-  const { daemon, parts, sleeping, watched = parts } = contender;
+  const { daemon, parts, sleeping, watched = parts, unasked = false } = contender;
   await stand.breathe();
   const before = stand.placement();
   daemon?.process.resume();
   try {
-    const timesBefore = (await daemon?.times()) ?? NO_TIMES;
+    const timesOf = async () => (unasked ? undefined : await daemon?.times()) ?? NO_TIMES;
+    const timesBefore = await timesOf();
     const started = nowNs();
     for (const part of parts) part.start();
     drive(parts, warmUpMs, sleeping);
@@ -153,7 +157,7 @@ async function measure(
     const figures = { ...rates(stretch, parts), ...latenciesOf(watched) };
     finish(parts);
     const loadedNs = nowNs() - started;
-    const times = (await daemon?.times()) ?? NO_TIMES;
+    const times = await timesOf();
     const busyNs = times.busyNs - timesBefore.busyNs;
     daemon?.process.pause();
     const after = stand.placement();
@@ -179,7 +183,8 @@ async function measure(
 
 const NO_TIMES: CoreTimes = { busyNs: 0, guestNs: [] };
 const pidOf = ({ child }: PaperDaemon['process']): number => child.pid!;
-const areAlike = (a: number, b: number): boolean => Math.max(a, b) <= Math.min(a, b) * LIKE_PLACEMENT;
+/** Whether the CPUs were placed alike, by two round trips of a cache line. */
+export const areAlike = (a: number, b: number): boolean => Math.max(a, b) <= Math.min(a, b) * LIKE_PLACEMENT;
 
 function rates({ requests, seconds, kicks, calls }: Stretch, parts: readonly Part[]) {
   const bytes = parts.reduce((sum, part) => sum + part.counters.requests * part.requestBytes, 0);
