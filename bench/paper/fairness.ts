@@ -1,7 +1,7 @@
 import type { LoadPattern } from '../../src/guest/load.js';
 import { POLICIES, type PolicyName, SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
 import { jain, worstDeviation } from '../../src/sim/fairness.js';
-import { BlockPart, fillDisk } from './block-parts.js';
+import { BlockPart, DirectBlock, fillDisk } from './block-parts.js';
 import type { Part } from './drive.js';
 import { rawPoints } from './modes.js';
 import type { Experiment, RawPoint, Table, Verdict } from './results.js';
@@ -39,6 +39,8 @@ interface Group {
   /** Policies under which it is measured, and whether in baseline too. */
   readonly policies: readonly PolicyName[];
   readonly baseline: boolean;
+  /** And whether without a back end. */
+  readonly direct?: boolean;
   /** Windows are so many times as long: then what all have alike when the load begins and ends does not show. */
   readonly longer?: number;
 }
@@ -57,6 +59,7 @@ const GROUPS: readonly Group[] = [
     guests: ({ points }) => Array.from({ length: GUESTS[points] }, () => pattern(DEPTH, 4 * KIB)),
     policies: POLICIES,
     baseline: true,
+    direct: true,
   },
   {
     key: 'unequal',
@@ -78,7 +81,8 @@ const GROUPS: readonly Group[] = [
 
 const timingOf = (timing: Timing, { longer = 1 }: Group): Timing => ({ ...timing, windowMs: longer * timing.windowMs });
 
-const kindsOf = ({ policies, baseline }: Group): number => policies.length + (baseline ? 1 : 0);
+const kindsOf = ({ policies, baseline, direct = false }: Group): number =>
+  policies.length + (baseline ? 1 : 0) + (direct ? 1 : 0);
 
 export const plannedFairness = (timing: Timing): number =>
   GROUPS.reduce(
@@ -113,6 +117,7 @@ export async function measureFairness(stand: Stand): Promise<Experiment> {
     ],
     limits: [
       'One thread drives all guests in turn, which evens them out by itself: what a scheduler does to guests that wait shows in the unequal ones and in the weights.',
+      'Direct stands beside equal guests only: without a back end each guest has what it takes for itself, and its share is its turn in the guests’ thread.',
       'In baseline the kernel shares the CPU among threads; what each guest’s thread has had is not told apart here.',
     ],
     figures: [],
@@ -146,6 +151,11 @@ async function measureGroup(stand: Stand, group: Group): Promise<Map<string, Win
     for (const policy of group.policies)
       await connect(policy, await stand.daemon({ ...plan, mode: 'sidecore', policy, ...weights }), false);
     if (group.baseline) await connect('baseline', await stand.daemon({ ...plan, mode: 'baseline' }), true);
+    if (group.direct === true) {
+      const parts = guests.map((one, i) => new DirectBlock({ ...one, seed: stand.seed * 100 + i }));
+      open.push(...parts);
+      contenders.push({ key: 'direct', sleeping: false, parts });
+    }
     stand.progress.did(START_MS / GROUPS.length);
     const windowMs = SETTLE_MS[stand.timing.points];
     await compete(stand, contenders, { ...stand.timing, rounds: 1, extra: 0, warmUpMs: 0, windowMs });
@@ -168,6 +178,9 @@ function indexes({ guests, results }: Measured, key: string, by: 'bytes' | 'time
     .map((one) => jain(by === 'bytes' ? bytesOf(one, guests) : one.guestNs));
 }
 
+/** Contenders of which it is not known what each guest’s requests took, and their names. */
+const WITHOUT_TIME: Readonly<Record<string, string>> = { baseline: 'baseline, guests sleep', direct: 'direct' };
+
 function tableOf({ group, guests, results }: Measured): Table {
   const keys = [...results.keys()];
   const shares = (values: readonly number[]) => {
@@ -180,9 +193,9 @@ function tableOf({ group, guests, results }: Measured): Table {
       guests.map((_, i) => median(windows.map((one) => of(one)[i]!)));
     const bytes = each((one) => bytesOf(one, guests));
     const time = each((one) => one.guestNs);
-    const timeKnown = key !== 'baseline';
+    const timeKnown = !(key in WITHOUT_TIME);
     return [
-      key === 'baseline' ? 'baseline, guests sleep' : `sidecore, ${key}`,
+      WITHOUT_TIME[key] ?? `sidecore, ${key}`,
       jain(bytes).toFixed(4),
       timeKnown ? jain(time).toFixed(4) : '-',
       shares(bytes),

@@ -1,4 +1,5 @@
 import { fillDisk } from './block-parts.js';
+import { latencyTable } from './latency-parts.js';
 import {
   BASELINE,
   BASELINE_POLLING,
@@ -11,7 +12,7 @@ import {
   SIDECORE_SLEEPING,
   settleModes,
 } from './modes.js';
-import type { Experiment, Figure, RawPoint, Series, Verdict } from './results.js';
+import type { Experiment, Figure, RawPoint, Series, Table, Verdict } from './results.js';
 import type { PaperDaemon, Stand, Timing } from './stand.js';
 import { type Rounded, ratio, spread } from './stats.js';
 import { type JudgedFigure, judge, percentText, rangeText, timesText } from './verdicts.js';
@@ -26,7 +27,7 @@ const COUNTS = { all: [1, 2, 4, 8, 16], few: [1, 4, 16], least: [1, 2] } as cons
 const START_MS = 2500;
 
 /** All contenders at one number of guests. */
-interface Place {
+export interface Place {
   readonly count: number;
   readonly results: ReadonlyMap<string, Windows>;
 }
@@ -39,6 +40,7 @@ export function plannedGrowth(timing: Timing): number {
 /** Experiment 1: throughput and latency as guests grow. */
 export async function measureGrowth(stand: Stand): Promise<Experiment> {
   const figures: Figure[] = [];
+  const tables: Table[] = [];
   const raw: RawPoint[] = [];
   for (const device of ['disk', 'cards'] as const) {
     const most = Math.max(...COUNTS[stand.timing.points]);
@@ -53,6 +55,7 @@ export async function measureGrowth(stand: Stand): Promise<Experiment> {
         all.push({ count, results });
       }
       figures.push(...figuresOf(workload, all));
+      tables.push(latencyTable(workload, all));
     }
     for (const daemon of daemons.values()) await stand.stop(daemon);
   }
@@ -64,13 +67,14 @@ export async function measureGrowth(stand: Stand): Promise<Experiment> {
     method: [
       'Each guest has memory of its own and a vhost-user session of its own. One thread on one CPU drives all guests and time-stamps their requests; the daemon’s threads have another CPU. Disks are in memory; the working sets of all guests together are 16 MiB, however many they are.',
       'A network guest sends through the switch to a partner that is a second card in the same thread: the world outside. Streams are counted where they are received.',
+      'The back end stamps requests as well: its scheduler’s counters say how long it has served each queue, and the longest that it has seen one wait for its turn. The tables put that beside the latency that guests see.',
     ],
     limits: [
       'There is one CPU for all guests. Where the guests’ thread is the bottleneck (many guests, small requests), a faster back end cannot show.',
       'Guests are no virtual machines: what an exit costs is not in these figures, so baseline looks better here than it is under KVM.',
     ],
     figures,
-    tables: [],
+    tables,
     raw,
   };
 }

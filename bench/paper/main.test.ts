@@ -54,6 +54,7 @@ describe('the evaluation in one command', { skip, timeout: 120_000 }, () => {
         'adaptive-sleeping',
         'baseline',
         'baseline-polling',
+        'direct',
         'sidecore',
         'sidecore-sleeping',
       ]);

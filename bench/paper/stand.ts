@@ -47,17 +47,52 @@ export interface CoreTimes {
   readonly busyNs: number;
   /** In serving each guest's queues. */
   readonly guestNs: readonly number[];
+  /** What the scheduler has stamped of all queues together. */
+  readonly stamps: Stamps;
 }
+
+/** The scheduler's own counters of all queues together, partners' included. */
+export interface Stamps {
+  /** Time in which queues were served, ns. */
+  readonly timeNs: number;
+  /** Requests of disks, and frames that guests have sent: a question with its answer is one. */
+  readonly requests: number;
+  /** The longest that a queue was seen to wait for its turn since its guest has connected, ns. */
+  readonly waitMaxNs: number;
+}
+
+type Devices = Record<string, Record<string, Timed>>;
 
 /** What is read of a device's status. */
 interface Timed {
-  readonly queues: readonly { readonly time_ns: number }[];
+  readonly queues: readonly {
+    readonly index: number;
+    readonly time_ns: number;
+    readonly requests: number;
+    readonly wait_max_ns: number;
+  }[];
+}
+
+/** Adds up what the scheduler has stamped. A card's queues of odd number are those that its guest sends by. VIRTIO 1.3, 5.1.2 */
+export function stampsOf(disks: Devices, cards: Devices): Stamps {
+  const queuesOf = (devices: Devices) =>
+    Object.entries(devices).flatMap(([vm, named]) =>
+      Object.values(named).flatMap(({ queues }) => queues.map((queue) => ({ ...queue, isGuests: /^g\d+$/.test(vm) }))),
+    );
+  const [blocks, frames] = [queuesOf(disks), queuesOf(cards)];
+  const all = [...blocks, ...frames];
+  const asked = [...blocks, ...frames.filter(({ index, isGuests }) => isGuests && index % 2 === 1)];
+  return {
+    timeNs: all.reduce((sum, { time_ns }) => sum + time_ns, 0),
+    requests: asked.reduce((sum, { requests }) => sum + requests, 0),
+    waitMaxNs: all.reduce((most, { wait_max_ns }) => Math.max(most, wait_max_ns), 0),
+  };
 }
 
 /** What is added up over the queues of each guest, in their order. */
 function guestTimes(vms: DaemonStatus['vms'], nics: DaemonStatus['nics']): number[] {
   const times: number[] = [];
-  for (const devices of [vms, nics] as readonly Record<string, Record<string, Timed>>[])
+  for (const devices of [vms, nics] as readonly Devices[])
     for (const [vm, named] of Object.entries(devices)) {
       const index = Number(/^g(\d+)$/.exec(vm)?.[1] ?? Number.NaN);
       if (Number.isNaN(index)) continue;
@@ -89,7 +124,8 @@ export class PaperDaemon {
   /** How its cores' time was spent so far. */
   async times(): Promise<CoreTimes> {
     const { cores, vms, nics } = await this.process.status();
-    return { busyNs: cores.reduce((sum, core) => sum + core.busy_ns, 0), guestNs: guestTimes(vms, nics) };
+    const busyNs = cores.reduce((sum, core) => sum + core.busy_ns, 0);
+    return { busyNs, guestNs: guestTimes(vms, nics), stamps: stampsOf(vms, nics) };
   }
 
   /** Lets it notice that guests have left, and has it stand still. */

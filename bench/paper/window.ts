@@ -3,7 +3,7 @@ import { nowNs } from '../../src/host/clock.js';
 import { CPU_SHARE_MIN } from '../duel.js';
 import { sharesOf } from '../net-window.js';
 import { drive, finish, latencyOf, type Part, type Stretch } from './drive.js';
-import type { CoreTimes, PaperDaemon, Stand, Timing } from './stand.js';
+import type { CoreTimes, PaperDaemon, Stamps, Stand, Timing } from './stand.js';
 import { type Rounded, type Spread, spread } from './stats.js';
 
 /** One of those that are measured in turn. */
@@ -41,6 +41,10 @@ export interface Window {
   readonly guests: readonly number[];
   /** Time of the back end's cores that was spent in serving each guest, ns, the warm-up included. */
   readonly guestNs: readonly number[];
+  /** By the back end's own stamps: its time for each request, the warm-up included, ns; zero if there is none. */
+  readonly serviceNs: number;
+  /** The longest that it has seen a queue wait for its turn since the guests have connected, ns. */
+  readonly waitMaxNs: number;
   /** Round trip of a cache line between the CPUs, before and after, ns. */
   readonly placementNs: readonly [number, number];
   /** Every thread had its CPU, and the CPUs were as far from each other before as after. */
@@ -173,6 +177,8 @@ export async function measure(
       coreBusy: daemon === undefined ? 0 : daemon.mode === 'baseline' ? daemonCpu : Math.min(1, busyNs / loadedNs),
       daemonCpu,
       guestNs: parts.map((_, i) => (times.guestNs[i] ?? 0) - (timesBefore.guestNs[i] ?? 0)),
+      serviceNs: serviceOf(timesBefore.stamps, times.stamps),
+      waitMaxNs: times.stamps.waitMaxNs,
       placementNs: [before, after],
       undisturbed: hadLoad && hadCore && alone && areAlike(before, after),
     };
@@ -181,7 +187,11 @@ export async function measure(
   }
 }
 
-const NO_TIMES: CoreTimes = { busyNs: 0, guestNs: [] };
+const NO_TIMES: CoreTimes = { busyNs: 0, guestNs: [], stamps: { timeNs: 0, requests: 0, waitMaxNs: 0 } };
+
+const serviceOf = (before: Stamps, after: Stamps): number =>
+  (after.timeNs - before.timeNs) / Math.max(1, after.requests - before.requests);
+
 const pidOf = ({ child }: PaperDaemon['process']): number => child.pid!;
 /** Whether the CPUs were placed alike, by two round trips of a cache line. */
 export const areAlike = (a: number, b: number): boolean => Math.max(a, b) <= Math.min(a, b) * LIKE_PLACEMENT;
