@@ -10,7 +10,7 @@ import type { Window } from './window.js';
 /** How many guests are idle. With none nothing is switched: what comes out is what the method itself is off by. */
 const COUNTS = { all: [0, 64, 256], few: [256], least: [2] } as const;
 /** Most of them in baseline, where each has a thread. */
-const BASELINE_COUNTS = { all: [64], few: [32], least: [2] } as const;
+const BASELINE_COUNTS = { all: [64], few: [12], least: [2] } as const;
 const DIRECT_COUNTS = { all: [64, 256], few: [256], least: [2] } as const;
 const ACTIVE = { all: 4, few: 4, least: 1 } as const;
 const START_MS = { all: 3500, few: 3000, least: 1500 } as const;
