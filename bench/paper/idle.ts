@@ -18,7 +18,7 @@ const COST_MAX = 0.02;
 
 const MANY: AlternationTiming = {
   all: { pairs: 24, extra: 8, warmUpMs: 10, windowMs: 60 },
-  few: { pairs: 12, extra: 2, warmUpMs: 10, windowMs: 50 },
+  few: { pairs: 10, extra: 2, warmUpMs: 10, windowMs: 50 },
   least: { pairs: 2, extra: 0, warmUpMs: 2, windowMs: 10 },
 };
 const FEW: AlternationTiming = {

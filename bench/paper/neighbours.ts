@@ -66,14 +66,18 @@ export async function measureNeighbours(stand: Stand): Promise<Experiment> {
   const counts = COUNTS[stand.timing.points];
   const most = Math.max(...counts);
   const daemons = new Map<Kind, PaperDaemon>();
-  for (const kind of KINDS) {
-    stand.progress.say(`3: starting a daemon, ${kind.name}`);
-    const policy = kind.policy === undefined ? {} : { policy: kind.policy };
-    const daemon = await stand.daemon({ mode: kind.mode, disks: most + 1, diskBytes: () => DISK_BYTES, ...policy });
+  stand.progress.say(`3: starting ${KINDS.length} daemons`);
+  const plans = KINDS.map(({ mode, policy }) => ({
+    mode,
+    disks: most + 1,
+    diskBytes: () => DISK_BYTES,
+    ...(policy === undefined ? {} : { policy }),
+  }));
+  for (const [i, daemon] of (await stand.daemons(plans)).entries()) {
     daemon.process.resume();
-    for (let i = 0; i <= most; i++) await fillDisk(daemon.disk(i), DISK_BYTES);
+    for (let disk = 0; disk <= most; disk++) await fillDisk(daemon.disk(disk), DISK_BYTES);
     await daemon.settle();
-    daemons.set(kind, daemon);
+    daemons.set(KINDS[i]!, daemon);
   }
   stand.progress.did(START_MS);
   const settling = { ...stand.timing, rounds: 1, extra: 0, warmUpMs: 0, windowMs: SETTLE_MS[stand.timing.points] };

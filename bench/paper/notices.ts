@@ -48,10 +48,11 @@ export async function measureNotices(stand: Stand): Promise<Experiment> {
   for (const device of ['disk', 'cards'] as const) {
     stand.progress.say(`2: starting three daemons with ${device === 'disk' ? 'disks' : 'cards'}`);
     const daemons = new Map<string, PaperDaemon>();
-    for (const mode of ['baseline', 'adaptive', 'sidecore'] as const) {
-      const plan = device === 'disk' ? { disks: guests, diskBytes: diskBytesOf } : { pairs: guests };
-      daemons.set(mode, await stand.daemon({ mode, ...plan }));
-      if (device === 'disk') await fillDisks(daemons.get(mode)!, guests);
+    const plan = device === 'disk' ? { disks: guests, diskBytes: diskBytesOf } : { pairs: guests };
+    const modes = ['baseline', 'adaptive', 'sidecore'] as const;
+    for (const daemon of await stand.daemons(modes.map((mode) => ({ mode, ...plan })))) {
+      daemons.set(daemon.mode, daemon);
+      if (device === 'disk') await fillDisks(daemon, guests);
     }
     stand.progress.did(START_MS);
     for (const workload of workloadsOf(stand.timing).filter((one) => one.device === device)) {

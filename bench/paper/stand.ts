@@ -216,6 +216,11 @@ export class Stand {
     return daemon;
   }
 
+  /** Starts several, at the same time. */
+  daemons(plans: readonly DaemonPlan[]): Promise<PaperDaemon[]> {
+    return Promise.all(plans.map((plan) => this.daemon(plan)));
+  }
+
   async stop(daemon: PaperDaemon): Promise<void> {
     this.#daemons.delete(daemon);
     await daemon.process.stop();
