@@ -74,6 +74,19 @@ export class CrowdedDaemon {
     }
   }
 
+  /** How many of the idle guests' queues are polled at this moment. The daemon has to run, or stand still for a moment only. */
+  async polled(): Promise<number> {
+    this.daemon.process.resume();
+    try {
+      const { vms } = await this.daemon.process.status();
+      const idle = this.idle.map((_, i) => vms[`g${this.active.length + i}`]!);
+      const queues = idle.flatMap((disks) => Object.values(disks).flatMap(({ queues }) => queues));
+      return queues.filter(({ phase }) => phase === 'polled').length;
+    } finally {
+      this.daemon.process.pause();
+    }
+  }
+
   /** The active guests leave. */
   leave(): void {
     for (const part of this.active) part.close();

@@ -1,11 +1,11 @@
 import { type AlternationTiming, alternate, keptPairs, type Pair, plannedPairs, shareLeft } from './alternate.js';
 import { CrowdedDaemon, CrowdedDirect, DISK_BYTES } from './idle-guests.js';
 import { measureRest, plannedRest, REST_MS, type Rest, restTable } from './rest.js';
-import type { Experiment, Figure, Look, Point, RawPoint, Series, Verdict } from './results.js';
+import type { Experiment, Figure, Look, Point, RawPoint, Series, Table, Verdict } from './results.js';
 import type { Stand, Timing } from './stand.js';
 import { type Estimate, spread } from './stats.js';
 import { judge, percentText } from './verdicts.js';
-import type { Window } from './window.js';
+import { measure, type Window } from './window.js';
 
 /** How many guests are idle. With none nothing is switched: what comes out is what the method itself is off by. */
 const COUNTS = { all: [0, 64, 256], few: [256], least: [2] } as const;
@@ -69,6 +69,8 @@ interface Place {
   readonly mode: IdleMode;
   readonly count: number;
   readonly pairs: readonly Pair[];
+  /** Idle guests' queues that were polled right after a window with all of them on. */
+  readonly polled?: number;
 }
 
 /** Experiment 5: what guests that do nothing cost those that do something. */
@@ -99,8 +101,10 @@ async function measureMode(stand: Stand, mode: IdleMode, places: Place[]): Promi
       if (count === counts[points][0]) stand.progress.did(START_MS[points]);
       stand.progress.say(`5: ${active} active guests, ${count} idle ones switched on and off, ${mode.name}`);
       const switched = crowd.switched(key, count, key === 'baseline', settleMs);
-      places.push({ mode, count, pairs: await alternate(stand, switched, alternation[points]) });
+      const pairs = await alternate(stand, switched, alternation[points]);
       await switched.turn(true);
+      await measure(stand, switched.contender(true), 0, { warmUpMs: settleMs, windowMs: alternation[points].windowMs });
+      places.push({ mode, count, pairs, polled: await crowd.polled() });
     }
     if (key !== 'adaptive') return undefined;
     crowd.leave();
@@ -174,7 +178,7 @@ function report(places: readonly Place[], rest: Rest, { points }: Timing): Exper
       'Idle guests of an operating system wake now and then for their own timers; these do not.',
     ],
     figures: figuresOf(places),
-    tables: [restTable(rest)],
+    tables: [costTable(places), restTable(rest)],
     raw: places.flatMap((place) => raw(place, active)),
   };
 }
@@ -224,6 +228,34 @@ function figuresOf(places: readonly Place[]): Figure[] {
       note: 'A guest that does nothing is not to be waited for.',
     },
   ];
+}
+
+/** What the first figure has, in numbers. */
+function costTable(places: readonly Place[]): Table {
+  return {
+    title: 'What idle guests cost, by pairs of windows',
+    columns: [
+      'mode',
+      'idle guests',
+      'cost, median',
+      'where it lies',
+      'as surely as',
+      'pairs, undisturbed of all',
+      'idle queues polled',
+    ],
+    rows: places.map((place) => {
+      const { median, low, high, confidence, count } = cost(place);
+      return [
+        place.mode.name,
+        String(place.count),
+        percentText(median),
+        `${percentText(low)} to ${percentText(high)}`,
+        percentText(confidence),
+        `${isDisturbed(place) ? 0 : count} of ${place.pairs.length}`,
+        place.polled === undefined ? '-' : String(place.polled),
+      ];
+    }),
+  };
 }
 
 /** What came out where nothing was switched. */

@@ -169,7 +169,9 @@ export async function measure(
     const cpuShare = stretch.cpuNs / (stretch.seconds * 1e9);
     const hadLoad = sleeping || cpuShare >= CPU_SHARE_MIN;
     const hadCore = daemon?.polls !== true || coreShares.every((share) => share >= CPU_SHARE_MIN);
-    const alone = taken.every((share) => share <= OTHERS_SHARE_MAX);
+    // Without a back end nobody needs its CPU.
+    const needed = daemon === undefined ? taken.slice(0, 1) : taken;
+    const alone = needed.every((share) => share <= OTHERS_SHARE_MAX);
     return {
       round,
       ...figures,
