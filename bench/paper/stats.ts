@@ -53,7 +53,8 @@ export interface Estimate {
   readonly count: number;
 }
 
-const CONFIDENCE = 0.95;
+/** How sure it should be. */
+export const CONFIDENCE = 0.95;
 
 /**
  * The median with its interval by the sign test: the values that are so far from the least and the most that the true median lies

@@ -1,6 +1,6 @@
 import { times } from '../../src/demo/numbers.js';
 import type { Verdict } from './results.js';
-import type { Estimate, Spread } from './stats.js';
+import { CONFIDENCE, type Estimate, type Spread } from './stats.js';
 
 /** What decides: a figure at least or at most as large as a bound. */
 export interface Bound {
@@ -53,6 +53,8 @@ export function judge({ subject, claim, by, bound, text, figures }: Judged): Ver
       why: 'something else on the machine took part in every window',
     };
   const { estimate } = worst;
+  if (estimate !== undefined && estimate.confidence < CONFIDENCE)
+    return { ...said, threshold, measured, holds: null, why: 'too few pairs of windows were undisturbed' };
   const isWithin = (value: number) => (atLeast ? value >= bound.value : value <= bound.value);
   if (estimate !== undefined && isWithin(estimate.low) !== isWithin(estimate.high))
     return { ...said, threshold, measured, holds: null, why: 'the true figure may lie on either side' };
