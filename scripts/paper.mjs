@@ -1,5 +1,5 @@
 // The paper's evaluation, on Node 26 if the set-up has put it into .cache/, else on this Node.
-//   npm run paper -- [--quick] [--only 1,3] [--out FOLDER] [--json FILE] [--seed N] [--help]
+//   npm run paper -- [--quick] [--only 1,3] [--vm] [--tcg] [--out FOLDER] [--json FILE] [--seed N] [--help]
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 

@@ -5,6 +5,7 @@ import { GuestRam } from '../../src/guest/ram.js';
 import { nowNs } from '../../src/host/clock.js';
 import { type MemoryMap, mapAnonymous, PAGE_BYTES, unmap } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
+import { encode } from '../../src/vhost-user/codec.js';
 import type { Part } from './drive.js';
 
 /** A guest with a disk. */
@@ -46,6 +47,11 @@ export class BlockPart implements Part {
 
   suppressCalls(): void {
     this.#loaded.queue.ring.suppressCalls();
+  }
+
+  /** Has its ring served, or served no longer. Nothing may be in flight. */
+  async enable(on: boolean): Promise<void> {
+    await this.#guest.frontEnd.send('SET_VRING_ENABLE', encode.vringState({ index: 0, num: on ? 1 : 0 }));
   }
 
   close(): void {
@@ -125,6 +131,32 @@ export class DirectBlock implements Part {
 
   close(): void {
     unmap(this.#map);
+    this.#ram.close();
+  }
+}
+
+/** A guest without a back end that has nothing to do: whoever polls looks at where its requests would come, and finds none. */
+export class IdleDirect implements Part {
+  readonly counters = new LoadCounters();
+  readonly requestBytes = 0;
+  readonly callFds: readonly number[] = [];
+  readonly inFlight = 0;
+  readonly #ram = new GuestRam(PAGE_BYTES);
+  readonly #words = this.#ram.words;
+
+  start(): void {}
+
+  turn(): number {
+    return this.#words[0]!;
+  }
+
+  requestCalls(): boolean {
+    return false;
+  }
+
+  suppressCalls(): void {}
+
+  close(): void {
     this.#ram.close();
   }
 }

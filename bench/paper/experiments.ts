@@ -3,6 +3,8 @@ import { measureGrowth, plannedGrowth } from './growth.js';
 import { measureIdle, plannedIdle } from './idle.js';
 import { measureNeighbours, plannedNeighbours } from './neighbours.js';
 import { measureNotices, plannedNotices } from './notices.js';
+import { measureReal, plannedReal } from './real-guests.js';
+import { realGround } from './real-stand.js';
 import type { Experiment } from './results.js';
 import type { Stand, Timing } from './stand.js';
 
@@ -21,6 +23,19 @@ export const EXPERIMENTS: readonly PlannedExperiment[] = [
   { number: 4, plannedMs: plannedFairness, measure: measureFairness },
   { number: 5, plannedMs: plannedIdle, measure: measureIdle },
 ];
+
+/** 6 is what interposition costs. */
+export const REAL_GUESTS = 7;
+
+/** The experiment with real guests, where they can run. @param emulated - without KVM, too */
+export async function realGuests(emulated: boolean, say: (line: string) => void): Promise<PlannedExperiment> {
+  const ground = await realGround(emulated, say);
+  return {
+    number: REAL_GUESTS,
+    plannedMs: (timing) => plannedReal(timing, ground),
+    measure: (stand) => measureReal(stand, ground),
+  };
+}
 
 export const plannedFor = (experiments: readonly PlannedExperiment[], timing: Timing): number =>
   experiments.reduce((sum, { plannedMs }) => sum + plannedMs(timing), 0);

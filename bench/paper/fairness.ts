@@ -1,11 +1,11 @@
 import type { LoadPattern } from '../../src/guest/load.js';
 import { POLICIES, type PolicyName, SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
 import { jain, worstDeviation } from '../../src/sim/fairness.js';
-import { BlockPart, fillDisk } from './block-parts.js';
+import { BlockPart, DirectBlock, fillDisk } from './block-parts.js';
 import type { Part } from './drive.js';
 import { rawPoints } from './modes.js';
 import type { Experiment, RawPoint, Table, Verdict } from './results.js';
-import type { PaperDaemon, Stand, Timing } from './stand.js';
+import type { DaemonPlan, PaperDaemon, Stand, Timing } from './stand.js';
 import { median, spread } from './stats.js';
 import { judge, percentText } from './verdicts.js';
 import { type Contender, compete, plannedMs, type Window, type Windows } from './window.js';
@@ -39,6 +39,8 @@ interface Group {
   /** Policies under which it is measured, and whether in baseline too. */
   readonly policies: readonly PolicyName[];
   readonly baseline: boolean;
+  /** And whether without a back end. */
+  readonly direct?: boolean;
   /** Windows are so many times as long: then what all have alike when the load begins and ends does not show. */
   readonly longer?: number;
 }
@@ -57,6 +59,7 @@ const GROUPS: readonly Group[] = [
     guests: ({ points }) => Array.from({ length: GUESTS[points] }, () => pattern(DEPTH, 4 * KIB)),
     policies: POLICIES,
     baseline: true,
+    direct: true,
   },
   {
     key: 'unequal',
@@ -78,12 +81,21 @@ const GROUPS: readonly Group[] = [
 
 const timingOf = (timing: Timing, { longer = 1 }: Group): Timing => ({ ...timing, windowMs: longer * timing.windowMs });
 
-const kindsOf = ({ policies, baseline }: Group): number => policies.length + (baseline ? 1 : 0);
+/** A quick run does without those that no claim is about. */
+const policiesOf = ({ policies }: Group, { points }: Timing): readonly PolicyName[] =>
+  points === 'few' ? policies.filter((policy) => policy === 'fair' || policy === DEFAULT) : policies;
+
+const kindsOf = (group: Group, timing: Timing): number => {
+  const { baseline, direct = false } = group;
+  return policiesOf(group, timing).length + (baseline ? 1 : 0) + (direct ? 1 : 0);
+};
 
 export const plannedFairness = (timing: Timing): number =>
   GROUPS.reduce(
     (sum, group) =>
-      sum + plannedMs(timingOf(timing, group), kindsOf(group)) + kindsOf(group) * SETTLE_MS[timing.points],
+      sum +
+      plannedMs(timingOf(timing, group), kindsOf(group, timing)) +
+      kindsOf(group, timing) * SETTLE_MS[timing.points],
     START_MS,
   );
 
@@ -113,6 +125,7 @@ export async function measureFairness(stand: Stand): Promise<Experiment> {
     ],
     limits: [
       'One thread drives all guests in turn, which evens them out by itself: what a scheduler does to guests that wait shows in the unequal ones and in the weights.',
+      'Direct stands beside equal guests only: without a back end each guest has what it takes for itself, and its share is its turn in the guests’ thread.',
       'In baseline the kernel shares the CPU among threads; what each guest’s thread has had is not told apart here.',
     ],
     figures: [],
@@ -128,7 +141,6 @@ async function measureGroup(stand: Stand, group: Group): Promise<Map<string, Win
   try {
     const contenders: Contender[] = [];
     const connect = async (key: string, daemon: PaperDaemon, sleeping: boolean) => {
-      daemons.push(daemon);
       daemon.process.resume();
       const parts: Part[] = [];
       for (let i = 0; i < guests.length; i++) await fillDisk(daemon.disk(i), DISK_BYTES);
@@ -143,9 +155,17 @@ async function measureGroup(stand: Stand, group: Group): Promise<Map<string, Win
     };
     const plan = { disks: guests.length, diskBytes: () => DISK_BYTES };
     const weights = group.weights === undefined ? {} : { weights: group.weights };
-    for (const policy of group.policies)
-      await connect(policy, await stand.daemon({ ...plan, mode: 'sidecore', policy, ...weights }), false);
-    if (group.baseline) await connect('baseline', await stand.daemon({ ...plan, mode: 'baseline' }), true);
+    const policies = policiesOf(group, stand.timing);
+    const plans: DaemonPlan[] = policies.map((policy) => ({ ...plan, mode: 'sidecore', policy, ...weights }));
+    if (group.baseline) plans.push({ ...plan, mode: 'baseline' });
+    daemons.push(...(await stand.daemons(plans)));
+    for (const [i, daemon] of daemons.entries())
+      await connect(policies[i] ?? 'baseline', daemon, daemon.mode === 'baseline');
+    if (group.direct === true) {
+      const parts = guests.map((one, i) => new DirectBlock({ ...one, seed: stand.seed * 100 + i }));
+      open.push(...parts);
+      contenders.push({ key: 'direct', sleeping: false, parts });
+    }
     stand.progress.did(START_MS / GROUPS.length);
     const windowMs = SETTLE_MS[stand.timing.points];
     await compete(stand, contenders, { ...stand.timing, rounds: 1, extra: 0, warmUpMs: 0, windowMs });
@@ -168,6 +188,9 @@ function indexes({ guests, results }: Measured, key: string, by: 'bytes' | 'time
     .map((one) => jain(by === 'bytes' ? bytesOf(one, guests) : one.guestNs));
 }
 
+/** Contenders of which it is not known what each guest’s requests took, and their names. */
+const WITHOUT_TIME: Readonly<Record<string, string>> = { baseline: 'baseline, guests sleep', direct: 'direct' };
+
 function tableOf({ group, guests, results }: Measured): Table {
   const keys = [...results.keys()];
   const shares = (values: readonly number[]) => {
@@ -180,9 +203,9 @@ function tableOf({ group, guests, results }: Measured): Table {
       guests.map((_, i) => median(windows.map((one) => of(one)[i]!)));
     const bytes = each((one) => bytesOf(one, guests));
     const time = each((one) => one.guestNs);
-    const timeKnown = key !== 'baseline';
+    const timeKnown = !(key in WITHOUT_TIME);
     return [
-      key === 'baseline' ? 'baseline, guests sleep' : `sidecore, ${key}`,
+      WITHOUT_TIME[key] ?? `sidecore, ${key}`,
       jain(bytes).toFixed(4),
       timeKnown ? jain(time).toFixed(4) : '-',
       shares(bytes),

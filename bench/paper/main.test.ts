@@ -54,6 +54,7 @@ describe('the evaluation in one command', { skip, timeout: 120_000 }, () => {
         'adaptive-sleeping',
         'baseline',
         'baseline-polling',
+        'direct',
         'sidecore',
         'sidecore-sleeping',
       ]);
@@ -80,6 +81,31 @@ describe('the evaluation in one command', { skip, timeout: 120_000 }, () => {
     assert.match(summary, /^# The paper’s evaluation/);
     for (const [, row] of summary.matchAll(/^\| (.*) \|$/gm)) assert.ok(!row!.includes('undefined'), row);
     assert.deepEqual(readdirSync(scratch), []);
+  });
+
+  it('switches idle guests on and off in one daemon of each mode, and looks at them or not without any', async () => {
+    const { code, output } = await ended(start('--only', '5'));
+    assert.equal(code, 0, output);
+    const [experiment] = (JSON.parse(readFileSync(join(folder, 'paper.json'), 'utf8')) as Evaluation).experiments;
+    assert.deepEqual(
+      experiment!.raw.map(({ contender }) => contender),
+      ['sidecore', 'adaptive', 'baseline', 'direct'].flatMap((mode) => [
+        `${mode}, idle guests off`,
+        `${mode}, idle guests on`,
+      ]),
+    );
+    for (const { contender, windows, at } of experiment!.raw) {
+      assert.ok(windows.length > 0 && windows.every(({ perSecond }) => perSecond > 0), contender);
+      assert.equal(at['idle'], 2);
+    }
+    // Queues without work for longer than they are polled are not polled any more.
+    const polled = experiment!.tables[0]!.rows.map((row) => [row[0], row.at(-1)]);
+    assert.deepEqual(polled.slice(0, 3), [
+      ['sidecore', '0'],
+      ['adaptive', '0'],
+      ['baseline, guests sleep', '0'],
+    ]);
+    assert.doesNotMatch(readFileSync(join(folder, 'paper.html'), 'utf8'), /NaN|undefined/);
   });
 
   it('leaves nothing behind when it is interrupted, and says so', async () => {

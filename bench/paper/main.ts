@@ -7,7 +7,7 @@ import { version } from '../../src/daemon/version.js';
 import { messageOf, SidecoreError } from '../../src/errors.js';
 import { machine } from '../report.js';
 import { beyond } from './beyond.js';
-import { EXPERIMENTS, plannedFor } from './experiments.js';
+import { EXPERIMENTS, type PlannedExperiment, plannedFor, REAL_GUESTS, realGuests } from './experiments.js';
 import { countText, renderPage } from './page.js';
 import { plannedCosts, predictions, type SimCosts, simCosts } from './predicted.js';
 import { Progress } from './progress.js';
@@ -17,7 +17,7 @@ import { spread } from './stats.js';
 import { renderSummary } from './summary.js';
 
 const FULL: Timing = { rounds: 3, warmUpMs: 50, windowMs: 200, extra: 1, points: 'all' };
-const QUICK: Timing = { rounds: 2, warmUpMs: 20, windowMs: 60, extra: 1, points: 'few' };
+const QUICK: Timing = { rounds: 2, warmUpMs: 15, windowMs: 45, extra: 1, points: 'few' };
 /** For the tests: seconds. */
 const SHORT: Timing = { rounds: 1, warmUpMs: 5, windowMs: 20, extra: 0, points: 'least' };
 /** A second signal counts only so long after the first, ms: npm passes on what the terminal has sent already. */
@@ -31,12 +31,14 @@ interface Options {
   readonly seed: number;
   readonly only: readonly number[];
   readonly node: string;
+  readonly vm?: boolean;
+  readonly tcg?: boolean;
   readonly costs?: string;
 }
 
 function parseOnly(text: string): number[] {
   const numbers = text.split(',').map(Number);
-  const known = EXPERIMENTS.map(({ number }) => number);
+  const known = [...EXPERIMENTS.map(({ number }) => number), REAL_GUESTS];
   if (!numbers.every((number) => known.includes(number)))
     throw new InvalidArgumentError(`There are the experiments ${known.join(', ')}.`);
   return numbers;
@@ -60,6 +62,8 @@ const command = new Command('npm run paper --')
   .option('--json <file>', 'the raw values, in another place')
   .option('--seed <number>', 'of what guests read', parseSeed, 1)
   .option('--node <path>', 'Node that runs the daemon', process.execPath)
+  .option('--vm', 'real guests, under QEMU and KVM (needs a checkout): experiment 7, alone unless --only names others')
+  .option('--tcg', 'the same with emulated guests, where KVM boots none; figures are marked as such')
   .option('--costs <file>', 'costs of the simulator, as `sidecore sim --calibrate` writes them')
   .action(run);
 
@@ -88,7 +92,7 @@ async function run(options: Options): Promise<void> {
 
 async function evaluate(options: Options, signal: AbortSignal): Promise<number> {
   const timing = options.short ? SHORT : options.quick ? QUICK : FULL;
-  const wanted = EXPERIMENTS.filter(({ number }) => options.only.length === 0 || options.only.includes(number));
+  const wanted = await wantedOf(options);
   const progress = new Progress(plannedFor(wanted, timing) + plannedCosts(timing, options.costs), {
     write: (text) => process.stderr.write(text),
     terminal: process.stderr.isTTY === true,
@@ -126,6 +130,14 @@ async function evaluate(options: Options, signal: AbortSignal): Promise<number> 
   };
   write(evaluation, options);
   return 0;
+}
+
+/** Experiments that were asked for, in their order. */
+async function wantedOf({ only, vm = false, tcg = false }: Options): Promise<PlannedExperiment[]> {
+  const real = vm || tcg || only.includes(REAL_GUESTS);
+  const wanted = EXPERIMENTS.filter(({ number }) => (only.length === 0 ? !real : only.includes(number)));
+  if (real) wanted.push(await realGuests(tcg, (line) => process.stderr.write(`${line}\n`)));
+  return wanted;
 }
 
 function write(evaluation: Evaluation, { out, json }: Options): void {

@@ -107,7 +107,7 @@ export async function compareModes(
 /** How long each mode runs before it is measured, ms: V8 compiles, in baseline for each of its threads anew. */
 const SETTLE_MS = {
   all: { baseline: 1500, others: 250 },
-  few: { baseline: 400, others: 150 },
+  few: { baseline: 250, others: 100 },
   least: { baseline: 20, others: 20 },
 };
 

@@ -1,4 +1,5 @@
 import type { Chart } from '../../src/demo/chart.js';
+import type { GuestResult } from './real-loads.js';
 import type { Spread } from './stats.js';
 import type { Window } from './window.js';
 
@@ -85,6 +86,8 @@ export interface Experiment {
   readonly simulated?: readonly Figure[];
   /** All windows, as they were measured. */
   readonly raw: readonly RawPoint[];
+  /** And those of real guests. */
+  readonly real?: readonly RealPoint[];
 }
 
 /** The claims that an experiment's figures stand for, in their order. */
@@ -105,6 +108,23 @@ export interface RawPoint {
   readonly at: Readonly<Record<string, number | string>>;
   readonly disturbed: boolean;
   readonly windows: readonly Window[];
+}
+
+/** One window of one load on real guests. */
+export interface RealPoint {
+  readonly workload: string;
+  readonly mode: string;
+  readonly guests: number;
+  readonly round: number;
+  /** What each guest has measured itself. */
+  readonly perGuest: readonly GuestResult[];
+  /** As the daemon counts them, while the load began and ended too. */
+  readonly requests: number;
+  readonly kicksPerRequest: number;
+  readonly callsPerRequest: number;
+  /** Of all guests in the window and of their partner, whatever for; where the kernel tells them. */
+  readonly exitsPerRequest?: number;
+  readonly exitsPerSecond?: number;
 }
 
 /** All of a run: what the JSON file has. */

@@ -31,6 +31,8 @@ export interface DaemonPlan {
   readonly disks?: number;
   /** Bytes of each disk. */
   readonly diskBytes?: (index: number) => number;
+  /** Real guests, each with a disk and a card, and a partner with a card. */
+  readonly realGuests?: number;
   /** Pairs of network cards: a guest's and its partner's. */
   readonly pairs?: number;
   readonly policy?: PolicyName;
@@ -38,6 +40,8 @@ export interface DaemonPlan {
   readonly weights?: readonly number[];
 }
 
+/** Of a real guest: as in memory as all of them. */
+const REAL_DISK = { backend: { type: 'memory', size: '64MiB' } };
 const STOP_MS = 20;
 const SETTLE_MS = 30;
 
@@ -47,17 +51,52 @@ export interface CoreTimes {
   readonly busyNs: number;
   /** In serving each guest's queues. */
   readonly guestNs: readonly number[];
+  /** What the scheduler has stamped of all queues together. */
+  readonly stamps: Stamps;
 }
+
+/** The scheduler's own counters of all queues together, partners' included. */
+export interface Stamps {
+  /** Time in which queues were served, ns. */
+  readonly timeNs: number;
+  /** Requests of disks, and frames that guests have sent: a question with its answer is one. */
+  readonly requests: number;
+  /** The longest that a queue was seen to wait for its turn since its guest has connected, ns. */
+  readonly waitMaxNs: number;
+}
+
+type Devices = Record<string, Record<string, Timed>>;
 
 /** What is read of a device's status. */
 interface Timed {
-  readonly queues: readonly { readonly time_ns: number }[];
+  readonly queues: readonly {
+    readonly index: number;
+    readonly time_ns: number;
+    readonly requests: number;
+    readonly wait_max_ns: number;
+  }[];
+}
+
+/** Adds up what the scheduler has stamped. A card's queues of odd number are those that its guest sends by. VIRTIO 1.3, 5.1.2 */
+export function stampsOf(disks: Devices, cards: Devices): Stamps {
+  const queuesOf = (devices: Devices) =>
+    Object.entries(devices).flatMap(([vm, named]) =>
+      Object.values(named).flatMap(({ queues }) => queues.map((queue) => ({ ...queue, isGuests: /^g\d+$/.test(vm) }))),
+    );
+  const [blocks, frames] = [queuesOf(disks), queuesOf(cards)];
+  const all = [...blocks, ...frames];
+  const asked = [...blocks, ...frames.filter(({ index, isGuests }) => isGuests && index % 2 === 1)];
+  return {
+    timeNs: all.reduce((sum, { time_ns }) => sum + time_ns, 0),
+    requests: asked.reduce((sum, { requests }) => sum + requests, 0),
+    waitMaxNs: all.reduce((most, { wait_max_ns }) => Math.max(most, wait_max_ns), 0),
+  };
 }
 
 /** What is added up over the queues of each guest, in their order. */
 function guestTimes(vms: DaemonStatus['vms'], nics: DaemonStatus['nics']): number[] {
   const times: number[] = [];
-  for (const devices of [vms, nics] as readonly Record<string, Record<string, Timed>>[])
+  for (const devices of [vms, nics] as readonly Devices[])
     for (const [vm, named] of Object.entries(devices)) {
       const index = Number(/^g(\d+)$/.exec(vm)?.[1] ?? Number.NaN);
       if (Number.isNaN(index)) continue;
@@ -77,19 +116,24 @@ export class PaperDaemon {
     this.process = process;
   }
 
+  socket(vm: string, device: string): string {
+    return join(this.process.runDir, `${vm}.${device}.sock`);
+  }
+
   disk(index: number): string {
-    return join(this.process.runDir, `g${index}.disk0.sock`);
+    return this.socket(`g${index}`, 'disk0');
   }
 
   /** Sockets of a guest's card and of its partner's. */
   pair(index: number): [string, string] {
-    return [join(this.process.runDir, `g${index}.net0.sock`), join(this.process.runDir, `p${index}.net0.sock`)];
+    return [this.socket(`g${index}`, 'net0'), this.socket(`p${index}`, 'net0')];
   }
 
   /** How its cores' time was spent so far. */
   async times(): Promise<CoreTimes> {
     const { cores, vms, nics } = await this.process.status();
-    return { busyNs: cores.reduce((sum, core) => sum + core.busy_ns, 0), guestNs: guestTimes(vms, nics) };
+    const busyNs = cores.reduce((sum, core) => sum + core.busy_ns, 0);
+    return { busyNs, guestNs: guestTimes(vms, nics), stamps: stampsOf(vms, nics) };
   }
 
   /** Lets it notice that guests have left, and has it stand still. */
@@ -112,6 +156,8 @@ export class PaperDaemon {
 export class Stand {
   readonly loadCpu: number;
   readonly coreCpu: number;
+  /** All but the back ends': for real guests, which are processes. */
+  readonly guestCpus: readonly number[];
   readonly node: string;
   readonly timing: Timing;
   readonly seed: number;
@@ -119,7 +165,8 @@ export class Stand {
   readonly progress: Progress;
   readonly probes: number[] = [];
   readonly #probe: PlacementProbe;
-  readonly #folder: string;
+  /** For all files of a run; it is removed at the end. */
+  readonly folder: string;
   readonly #removal: OnExit;
   readonly #daemons = new Set<PaperDaemon>();
   #started = 0;
@@ -130,13 +177,14 @@ export class Stand {
     this.loadCpu = chooseLoadCpu(cpus, this.coreCpu, []);
     if (this.loadCpu === this.coreCpu)
       throw new SidecoreError('CPU_UNUSABLE', 'the evaluation needs two CPUs, this process may run on one');
+    this.guestCpus = cpus.filter((cpu) => cpu !== this.coreCpu);
     this.node = options.node;
     this.timing = options.timing;
     this.seed = options.seed;
     this.signal = options.signal;
     this.progress = options.progress;
-    this.#folder = mkdtempSync(join(tmpdir(), 'sidecore-paper-'));
-    this.#removal = new OnExit(() => rmSync(this.#folder, { recursive: true, force: true }));
+    this.folder = mkdtempSync(join(tmpdir(), 'sidecore-paper-'));
+    this.#removal = new OnExit(() => rmSync(this.folder, { recursive: true, force: true }));
     pinAllThreads([this.loadCpu]);
     this.#probe = new PlacementProbe(this.coreCpu);
   }
@@ -151,17 +199,26 @@ export class Stand {
       vms[`g${i}`] = { ...weight, disks: { disk0: { backend: { type: 'memory', size: diskBytes(i) } } } };
     }
     for (let i = 0; i < pairs; i++) for (const vm of [`g${i}`, `p${i}`]) vms[vm] = { nics: { net0: { mtu: 1500 } } };
+    const { realGuests = 0 } = plan;
+    for (let i = 0; i < realGuests; i++) vms[`g${i}`] = { disks: { disk0: REAL_DISK }, nics: { net0: {} } };
+    if (realGuests > 0) vms['p0'] = { nics: { net0: {} } };
     const policy = plan.policy === undefined ? {} : { scheduler: { policy: plan.policy } };
     const config = { mode, cores: [this.coreCpu], log: 'warn', ...policy, vms };
-    const process = new OurDaemon(this.node, join(this.#folder, `run${this.#started++}`), config);
+    const process = new OurDaemon(this.node, join(this.folder, `run${this.#started++}`), config);
     const daemon = new PaperDaemon(mode, process);
     this.#daemons.add(daemon);
     // Only the last: sockets are made in their order, and a connection that is tried is in the way of the next for a while.
-    await process.ready([pairs > 0 ? daemon.pair(pairs - 1)[1] : daemon.disk(disks - 1)]);
+    const last = realGuests > 0 ? daemon.socket('p0', 'net0') : pairs > 0 ? daemon.pair(pairs - 1)[1] : undefined;
+    await process.ready([last ?? daemon.disk(disks - 1)]);
     // All of its threads on one CPU: a sidecore has no more. Those that only help a sidecore run beside the guests.
     if (mode === 'baseline') pinAllThreads([this.coreCpu], process.child.pid!);
     process.pause();
     return daemon;
+  }
+
+  /** Starts several, at the same time. */
+  daemons(plans: readonly DaemonPlan[]): Promise<PaperDaemon[]> {
+    return Promise.all(plans.map((plan) => this.daemon(plan)));
   }
 
   async stop(daemon: PaperDaemon): Promise<void> {

@@ -42,3 +42,36 @@ export function ratio(a: readonly Rounded[], b: readonly Rounded[]): Spread {
   const all = median(a.map(({ value }) => value)) / median(b.map(({ value }) => value));
   return { ...spread([all]), count: Number.isNaN(all) ? 0 : 1 };
 }
+
+/** A median, and where the true one lies as surely as is said. */
+export interface Estimate {
+  readonly median: number;
+  readonly low: number;
+  readonly high: number;
+  /** How sure it is that it lies there, 0 to 1. */
+  readonly confidence: number;
+  readonly count: number;
+}
+
+/** How sure it should be. */
+export const CONFIDENCE = 0.95;
+
+/**
+ * The median with its interval by the sign test: the values that are so far from the least and the most that the true median lies
+ * between them with 95% or more, whatever the values are distributed like; all of them if they are fewer than six, and then with less.
+ */
+export function estimate(values: readonly number[]): Estimate {
+  const sorted = [...values].sort((a, b) => a - b);
+  const count = sorted.length;
+  if (count === 0) return { median: Number.NaN, low: Number.NaN, high: Number.NaN, confidence: 0, count };
+  // How probable it is that at most `cut` of so many values lie on one side of the median: those of a fair coin.
+  let [outside, term, cut] = [0, 2 ** -count, 0];
+  for (let k = 0; k < count / 2; k++) {
+    if (1 - 2 * (outside + term) < CONFIDENCE && k > 0) break;
+    outside += term;
+    term = (term * (count - k)) / (k + 1);
+    cut = k;
+  }
+  const [low, high] = [sorted[cut]!, sorted[count - 1 - cut]!];
+  return { median: median(sorted), low, high, confidence: Math.max(0, 1 - 2 * outside), count };
+}

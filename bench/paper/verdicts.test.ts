@@ -85,4 +85,22 @@ describe('verdicts of the evaluation', () => {
     assert.equal(rangeText([2, 2], timesText), '2.0 times');
     assert.equal(rangeText([], timesText), 'nothing that was measured');
   });
+
+  it('decides nothing of a median that may lie on either side of its bound', () => {
+    const bound = { sense: 'at most', value: 0.02 } as const;
+    const of = (low: number, high: number) => {
+      const estimate = { median: 0.01, low, high, confidence: 0.961, count: 12 };
+      return judge(claim({ bound, text: percentText, figures: [{ of: '256 guests', value: 0.01, estimate }] }));
+    };
+    assert.equal(of(-0.01, 0.015).holds, true);
+    assert.equal(of(-0.01, 0.03).holds, null);
+    assert.match(of(-0.01, 0.03).why!, /either side/);
+    assert.equal(of(-0.01, 0.015).measured, '1.0% (256 guests; -1.0% to 1.5% with 96%, from 12 pairs of windows)');
+    const few = { median: 0.01, low: 0.005, high: 0.015, confidence: 0.5, count: 2 };
+    const unsure = judge(claim({ bound, text: percentText, figures: [{ of: '', value: 0.01, estimate: few }] }));
+    assert.deepEqual([unsure.holds, unsure.why], [null, 'too few pairs of windows were undisturbed']);
+    const over = { median: 0.05, low: 0.03, high: 0.06, confidence: 0.97, count: 12 };
+    const judged = judge(claim({ bound, text: percentText, figures: [{ of: '', value: 0.05, estimate: over }] }));
+    assert.equal(judged.holds, false);
+  });
 });

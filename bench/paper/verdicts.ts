@@ -1,6 +1,6 @@
 import { times } from '../../src/demo/numbers.js';
 import type { Verdict } from './results.js';
-import type { Spread } from './stats.js';
+import { CONFIDENCE, type Estimate, type Spread } from './stats.js';
 
 /** What decides: a figure at least or at most as large as a bound. */
 export interface Bound {
@@ -15,6 +15,8 @@ export interface JudgedFigure {
   readonly value: number;
   /** What it varied by, where it is a median of rounds. */
   readonly spread?: Spread;
+  /** Where it lies, and how surely: nothing is decided of a figure that may lie on either side of the bound. */
+  readonly estimate?: Estimate;
   readonly disturbed?: boolean;
 }
 
@@ -41,12 +43,7 @@ export function judge({ subject, claim, by, bound, text, figures }: Judged): Ver
   const worst = known.reduce((one, other) => (atLeast === other.value < one.value ? other : one));
   const holds = atLeast ? worst.value >= bound.value : worst.value <= bound.value;
   const others = known.length === 1 ? '' : `, the ${atLeast ? 'least' : 'most'} of ${known.length}`;
-  const { spread } = worst;
-  const varied =
-    spread === undefined || spread.count < 2
-      ? ''
-      : `; ${text(spread.min)} to ${text(spread.max)} in ${spread.count} rounds`;
-  const measured = `${text(worst.value)} (${worst.of}${others}${varied})`;
+  const measured = `${text(worst.value)} (${worst.of}${others}${variedText(worst, text)})`;
   if (worst.disturbed === true)
     return {
       ...said,
@@ -55,7 +52,24 @@ export function judge({ subject, claim, by, bound, text, figures }: Judged): Ver
       holds: null,
       why: 'something else on the machine took part in every window',
     };
+  const { estimate } = worst;
+  if (estimate !== undefined && estimate.confidence < CONFIDENCE)
+    return { ...said, threshold, measured, holds: null, why: 'too few pairs of windows were undisturbed' };
+  const isWithin = (value: number) => (atLeast ? value >= bound.value : value <= bound.value);
+  if (estimate !== undefined && isWithin(estimate.low) !== isWithin(estimate.high))
+    return { ...said, threshold, measured, holds: null, why: 'the true figure may lie on either side' };
   return { ...said, threshold, measured, holds };
+}
+
+/** What a figure varied by, or where it lies. */
+function variedText({ spread, estimate }: JudgedFigure, text: (value: number) => string): string {
+  if (estimate !== undefined) {
+    const { low, high, confidence, count } = estimate;
+    const short = (value: number) => text(value).replace(/ .*$/, '');
+    return `; ${short(low)} to ${short(high)} with ${Math.round(100 * confidence)}%, from ${count} pairs of windows`;
+  }
+  if (spread === undefined || spread.count < 2) return '';
+  return `; ${text(spread.min)} to ${text(spread.max)} in ${spread.count} rounds`;
 }
 
 /** "3.4 times". */

@@ -3,7 +3,7 @@ import { nowNs } from '../../src/host/clock.js';
 import { CPU_SHARE_MIN } from '../duel.js';
 import { sharesOf } from '../net-window.js';
 import { drive, finish, latencyOf, type Part, type Stretch } from './drive.js';
-import type { CoreTimes, PaperDaemon, Stand, Timing } from './stand.js';
+import type { CoreTimes, PaperDaemon, Stamps, Stand, Timing } from './stand.js';
 import { type Rounded, type Spread, spread } from './stats.js';
 
 /** One of those that are measured in turn. */
@@ -16,6 +16,8 @@ export interface Contender {
   readonly parts: readonly Part[];
   /** Those whose latency is meant; all of them if nothing is said. */
   readonly watched?: readonly Part[];
+  /** Its daemon is not asked how the time of its cores was spent: with hundreds of guests the answer takes as long as a short window. */
+  readonly unasked?: boolean;
 }
 
 /** What one window gave. */
@@ -39,6 +41,10 @@ export interface Window {
   readonly guests: readonly number[];
   /** Time of the back end's cores that was spent in serving each guest, ns, the warm-up included. */
   readonly guestNs: readonly number[];
+  /** By the back end's own stamps: its time for each request, the warm-up included, ns; zero if there is none. */
+  readonly serviceNs: number;
+  /** The longest that it has seen a queue wait for its turn since the guests have connected, ns. */
+  readonly waitMaxNs: number;
   /** Round trip of a cache line between the CPUs, before and after, ns. */
   readonly placementNs: readonly [number, number];
   /** Every thread had its CPU, and the CPUs were as far from each other before as after. */
@@ -125,20 +131,22 @@ function dropMoved(lists: readonly Windows[]): void {
       if (!areAlike(placementOf(window), usual)) all[i] = { ...window, undisturbed: false };
 }
 
-const placementOf = ({ placementNs: [before, after] }: Window): number => (before + after) / 2;
+export const placementOf = ({ placementNs: [before, after] }: Window): number => (before + after) / 2;
 
-async function measure(
+/** One window. The daemon stands still before and after. */
+export async function measure(
   stand: Stand,
   contender: Contender,
   round: number,
-  { warmUpMs, windowMs }: Timing,
+  { warmUpMs, windowMs }: Pick<Timing, 'warmUpMs' | 'windowMs'>,
 ): Promise<Window> {
-  const { daemon, parts, sleeping, watched = parts } = contender;
+  const { daemon, parts, sleeping, watched = parts, unasked = false } = contender;
   await stand.breathe();
   const before = stand.placement();
   daemon?.process.resume();
   try {
-    const timesBefore = (await daemon?.times()) ?? NO_TIMES;
+    const timesOf = async () => (unasked ? undefined : await daemon?.times()) ?? NO_TIMES;
+    const timesBefore = await timesOf();
     const started = nowNs();
     for (const part of parts) part.start();
     drive(parts, warmUpMs, sleeping);
@@ -153,7 +161,7 @@ async function measure(
     const figures = { ...rates(stretch, parts), ...latenciesOf(watched) };
     finish(parts);
     const loadedNs = nowNs() - started;
-    const times = (await daemon?.times()) ?? NO_TIMES;
+    const times = await timesOf();
     const busyNs = times.busyNs - timesBefore.busyNs;
     daemon?.process.pause();
     const after = stand.placement();
@@ -161,7 +169,9 @@ async function measure(
     const cpuShare = stretch.cpuNs / (stretch.seconds * 1e9);
     const hadLoad = sleeping || cpuShare >= CPU_SHARE_MIN;
     const hadCore = daemon?.polls !== true || coreShares.every((share) => share >= CPU_SHARE_MIN);
-    const alone = taken.every((share) => share <= OTHERS_SHARE_MAX);
+    // Without a back end nobody needs its CPU.
+    const needed = daemon === undefined ? taken.slice(0, 1) : taken;
+    const alone = needed.every((share) => share <= OTHERS_SHARE_MAX);
     return {
       round,
       ...figures,
@@ -169,6 +179,8 @@ async function measure(
       coreBusy: daemon === undefined ? 0 : daemon.mode === 'baseline' ? daemonCpu : Math.min(1, busyNs / loadedNs),
       daemonCpu,
       guestNs: parts.map((_, i) => (times.guestNs[i] ?? 0) - (timesBefore.guestNs[i] ?? 0)),
+      serviceNs: serviceOf(timesBefore.stamps, times.stamps),
+      waitMaxNs: times.stamps.waitMaxNs,
       placementNs: [before, after],
       undisturbed: hadLoad && hadCore && alone && areAlike(before, after),
     };
@@ -177,9 +189,14 @@ async function measure(
   }
 }
 
-const NO_TIMES: CoreTimes = { busyNs: 0, guestNs: [] };
+const NO_TIMES: CoreTimes = { busyNs: 0, guestNs: [], stamps: { timeNs: 0, requests: 0, waitMaxNs: 0 } };
+
+const serviceOf = (before: Stamps, after: Stamps): number =>
+  (after.timeNs - before.timeNs) / Math.max(1, after.requests - before.requests);
+
 const pidOf = ({ child }: PaperDaemon['process']): number => child.pid!;
-const areAlike = (a: number, b: number): boolean => Math.max(a, b) <= Math.min(a, b) * LIKE_PLACEMENT;
+/** Whether the CPUs were placed alike, by two round trips of a cache line. */
+export const areAlike = (a: number, b: number): boolean => Math.max(a, b) <= Math.min(a, b) * LIKE_PLACEMENT;
 
 function rates({ requests, seconds, kicks, calls }: Stretch, parts: readonly Part[]) {
   const bytes = parts.reduce((sum, part) => sum + part.counters.requests * part.requestBytes, 0);

@@ -18,6 +18,8 @@ export interface Workload {
   readonly requestBytes: number;
   /** Has one request in flight: then its latency is its guest's, and its rate the inverse of it. */
   readonly single: boolean;
+  /** Requests that each guest has in flight. */
+  readonly inFlight: number;
   /** Moves so many bytes that it is counted in bits. */
   readonly stream: boolean;
   /** One of `count` guests, connected to a daemon. */
@@ -44,6 +46,7 @@ const block = (depth: number): Workload => ({
   device: 'disk',
   requestBytes: BLOCK_BYTES,
   single: depth === 1,
+  inFlight: depth,
   stream: false,
   connect: (daemon, index, count, seed) => BlockPart.connect(daemon.disk(index), pattern(depth, index, count, seed)),
   direct: (index, count, seed) => new DirectBlock(pattern(depth, index, count, seed)),
@@ -55,6 +58,7 @@ const stream = (key: string, title: string, frameBytes: number, frames: number):
   device: 'cards',
   requestBytes: frameBytes,
   single: false,
+  inFlight: frames,
   stream: true,
   connect: (daemon, index) => NetStream.connect(daemon.pair(index), { frameBytes, frames }),
   direct: () => new DirectNet(frameBytes, frames, false),
@@ -73,6 +77,7 @@ export const REQUEST_RESPONSE: Workload = {
   device: 'cards',
   requestBytes: TALK_BYTES,
   single: true,
+  inFlight: 1,
   stream: false,
   connect: (daemon, index) => NetRequestResponse.connect(daemon.pair(index), TALK_BYTES),
   direct: () => new DirectNet(TALK_BYTES, 16, true),

@@ -5,30 +5,34 @@ import type { Accelerator } from './qemu.js';
 
 const PROBE_TIMEOUT_MS = 8_000;
 
-interface Seen {
-  /** The answer holds for one boot of one machine. */
-  readonly bootId: string;
+export interface Choice {
   readonly accelerator: Accelerator;
+  /** What has been seen of KVM. */
   readonly why: string;
 }
 
+interface Seen extends Choice {
+  /** The answer holds for one boot of one machine. */
+  readonly bootId: string;
+}
+
 /** Boots a guest under KVM by `probe`, unless an earlier answer for this machine is in the cache. */
-export async function accelerator(probe: (signal: AbortSignal) => Promise<void>): Promise<Accelerator> {
+export async function accelerator(probe: (signal: AbortSignal) => Promise<void>): Promise<Choice> {
   try {
     accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
-  } catch {
-    return 'tcg';
+  } catch (error) {
+    return { accelerator: 'tcg', why: `/dev/kvm cannot be opened (${(error as NodeJS.ErrnoException).code})` };
   }
   const file = cached('accelerator.json');
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const known = read(file);
-  if (known?.bootId === bootId) return known.accelerator;
+  if (known?.bootId === bootId) return known;
   const seen = await probe(AbortSignal.timeout(PROBE_TIMEOUT_MS)).then(
     (): Seen => ({ bootId, accelerator: 'kvm', why: 'a guest booted under KVM' }),
     (error: Error): Seen => ({ bootId, accelerator: 'tcg', why: error.message }),
   );
   writeFileSync(file, `${JSON.stringify(seen, null, 2)}\n`);
-  return seen.accelerator;
+  return seen;
 }
 
 function read(file: string): Seen | undefined {

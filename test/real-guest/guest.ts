@@ -7,7 +7,7 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawnTied } from '../support/daemon.js';
-import { accelerator } from './accelerator.js';
+import { accelerator, type Choice } from './accelerator.js';
 import { READY_LINE } from './initramfs.js';
 import { QemuCrash } from './needs.js';
 import { type Accelerator, type GuestOptions, QEMU, qemuArguments } from './qemu.js';
@@ -55,12 +55,17 @@ export class RealGuest {
     child.once('close', (status, signal) => this.#die(`QEMU ended (${signal ?? `status ${status}`})`));
   }
 
-  /** Starts QEMU and waits until the guest takes commands. The caller ends it with `kill()`, whatever happens. */
-  static async boot(options: GuestOptions = {}): Promise<RealGuest> {
-    const chosen = await accelerator(async (signal) => {
+  /** What guests run on here: KVM where one has been seen to boot under it. */
+  static accelerator(): Promise<Choice> {
+    return accelerator(async (signal) => {
       const guest = await RealGuest.#start({ memoryMiB: 128, append: 'quiet' }, 'kvm', signal);
       await guest.kill();
     });
+  }
+
+  /** Starts QEMU and waits until the guest takes commands. The caller ends it with `kill()`, whatever happens. */
+  static async boot(options: GuestOptions = {}): Promise<RealGuest> {
+    const chosen = options.accelerator ?? (await RealGuest.accelerator()).accelerator;
     return RealGuest.#start(options, chosen, AbortSignal.timeout(options.bootTimeoutMs ?? BOOT_TIMEOUT_MS));
   }
 

@@ -40,6 +40,8 @@ export interface GuestOptions {
   readonly append?: string;
   /** More for QEMU's command line. */
   readonly qemuArgs?: readonly string[];
+  /** Default: KVM where it works. */
+  readonly accelerator?: Accelerator;
   readonly bootTimeoutMs?: number;
   /** Is given the console's text as it comes. */
   readonly onConsole?: (text: string) => void;
@@ -71,7 +73,7 @@ export function qemuArguments(
     ...['-chardev', `socket,id=shell,path=${shellSocket}`, '-serial', 'chardev:shell'],
     ...['-chardev', `socket,id=qmp,path=${qmpSocket}`, '-mon', 'chardev=qmp,mode=control'],
     ...(options.disks ?? []).flatMap((disk, index) => diskArguments(disk, index, direct)),
-    ...(options.nics ?? []).flatMap(nicArguments),
+    ...(options.nics ?? []).flatMap((nic, index) => nicArguments(nic, index, accelerator)),
     ...(direct
       ? ['-kernel', KERNEL, '-initrd', initramfs(), '-append', `${KERNEL_COMMAND_LINE} ${options.append ?? ''}`]
       : []),
@@ -104,17 +106,18 @@ const OFFLOADS = [
   'host_ecn',
 ];
 
-/** Without MSI-X: QEMU 7.2 crashes when it sets up a vhost network card's vectors and KVM is not there to take them. */
-function nicArguments(nic: GuestNic, index: number): string[] {
+/** Without KVM, without MSI-X: QEMU 7.2 crashes when it sets up a vhost network card's vectors and KVM is not there to take them. */
+function nicArguments(nic: GuestNic, index: number, accelerator: Accelerator): string[] {
   const id = `nic${index}`;
   const { queuePairs = 1, packed = false, offloads = true, mtu } = nic;
   const multi = queuePairs > 1 ? ',mq=on' : '';
   const properties = [`packed=${packed ? 'on' : 'off'}`, ...(offloads ? [] : OFFLOADS.map((name) => `${name}=off`))];
+  if (accelerator === 'tcg') properties.push('vectors=0');
   if (mtu !== undefined) properties.push(`host_mtu=${mtu}`);
   return [
     ...['-chardev', `socket,id=${id}-socket,path=${nic.socket}`],
     ...['-netdev', `vhost-user,id=${id}-net,chardev=${id}-socket,queues=${queuePairs}`],
-    ...['-device', `virtio-net-pci,id=${id},netdev=${id}-net,mac=${nic.mac},vectors=0${multi},${properties.join(',')}`],
+    ...['-device', `virtio-net-pci,id=${id},netdev=${id}-net,mac=${nic.mac}${multi},${properties.join(',')}`],
   ];
 }
 
