@@ -37,19 +37,24 @@ function core(mode: keyof typeof POLLING_RULES, count: number, kickable = true) 
   });
   const told: [number, number][] = [];
   const list = new PolledQueues(rule, { all: () => queues }, scheduler, (...counts) => told.push(counts));
-  for (const queue of queues) list.start(queue, 0);
+  for (const queue of queues) list.start(queue);
   return { queues, list, told };
+}
+
+function at(list: PolledQueues<TestQueue>, nowNs: number) {
+  list.now[0] = nowNs;
+  return list;
 }
 
 describe('polled and watched queues', () => {
   it('leave when they were idle for long enough, a bounded number at a look, and whoever wants to know is told', () => {
     const { list, told } = core('sidecore', IDLE_LOOKS_MAX + 3);
-    list.watchIdle(IDLE_NS - 1);
+    at(list, IDLE_NS - 1).watchIdle();
     assert.equal(list.polledCount, IDLE_LOOKS_MAX + 3);
-    list.watchIdle(IDLE_NS);
+    at(list, IDLE_NS).watchIdle();
     assert.deepEqual([list.polledCount, list.watchedCount], [3, IDLE_LOOKS_MAX]);
     assert.deepEqual(told.at(-1), [3, IDLE_LOOKS_MAX]);
-    list.watchIdle(IDLE_NS);
+    at(list, IDLE_NS).watchIdle();
     assert.equal(list.polledCount, 0);
   });
 
@@ -57,51 +62,51 @@ describe('polled and watched queues', () => {
     const { queues, list } = core('sidecore', 2);
     queues[0]!.work = 1;
     queues[1]!.worked = true;
-    list.watchIdle(IDLE_NS);
+    at(list, IDLE_NS).watchIdle();
     assert.equal(list.polledCount, 2);
     queues[0]!.work = 0;
-    list.watchIdle(IDLE_NS + 1);
+    at(list, IDLE_NS + 1).watchIdle();
     assert.deepEqual(
       queues.map(({ polled }) => polled),
       [false, true],
     );
     const mute = core('sidecore', 1, false).list;
-    mute.watchIdle(10 * IDLE_NS);
+    at(mute, 10 * IDLE_NS).watchIdle();
     assert.equal(mute.polledCount, 1);
   });
 
   it('come back when they are kicked, unless nothing is taken from them', () => {
     const { queues, list } = core('sidecore', 2);
-    list.watchIdle(IDLE_NS);
+    at(list, IDLE_NS).watchIdle();
     queues[1]!.closed = true;
     assert.deepEqual(
-      queues.map((queue) => list.take(queue, 2 * IDLE_NS)),
+      queues.map((queue) => at(list, 2 * IDLE_NS).take(queue)),
       [true, false],
     );
-    assert.equal(list.take(queues[0]!, 2 * IDLE_NS), false, 'it is polled already');
+    assert.equal(at(list, 2 * IDLE_NS).take(queues[0]!), false, 'it is polled already');
     list.count();
     assert.deepEqual([list.polledCount, list.watchedCount], [1, 0]);
   });
 
   it('have their kicks looked for at once while nothing is polled, and otherwise now and then', () => {
     const { queues, list } = core('sidecore', 2);
-    assert.equal(list.looksForKicks(IDLE_NS, false), false, 'nobody waits for a kick');
+    assert.equal(at(list, IDLE_NS).looksForKicks(false), false, 'nobody waits for a kick');
     queues[0]!.worked = true;
-    list.watchIdle(IDLE_NS);
-    list.looked(IDLE_NS);
-    assert.equal(list.looksForKicks(IDLE_NS + KICK_LOOK_NS - 1, false), false);
-    assert.equal(list.looksForKicks(list.kicksDueNs, false), true);
-    list.watchIdle(2 * IDLE_NS);
-    list.looked(2 * IDLE_NS);
-    assert.equal(list.looksForKicks(2 * IDLE_NS + 1, false), true);
-    assert.equal(list.looksForKicks(2 * IDLE_NS + 1, true), false, 'it has other work');
+    at(list, IDLE_NS).watchIdle();
+    at(list, IDLE_NS).looked();
+    assert.equal(at(list, IDLE_NS + KICK_LOOK_NS - 1).looksForKicks(false), false);
+    assert.equal(at(list, list.kicksDueNs).looksForKicks(false), true);
+    at(list, 2 * IDLE_NS).watchIdle();
+    at(list, 2 * IDLE_NS).looked();
+    assert.equal(at(list, 2 * IDLE_NS + 1).looksForKicks(false), true);
+    assert.equal(at(list, 2 * IDLE_NS + 1).looksForKicks(true), false, 'it has other work');
   });
 
   it('let a core rest if none is polled and it is one that sleeps', () => {
     const rests = (mode: keyof typeof POLLING_RULES) => {
       const { list } = core(mode, 1);
       const before = list.mayRest;
-      list.watchIdle(1e9);
+      at(list, 1e9).watchIdle();
       return [before, list.mayRest];
     };
     assert.deepEqual(

@@ -14,9 +14,9 @@ export abstract class PolledQueue extends Entry {
   readonly polling: Polling;
   /** In the poll list; otherwise it waits for a kick, or is being let go of. */
   polled = false;
-  /** When it came into the poll list, and when it last had work there, ns. */
-  polledSinceNs = 0;
-  lastWorkNs = 0;
+  /** When it last had work in the poll list, and when it came into it, ns. Numbers that change are in arrays: a field's would be boxed. */
+  readonly lastWork = new Float64Array(1);
+  readonly #polledSince = new Float64Array(1);
   /** It had work since its idle time was looked at. */
   worked = false;
 
@@ -42,9 +42,14 @@ export abstract class PolledQueue extends Entry {
   poll(nowNs: number): void {
     this.started = true;
     this.polled = true;
-    this.polledSinceNs = nowNs;
-    this.lastWorkNs = nowNs;
+    this.#polledSince[0] = nowNs;
+    this.lastWork[0] = nowNs;
     this.worked = false;
+  }
+
+  /** There was work in it, after the first, that nobody had kicked for. */
+  get found(): boolean {
+    return this.lastWork[0]! > this.#polledSince[0]!;
   }
 
   /** Marks it watched and asks for a kick; false if there is work already, and it must be polled on. */
@@ -53,9 +58,11 @@ export abstract class PolledQueue extends Entry {
 
 /**
  * Which of a core's queues are polled; the others wait for a kick, are passive, or are broken. And when idle queues and kicks are
- * looked for. No clock: it is told the time, ns.
+ * looked for. No clock: its core sets the time, `now`.
  */
 export class PolledQueues<Queue extends PolledQueue> {
+  /** The time, ns, as its core has read it last. */
+  readonly now = new Float64Array(1);
   /** Queues that wait for a kick. */
   watchedCount = 0;
   /** A queue that is out of work leaves the list at once: it is looked for in each turn. */
@@ -96,22 +103,22 @@ export class PolledQueues<Queue extends PolledQueue> {
   }
 
   /** Polls a queue that was kicked; false if it is polled, or nothing is taken from it. To be followed by `count`. */
-  take(queue: Queue, nowNs: number): boolean {
+  take(queue: Queue): boolean {
     if (queue.polled || queue.closed) return false;
-    queue.polling.kicked(nowNs);
-    this.#add(queue, nowNs);
+    queue.polling.kicked(this.now[0]!);
+    this.#add(queue);
     return true;
   }
 
   /** It is polled without having been kicked. */
-  start(queue: Queue, nowNs: number): void {
+  start(queue: Queue): void {
     queue.polling.started();
-    this.#add(queue, nowNs);
+    this.#add(queue);
     this.count();
   }
 
-  #add(queue: Queue, nowNs: number): void {
-    queue.poll(nowNs);
+  #add(queue: Queue): void {
+    queue.poll(this.now[0]!);
     if (!queue.passive) this.#scheduler.add(queue);
   }
 
@@ -131,14 +138,14 @@ export class PolledQueues<Queue extends PolledQueue> {
    *
    * @param busy - it has other work than its queues
    */
-  looksForKicks(nowNs: number, busy: boolean): boolean {
+  looksForKicks(busy: boolean): boolean {
     if (this.watchedCount === 0) return false;
-    return (this.polledCount === 0 && !busy) || nowNs - this.#looked[0]! >= KICK_LOOK_NS;
+    return (this.polledCount === 0 && !busy) || this.now[0]! - this.#looked[0]! >= KICK_LOOK_NS;
   }
 
   /** Kicks are looked for. */
-  looked(nowNs: number): void {
-    this.#looked[0] = nowNs;
+  looked(): void {
+    this.#looked[0] = this.now[0]!;
   }
 
   /** When they are to be looked for again, ns, where there are queues that are polled. */
@@ -147,7 +154,8 @@ export class PolledQueues<Queue extends PolledQueue> {
   }
 
   /** Takes idle queues off the list, as far as it looks: a bounded number each time. Their kicks are watched from then on. */
-  watchIdle(nowNs: number): void {
+  watchIdle(): void {
+    const { now } = this;
     const { entries } = this.#scheduler;
     const before = entries.length;
     const looks = Math.min(before, IDLE_LOOKS_MAX);
@@ -156,11 +164,10 @@ export class PolledQueues<Queue extends PolledQueue> {
       const queue = entries[--this.#cursor]!;
       if (queue.worked) {
         queue.worked = false;
-        queue.lastWorkNs = nowNs;
+        queue.lastWork[0] = now[0]!;
       }
-      const { polling, lastWorkNs } = queue;
-      if (!queue.kickable || !polling.isIdle(nowNs, lastWorkNs) || !queue.watch()) continue;
-      polling.left(nowNs, lastWorkNs > queue.polledSinceNs);
+      if (!queue.kickable || !queue.polling.isIdle(now, queue.lastWork) || !queue.watch()) continue;
+      queue.polling.left(now[0]!, queue.found);
       this.#drop(queue);
     }
     if (entries.length !== before) this.count();

@@ -3,6 +3,9 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { POLLING_RULES, Polling, type PollingRule } from './polling.js';
 
+const isIdle = (polling: Polling, nowNs: number, lastWorkNs: number): boolean =>
+  polling.isIdle(Float64Array.of(nowNs), Float64Array.of(lastWorkNs));
+
 const MS = 1e6;
 const { adaptive: RULE, sidecore: ALWAYS, baseline: NEVER } = POLLING_RULES;
 
@@ -44,7 +47,7 @@ class TestQueue {
     // As often as a core looks for idle queues.
     while (this.polled && this.now < end) {
       this.now = Math.min(end, this.now + 10_000);
-      if (!this.polling.isIdle(this.now, this.#lastWork)) continue;
+      if (!isIdle(this.polling, this.now, this.#lastWork)) continue;
       this.polled = false;
       this.polledNs += this.now - this.#enteredAt;
       this.polling.left(this.now, this.#found);
@@ -158,8 +161,8 @@ describe('the polling of a queue', () => {
         for (const gap of all) {
           queue.request(gap);
           const { now } = queue;
-          assert.equal(queue.polling.isIdle(now + RULE.idleNsMax, now), true);
-          if (queue.polling.polls) assert.equal(queue.polling.isIdle(now + RULE.idleNs - 1, now), false);
+          assert.equal(isIdle(queue.polling, now + RULE.idleNsMax, now), true);
+          if (queue.polling.polls) assert.equal(isIdle(queue.polling, now + RULE.idleNs - 1, now), false);
         }
       }),
     );

@@ -69,9 +69,13 @@ export class Polling {
     this.polls = kickGapNs > 0 && numbers[Slot.GAP]! <= kickGapNs / numbers[Slot.STRICTNESS]!;
   }
 
-  /** Whether it has been without work for as long as it is waited for, and shall wait for kicks. */
-  isIdle(nowNs: number, lastWorkNs: number): boolean {
-    return !this.polls || nowNs - lastWorkNs >= this.#numbers[Slot.IDLE]!;
+  /**
+   * Whether it has been without work for as long as it is waited for, and shall wait for kicks.
+   *
+   * @param now - and `lastWork`: times, ns, in arrays of one: asked often, and a number that is passed may be boxed
+   */
+  isIdle(now: Float64Array, lastWork: Float64Array): boolean {
+    return !this.polls || now[0]! - lastWork[0]! >= this.#numbers[Slot.IDLE]!;
   }
 
   /** It left the poll list. @param found - whether there was work in it, after the first, that nobody had kicked for */

@@ -31,11 +31,11 @@ export class PollList extends PolledQueues<ServedQueue> {
   }
 
   /** Polls the queues that were kicked, as the doorway's last look found them. */
-  takeKicks(doorway: Doorway, nowNs: number): void {
+  takeKicks(doorway: Doorway): void {
     let added = false;
     for (let i = 0; i < doorway.kickedCount; i++) {
       const served = this.#queues.get(doorway.kicked[i]!);
-      if (served !== undefined && this.take(served, nowNs)) added = true;
+      if (served !== undefined && this.take(served)) added = true;
     }
     if (added) this.count();
   }
@@ -44,7 +44,7 @@ export class PollList extends PolledQueues<ServedQueue> {
    * A queue that waits to be let go of is served on, unless it is broken, or nobody is told when it is gone. What it was kicked for
    * meanwhile its doorway still knows. Returns the request that would have had it go; zero if there is none.
    */
-  takeBack(key: number, closing: ServedQueue[], doorway: Doorway, nowNs: number): number {
+  takeBack(key: number, closing: ServedQueue[], doorway: Doorway): number {
     const at = closing.findIndex((served) => served.key === key);
     const served = closing[at];
     if (served === undefined || served.detachId === 0 || served.queue.state.fault !== 0) return 0;
@@ -53,7 +53,7 @@ export class PollList extends PolledQueues<ServedQueue> {
     served.detachId = 0;
     served.queue.closed = false;
     if (served.kickFd >= 0) doorway.open(served.kickFd, key);
-    this.start(served, nowNs);
+    this.start(served);
     return detachId;
   }
 }

@@ -61,7 +61,6 @@ export class Sidecore implements DeviceHost {
   #sinceKicks = 0;
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
-  #nowNs = 0.5;
   #stopId = 0;
   #running = true;
 
@@ -96,7 +95,7 @@ export class Sidecore implements DeviceHost {
         this.#timedTurns();
       }
       if (--this.#untilHousekeeping === 0) this.#keepHouse();
-      else if (this.#list.leavesAtOnce) this.#list.watchIdle(this.#nowNs);
+      else if (this.#list.leavesAtOnce) this.#list.watchIdle();
       if (this.#mayRest() && !this.networks.busy) this.#sleep();
     }
   }
@@ -206,18 +205,18 @@ export class Sidecore implements DeviceHost {
    */
   #keepHouse(): void {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
-    this.#nowNs = nowNs();
-    this.#list.watchIdle(this.#nowNs);
+    readNowNs(this.#list.now, 0);
+    this.#list.watchIdle();
     if (this.#list.watchedCount === 0) return;
     const { busy } = this.networks;
-    if ((busy || !this.#mayRest()) && this.#list.looksForKicks(this.#nowNs, busy)) this.#lookForKicks();
+    if ((busy || !this.#mayRest()) && this.#list.looksForKicks(busy)) this.#lookForKicks();
   }
 
   #lookForKicks(): void {
     this.#sinceKicks = 0;
-    this.#list.looked(this.#nowNs);
+    this.#list.looked();
     this.#doorway.look();
-    this.#list.takeKicks(this.#doorway, this.#nowNs);
+    this.#list.takeKicks(this.#doorway);
   }
 
   /** Sleeps until a kick, the bell, or an answer of the kernel. */
@@ -231,11 +230,11 @@ export class Sidecore implements DeviceHost {
     this.#state.asleep = false;
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     if (!nothing) return;
-    this.#nowNs = nowNs();
+    readNowNs(this.#list.now, 0);
     this.#meter.wake();
     this.networks.tick(this.#meter.nowS);
-    this.#state.countSleep(this.#nowNs - before);
-    this.#list.takeKicks(this.#doorway, this.#nowNs);
+    this.#state.countSleep(this.#list.now[0]! - before);
+    this.#list.takeKicks(this.#doorway);
   }
 
   #answerBell(): void {
@@ -288,8 +287,7 @@ export class Sidecore implements DeviceHost {
       this.#publisher.publish();
     }
     // A queue that was found broken is polled once more, to be dropped.
-    if (served.started || served.kickFd < 0 || served.queue.closed || !served.watch())
-      this.#list.start(served, this.#nowNs);
+    if (served.started || served.kickFd < 0 || served.queue.closed || !served.watch()) this.#list.start(served);
     this.#state.serving = 0;
     this.#list.count();
     this.#tell({ event: 'answer', id });
@@ -303,7 +301,7 @@ export class Sidecore implements DeviceHost {
   }
 
   #retain(id: number, key: number): void {
-    const detachId = this.#list.takeBack(key, this.#closing, this.#doorway, this.#nowNs);
+    const detachId = this.#list.takeBack(key, this.#closing, this.#doorway);
     if (detachId > 0) this.#tell({ event: 'answer', id: detachId });
     this.#tell({ event: 'answer', id });
   }

@@ -297,7 +297,7 @@ export class SimCore extends SimThread implements CallServer {
     this.#calls.look();
     this.#list.letGo((queue) => queue.owner?.calls.end());
     if (this.#house.count()) this.#keepHouse();
-    else if (this.#list.leavesAtOnce) this.#list.watchIdle(this.#cursor);
+    else if (this.#list.leavesAtOnce) this.#list.at(this.#cursor).watchIdle();
     const rests = this.#mayRest();
     if (rests) {
       this.#calls.flush();
@@ -316,13 +316,13 @@ export class SimCore extends SimThread implements CallServer {
   /** What is done now and then while there is work, and while there is none. */
   #keepHouse(): void {
     this.#house.restart();
-    this.#list.watchIdle(this.#cursor);
-    if (!this.#mayRest() && this.#list.looksForKicks(this.#cursor, false)) this.#lookForKicks();
+    this.#list.at(this.#cursor).watchIdle();
+    if (!this.#mayRest() && this.#list.at(this.#cursor).looksForKicks(false)) this.#lookForKicks();
   }
 
   #lookForKicks(): void {
     this.#sinceKicks = 0;
-    this.#list.looked(this.#cursor);
+    this.#list.at(this.#cursor).looked();
     this.#cursor += this.#costs.kickLookNs;
     if (this.#list.hasKicks) this.sawPending = true;
     this.#list.takeKicks(this.#cursor);

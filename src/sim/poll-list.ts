@@ -28,9 +28,15 @@ export class PollList extends PolledQueues<SimQueue> {
   /** @param polled - it was kicked lately; otherwise it waits for that */
   add(queue: SimQueue, polled: boolean, now: number): void {
     this.queues.push(queue);
-    if (polled) return this.start(queue, now);
+    if (polled) return this.at(now).start(queue);
     queue.kicksWanted = true;
     this.count();
+  }
+
+  /** Sets the time of what is asked next, ns. */
+  at(now: number): this {
+    this.now[0] = now;
+    return this;
   }
 
   kick(queue: SimQueue): void {
@@ -55,9 +61,9 @@ export class PollList extends PolledQueues<SimQueue> {
   nextLookNs(houseNs: number, roundNs: number): number {
     const between = HOUSEKEEPING_TURNS * roundNs;
     let time = houseNs;
-    if (this.looksForKicks(time, false)) return time;
+    if (this.at(time).looksForKicks(false)) return time;
     time += Math.max(0, Math.floor((this.kicksDueNs - time) / between)) * between;
-    while (!this.looksForKicks(time, false)) time += between;
+    while (!this.at(time).looksForKicks(false)) time += between;
     return time;
   }
 
@@ -96,7 +102,7 @@ export class PollList extends PolledQueues<SimQueue> {
     let added = false;
     for (const queue of this.#kicked.splice(0)) {
       // Where it has gone it was looked at when it came.
-      if (this.queues.includes(queue) && this.take(queue, now)) added = true;
+      if (this.queues.includes(queue) && this.at(now).take(queue)) added = true;
     }
     if (added) this.count();
   }
