@@ -58,7 +58,7 @@ export const BATCH_REQUESTS_MAX = 64;
 export const PUBLISH_REQUESTS = 16;
 /** Requests of 32 KiB and more that are shown together, within a turn: so few that a driver with eight in flight goes on with them. */
 export const PUBLISH_LARGE_REQUESTS = 4;
-/** Bytes after which they are shown, however few they are: 6 to 12 us of copying. */
+/** Bytes after which they are shown, however few they are: about 12 us of copying at 22 GB/s. */
 export const PUBLISH_BYTES = 2 ** 18;
 /** Bytes after which a turn of policy round-robin, and of a ring between sidecores, ends: the paper's figure, about 50 us of copying. */
 export const BATCH_BYTES_MAX = 2 ** 19;
@@ -243,6 +243,8 @@ export const MOVE_WAIT_MS_MAX = 100;
  * time slice of others on its CPU.
  */
 export const CORE_ANSWER_MS_MAX = 1000;
+/** How long a sidecore's thread may take until it begins, ms, before the same: with many devices in mode baseline they start together. */
+export const CORE_START_MS_MAX = 10_000;
 
 // --- notification ---------------------------------------------------------------------------------------------
 
@@ -250,10 +252,11 @@ export const CORE_ANSWER_MS_MAX = 1000;
 export const KICK_LOOK_NS = 50_000;
 /** Turns awake between two looks for idle queues, and for kicks. */
 export const HOUSEKEEPING_TURNS = 32;
-/** Bytes that queues move within turns between two looks at what the kernel has finished, 3 us and more; and what a request counts besides. */
+/** Bytes that queues move within a turn between two looks at what the kernel has finished: about 6 us of copying at 22 GB/s. */
 export const INTERLUDE_BYTES = 2 ** 17;
-/** The same between two looks for kicks, which take a system call: 25 us and more. */
+/** The same between two looks for kicks, which take a system call: about 50 us. */
 export const KICK_LOOK_BYTES = 2 ** 20;
+/** What a request counts in both besides its bytes. */
 export const REQUEST_WORK_BYTES = 1024;
 /** Polled queues of which one look tells whether they are idle, at most: so that hundreds cost the others little. */
 export const IDLE_LOOKS_MAX = 32;

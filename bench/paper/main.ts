@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
+import { prepareOutput } from '../../src/cli/output-file.js';
 import { version } from '../../src/daemon/version.js';
 import { messageOf, SidecoreError } from '../../src/errors.js';
 import { machine } from '../report.js';
@@ -92,6 +93,8 @@ async function run(options: Options): Promise<void> {
 
 async function evaluate(options: Options, signal: AbortSignal): Promise<number> {
   const timing = options.short ? SHORT : options.quick ? QUICK : FULL;
+  const files = outputsOf(options);
+  for (const file of Object.values(files)) prepareOutput(file);
   const wanted = await wantedOf(options);
   const progress = new Progress(plannedFor(wanted, timing) + plannedCosts(timing, options.costs), {
     write: (text) => process.stderr.write(text),
@@ -128,7 +131,7 @@ async function evaluate(options: Options, signal: AbortSignal): Promise<number> 
     })),
     simulated_with: costs.whose,
   };
-  write(evaluation, options);
+  write(evaluation, files);
   return 0;
 }
 
@@ -140,23 +143,22 @@ async function wantedOf({ only, vm = false, tcg = false }: Options): Promise<Pla
   return wanted;
 }
 
-function write(evaluation: Evaluation, { out, json }: Options): void {
-  const folder = resolve(out);
-  const jsonFile = json === undefined ? join(folder, 'paper.json') : resolve(json);
-  mkdirSync(folder, { recursive: true });
-  mkdirSync(dirname(jsonFile), { recursive: true });
-  const jsonName = relative(folder, jsonFile);
-  writeFileSync(jsonFile, `${JSON.stringify(evaluation, null, 1)}\n`);
-  writeFileSync(join(folder, 'paper.html'), renderPage(evaluation, jsonName));
-  writeFileSync(join(folder, 'paper.md'), renderSummary(evaluation, 'paper.html', jsonName));
+function outputsOf({ out, json }: Options) {
+  const [page, summary] = [resolve(out, 'paper.html'), resolve(out, 'paper.md')];
+  return { page, summary, raw: json === undefined ? resolve(out, 'paper.json') : resolve(json) };
+}
+
+function write(evaluation: Evaluation, { page, summary, raw }: ReturnType<typeof outputsOf>): void {
+  const rawName = relative(dirname(page), raw);
+  writeFileSync(raw, `${JSON.stringify(evaluation, null, 1)}\n`);
+  writeFileSync(page, renderPage(evaluation, rawName));
+  writeFileSync(summary, renderSummary(evaluation, 'paper.html', rawName));
   const verdicts = evaluation.experiments.flatMap(verdictsOf);
   for (const one of verdicts) {
     const mark = one.holds === null ? '?' : one.holds ? '+' : '-';
     process.stdout.write(`${mark} ${claimText(one)}: ${one.measured}; ${one.threshold}\n`);
   }
-  process.stdout.write(
-    `\n${countText(verdicts)}.\nPage: ${join(folder, 'paper.html')}\nSummary: ${join(folder, 'paper.md')}\nRaw values: ${jsonFile}\n`,
-  );
+  process.stdout.write(`\n${countText(verdicts)}.\nPage: ${page}\nSummary: ${summary}\nRaw values: ${raw}\n`);
 }
 
 function versionOf(node: string): string {

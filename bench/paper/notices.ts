@@ -100,7 +100,7 @@ function chartOf({ title }: Workload, results: Results): Chart {
           { value: 1000 * kicks, colour },
           { value: 1000 * calls, colour: `${colour}-light` },
         ],
-        text: whole(1000 * (kicks + calls)),
+        text: `${whole(1000 * (kicks + calls))}${windows.disturbed ? ' (disturbed)' : ''}`,
       };
     }),
   };
@@ -111,7 +111,7 @@ function tableOf(all: readonly { workload: Workload; results: Results }[]): Tabl
     const windows = results.get(mode.key)!;
     const [kicks, calls] = [windows.spread('kicksPerSecond').median, windows.spread('callsPerSecond').median];
     return [
-      mode.mode === 'direct' ? 'direct' : `${mode.mode}, guests ${mode.sleeping ? 'sleep' : 'poll'}`,
+      `${mode.mode === 'direct' ? 'direct' : `${mode.mode}, guests ${mode.sleeping ? 'sleep' : 'poll'}`}${windows.disturbed ? ' (disturbed)' : ''}`,
       whole(windows.spread('perSecond').median),
       whole(kicks),
       whole(calls),

@@ -42,7 +42,7 @@ export function warnings({ placement_ns, experiments, quick }: Evaluation): stri
   const disturbed = points.filter((point) => point.disturbed).length;
   if (disturbed > 0)
     texts.push(
-      `${disturbed} of ${points.length} points were disturbed in every window by something else on the machine: they are drawn with dashed outlines, and decide nothing.`,
+      `${disturbed} of ${points.length} points were disturbed in every window by something else on the machine: they have dashed outlines, or say so beside their bar; as points of a line they decide nothing.`,
     );
   if (quick) texts.push('A quick run: few points and short windows. The whole one takes about five minutes.');
   return texts;

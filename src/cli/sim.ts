@@ -4,6 +4,7 @@ import { POLICIES } from '../scheduler/policy.js';
 import { type Costs, DEFAULT_COSTS } from '../sim/costs.js';
 import { readCosts } from '../sim/costs-file.js';
 import { type ScenarioOptions, scenario } from '../sim/scenario.js';
+import { prepareOutput } from './output-file.js';
 
 interface Options {
   readonly calibrate?: string;
@@ -66,6 +67,7 @@ export const simCommand = new Command('sim')
   });
 
 async function calibrate({ node, seed, json }: Options, file: string): Promise<void> {
+  prepareOutput(file);
   const { calibrate, calibrationText, writeCalibration } = await import('../../bench/sim/calibrate.js');
   const calibration = await calibrate({ node, seed, progress: (line) => process.stderr.write(`${line}\n`) });
   writeCalibration(calibration, file);

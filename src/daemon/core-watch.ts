@@ -1,4 +1,4 @@
-import { CORE_ANSWER_MS_MAX } from '../limits.js';
+import { CORE_ANSWER_MS_MAX, CORE_START_MS_MAX } from '../limits.js';
 import type { CoreState } from '../sidecore/core-state.js';
 import type { CoreRequest } from '../sidecore/messages.js';
 
@@ -8,6 +8,8 @@ export const SUPERVISE_MS = 50;
 const STUCK_LOOKS = 2;
 /** Looks without progress, or without an answer, after which it counts as stalled. */
 const STALLED_LOOKS = CORE_ANSWER_MS_MAX / SUPERVISE_MS;
+/** The same for a thread that has not begun yet: many that start together take seconds. */
+const STARTING_LOOKS = CORE_START_MS_MAX / SUPERVISE_MS;
 
 /** What a core was asked, and has not answered. */
 export interface Unanswered {
@@ -27,9 +29,18 @@ export class CoreWatch {
   stalled = false;
   #beat = 0;
   #looks = 0;
+  /** Looks at a thread that starts. */
+  #starting = 0;
 
   /** To be called every `SUPERVISE_MS`. */
-  look({ asleep, beat }: CoreState, unanswered: Iterable<Unanswered>): void {
+  look({ asleep, beat, threadId }: CoreState, unanswered: Iterable<Unanswered>): void {
+    this.#starting = threadId === 0 ? this.#starting + 1 : 0;
+    if (this.#starting > 0) {
+      this.restart(unanswered);
+      this.stuck = false;
+      this.stalled = this.#starting >= STARTING_LOOKS;
+      return;
+    }
     this.#looks = asleep || beat !== this.#beat ? 0 : this.#looks + 1;
     this.#beat = beat;
     let longest = this.#looks;

@@ -90,6 +90,7 @@ export class Core {
   /** Starts the thread. */
   start(neighbours: Neighbourhood): void {
     this.#neighbours = neighbours;
+    this.state.threadId = 0;
     const { port1, port2 } = new MessageChannel();
     const { helperCpus, thread = SIDECORE_THREAD, ...options } = this.options;
     const doorwayFd = new Epoll(1).fd;

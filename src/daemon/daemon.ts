@@ -201,7 +201,7 @@ export class Daemon {
     const where = `thread ${core.state.threadId}, CPU ${core.options.cpus.join(', ')}`;
     this.#log.error(
       { code: 'CORE_STALLED' },
-      `sidecore ${core.options.index} (${where}) makes no progress; served are ${serving} [CORE_STALLED]`,
+      `sidecore ${core.options.index} (${where}) makes no progress or does not answer; the daemon serves ${serving} [CORE_STALLED]`,
     );
   }
 

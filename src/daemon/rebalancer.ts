@@ -49,7 +49,7 @@ export class Rebalancer {
     }, ROUND_MS).unref();
   }
 
-  /** Ends it, after what is under way. */
+  /** Ends it, after what is under way, but for a move that waits for a sidecore that does not answer. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#timer);

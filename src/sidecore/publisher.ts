@@ -27,12 +27,13 @@ export class Publisher {
     this.#queues[this.#count++] = queue;
   }
 
-  /** A piece of a turn is done: shows it, unless more large requests are to be shown with it. */
-  pace(requests: number, bytes: number): void {
+  /** A piece of a queue's turn is done: shows it, unless more large requests are there to be shown with it. */
+  pace(queue: DeviceQueue, requests: number, bytes: number): void {
     this.#requests += requests;
     this.#bytes += bytes;
     const few = this.#requests < PUBLISH_LARGE_REQUESTS && this.#bytes < PUBLISH_BYTES;
-    if (!few || this.#bytes < this.#requests * LARGE_BYTES) this.publish();
+    if (few && this.#bytes >= this.#requests * LARGE_BYTES && queue.pending() > 0) return;
+    this.publish();
   }
 
   publish(): void {

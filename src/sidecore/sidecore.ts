@@ -38,7 +38,7 @@ const TIMED_TURNS = 4;
 
 /**
  * A sidecore: the loop of one thread that serves the queues of many guests. Its scheduler says which queue has its turn, and after
- * each piece of work whether that goes on; what is complete is published after each, and what the kernel has finished collected.
+ * each piece of work whether that goes on; what is complete is published after each or a few, and what the kernel has finished collected.
  *
  * It never waits and never allocates while there is work. The mailbox is looked at when the bell has rung.
  */
@@ -128,7 +128,8 @@ export class Sidecore implements DeviceHost {
     work += this.networks.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
-    this.#sinceDesk = 0;
+    this.#publisher.publish();
+    this.#countMoved();
     this.networks.flush();
     this.calls.look();
     if (this.#closing.length > 0 || this.#stopId !== 0) this.#finishClosing();
@@ -138,7 +139,6 @@ export class Sidecore implements DeviceHost {
   /** A queue has its turn. Returns how many requests were taken or gone on with. */
   #serve(served: ServedQueue): number {
     const { queue } = served;
-    const scheduler = this.#scheduler;
     let work = 0;
     let taken: number;
     this.#state.serving = served.key;
@@ -146,16 +146,16 @@ export class Sidecore implements DeviceHost {
       taken = queue.serve(PIECE_REQUESTS, PIECE_BYTES);
       work += taken;
       this.#sinceDesk += taken * REQUEST_WORK_BYTES + queue.servedBytes;
-      this.#publisher.pace(taken, queue.servedBytes);
+      this.#publisher.pace(queue, taken, queue.servedBytes);
       this.#state.countBeat();
       if (queue.closed) {
         this.#dropFaulted(served);
         break;
       }
-      // Who waits for storage, or kicks, must not wait for all others' turns.
+      // Who waits for storage, or kicks, does not wait for all others' turns.
       if (this.#sinceDesk >= INTERLUDE_BYTES) work += this.#interlude();
       // Who could not take what waits, because all requests are in use, is not asked again before some have come back.
-    } while (taken > 0 && scheduler.goOn(served, taken, queue.servedBytes));
+    } while (taken > 0 && this.#scheduler.goOn(served, taken, queue.servedBytes));
     this.#publisher.publish();
     if (work > 0) served.worked = true;
     // What follows is done for no queue: none is to blame for a death in it.
@@ -165,24 +165,29 @@ export class Sidecore implements DeviceHost {
 
   /** What is done within long turns, and between them. */
   #interlude(): number {
-    this.#sinceKicks += this.#sinceDesk;
-    this.#sinceDesk = 0;
     const work = this.#turnDesk();
-    if (this.#sinceKicks >= KICK_LOOK_BYTES && this.#list.watchedCount > 0) this.#lookForKicks();
+    if (work > 0) this.#publisher.publish();
+    this.#countMoved();
     return work;
   }
 
+  /** The kernel's answers were looked at; kicks are if enough was moved since they were. */
+  #countMoved(): void {
+    this.#sinceKicks += this.#sinceDesk;
+    this.#sinceDesk = 0;
+    if (this.#sinceKicks < KICK_LOOK_BYTES) return;
+    this.#sinceKicks = 0;
+    if (this.#list.watchedCount > 0) this.#lookForKicks();
+  }
+
   #turnDesk(): number {
-    let work: number;
     try {
-      work = this.#desk.turn();
+      return this.#desk.turn();
     } catch (error) {
       // Whose request this thread is about to die of.
       this.#state.serving = this.#queues.servedAs(this.#desk.handling?.queue)?.key ?? 0;
       throw error;
     }
-    this.#publisher.publish();
-    return work;
   }
 
   #timedTurns(): void {
@@ -213,7 +218,6 @@ export class Sidecore implements DeviceHost {
   }
 
   #lookForKicks(): void {
-    this.#sinceKicks = 0;
     this.#list.looked();
     this.#doorway.look();
     this.#list.takeKicks(this.#doorway);

@@ -244,13 +244,15 @@ export class SimCore extends SimThread implements CallServer {
 
   /** What is done between turns, and within long ones. */
   #interlude(): void {
-    this.#sinceKicks += this.#sinceDesk;
     this.#turnDesk();
-    if (this.#sinceKicks >= KICK_LOOK_BYTES && this.#list.watchedCount > 0) this.#lookForKicks();
+    this.#sinceKicks += this.#sinceDesk;
+    this.#sinceDesk = 0;
+    if (this.#sinceKicks < KICK_LOOK_BYTES) return;
+    this.#sinceKicks = 0;
+    if (this.#list.watchedCount > 0) this.#lookForKicks();
   }
 
   #turnDesk(): void {
-    this.#sinceDesk = 0;
     for (const queue of this.#finished.splice(0)) this.#reap(queue);
   }
 
@@ -293,7 +295,7 @@ export class SimCore extends SimThread implements CallServer {
     this.sawPending = false;
     this.#phase = 'round';
     this.#cursor += this.#costs.roundNs;
-    this.#turnDesk();
+    this.#interlude();
     this.#calls.look();
     this.#list.letGo((queue) => queue.owner?.calls.end());
     if (this.#house.count()) this.#keepHouse();
@@ -321,7 +323,6 @@ export class SimCore extends SimThread implements CallServer {
   }
 
   #lookForKicks(): void {
-    this.#sinceKicks = 0;
     this.#list.at(this.#cursor).looked();
     this.#cursor += this.#costs.kickLookNs;
     if (this.#list.hasKicks) this.sawPending = true;

@@ -2,7 +2,7 @@
  * Runs in place of a sidecore's thread: says yes to whatever it is asked, or nothing at all, as the test wants. It serves nothing, and
  * looks as if it slept.
  */
-import { getEnvironmentData, isMainThread, setEnvironmentData, workerData } from 'node:worker_threads';
+import { getEnvironmentData, isMainThread, setEnvironmentData, threadId, workerData } from 'node:worker_threads';
 import type { NetDeviceSpec } from '../../src/net/device.js';
 import { Directory } from '../../src/net/directory.js';
 import { CoreState } from '../../src/sidecore/core-state.js';
@@ -27,7 +27,9 @@ export function hearingOfThreads(): Int32Array {
 function main({ index, state: memory, mailbox, neighbours }: CoreSetup): void {
   const hearing = new Int32Array(getEnvironmentData(NAME) as SharedArrayBuffer);
   const directory = new Directory(neighbours.directory, neighbours.networks);
-  new CoreState(memory).asleep = true;
+  const state = new CoreState(memory);
+  state.threadId = threadId;
+  state.asleep = true;
   const waiting: CoreRequest[] = [];
   let frozen = 0;
   const answer = ({ id, ...request }: CoreRequest) => {
