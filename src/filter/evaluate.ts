@@ -2,6 +2,9 @@ import { createRequire, isBuiltin } from 'node:module';
 import { compileFunction } from 'node:vm';
 import * as own from './index.js';
 
+/** A plain object: what is read from it may be taken for constant, which is not so of a module's namespace. */
+const OWN = Object.freeze({ ...own });
+
 const requireHere = createRequire(import.meta.url);
 
 /** The name by which filters import this folder. */
@@ -20,7 +23,7 @@ export function evaluate(text: string, file: string): unknown {
 
 /** All else is in the text. */
 function requireFor(name: string): unknown {
-  if (name === OWN_NAME) return own;
+  if (name === OWN_NAME) return OWN;
   if (isBuiltin(name)) return requireHere(name);
   throw new Error(`cannot load ${name} here`);
 }

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { scratchDirectory } from '../../test/support/daemon.js';
 import { parseConfig, readConfig } from '../daemon/config.js';
 import { SidecoreError } from '../errors.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
-import { scratchDirectory } from '../../test/support/daemon.js';
 import { evaluate } from './evaluate.js';
 import { loadBlockFilter, readOptions } from './load.js';
 
@@ -63,8 +63,14 @@ describe('loading a filter', () => {
     'exports nothing': ['export const a = 1;', /default export is no filter/],
     'has no name': ['export default { create() {} };', /`name` has 1 to 63/],
     'cannot be made': ["export default { name: 'a' };", /`create` is no function/],
-    'has options that are no schema': ["export default { name: 'a', create() {}, options: 3 };", /neither a zod schema/],
-    'counts what has no name': ["export default { name: 'a', create() {}, counters: ['a b'] };", /`counters` is a list/],
+    'has options that are no schema': [
+      "export default { name: 'a', create() {}, options: 3 };",
+      /neither a zod schema/,
+    ],
+    'counts what has no name': [
+      "export default { name: 'a', create() {}, counters: ['a b'] };",
+      /`counters` is a list/,
+    ],
     'counts twice': ["export default { name: 'a', create() {}, counters: ['a', 'a'] };", /a name twice/],
     'wants too much memory': ["export default { name: 'a', create() {}, sharedBytes: 2 ** 40 };", /`sharedBytes`/],
   };
@@ -89,7 +95,7 @@ describe('loading a filter', () => {
   });
 
   it('checks options by the filter’s schema, however it comes', (test) => {
-    const schema = "z.strictObject({ size: z.number().default(3), list: z.array(z.string()).optional() })";
+    const schema = 'z.strictObject({ size: z.number().default(3), list: z.array(z.string()).optional() })';
     const folder = folderOf(test, {
       'function.ts': filter('a', `options: (z) => ${schema},`),
       'schema.ts': `import { z } from 'zod';${filter('a', `options: ${schema},`)}`,
@@ -100,7 +106,10 @@ describe('loading a filter', () => {
       assert.deepEqual(readOptions(definition, {}), { options: { size: 3 } });
       const bad = readOptions(definition, { list: ['a', 1] });
       assert.ok('faults' in bad);
-      assert.deepEqual(bad.faults.map(({ keys }) => keys), [['list', 1]]);
+      assert.deepEqual(
+        bad.faults.map(({ keys }) => keys),
+        [['list', 1]],
+      );
     }
     const { definition } = load('./none.ts', folder);
     assert.deepEqual(readOptions(definition, {}), { options: {} });
@@ -121,10 +130,13 @@ ${filters}`;
     const folder = folderOf(test, { 'a.ts': filter('a', 'options: (z) => z.strictObject({ size: z.number() }),') });
     const text = disk('          - use: readonly\n          - { use: ./a.ts, options: { size: 5 }, on_fault: open }');
     const { filters } = parseConfig(text, join(folder, 'c.yaml')).vms['vm']!.disks['d']!;
-    assert.deepEqual(filters.map(({ ready, on_fault }) => [ready!.definition.name, ready!.options, on_fault]), [
-      ['readonly', {}, 'closed'],
-      ['a', { size: 5 }, 'open'],
-    ]);
+    assert.deepEqual(
+      filters.map(({ ready, on_fault }) => [ready!.definition.name, ready!.options, on_fault]),
+      [
+        ['readonly', {}, 'closed'],
+        ['a', { size: 5 }, 'open'],
+      ],
+    );
   });
 
   it('are told with file and line where they are wrong', (test) => {

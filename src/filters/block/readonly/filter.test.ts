@@ -25,7 +25,10 @@ it('lets reads and flushes pass, and refuses and counts all else', () => {
     request.type = type;
     assert.equal(chain[kind](request), status, kind);
   }
-  assert.deepEqual(backend.asked.map(({ what }) => what), ['read', 'flush']);
+  assert.deepEqual(
+    backend.asked.map(({ what }) => what),
+    ['read', 'flush'],
+  );
   assert.equal(refused, 4);
   const below = { readOnly: false, discard: true, writeZeroes: true, secureErase: true, inOrder: true };
   assert.deepEqual(readonly.offers!(below, {}), { readOnly: true });
