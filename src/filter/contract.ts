@@ -80,7 +80,7 @@ export interface BlockFilterContext<Options = unknown> {
   /** One of those that the definition names; of this queue alone. */
   counter(name: string): Counter;
   histogram(name: string): Histogram;
-  /** Puts the monotonic time, ns, into a slot of an array. About 80 ns, allocates nothing. */
+  /** Puts the monotonic time, ns, into a slot of an array. It is a system call at worst, and allocates nothing. */
   readNowNs(into: Float64Array, slot: number): void;
   /** Has the daemon log a line: of each filter of a disk one in ten seconds, others are counted. */
   log(text: string): void;
