@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RequestType, SECTOR_BYTES } from '../src/block/features.js';
+import { Histogram } from '../src/filter/histogram.js';
 import { BlockDriver } from '../src/guest/block-driver.js';
-import { Histogram } from '../src/guest/histogram.js';
 import { nowNs } from '../src/host/clock.js';
 import { OurDaemon } from './back-ends.js';
 import { type Row, row } from './report.js';

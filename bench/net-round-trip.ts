@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SidecoreError } from '../src/errors.js';
-import { Histogram } from '../src/guest/histogram.js';
+import { Histogram } from '../src/filter/histogram.js';
 import { NetDriver } from '../src/guest/net-driver.js';
 import { nowNs, threadCpuNs } from '../src/host/clock.js';
 import { NET_FEATURES, NET_HEADER_BYTES } from '../src/net/features.js';

@@ -8,6 +8,7 @@ export type BlastRadius = 'request' | 'queue' | 'session' | 'core' | 'process';
 export const ERROR_CODES = {
   CONFIG_INVALID: 'process',
   CONFIG_UNREADABLE: 'process',
+  FILTER_INVALID: 'process',
   SOCKET_BUSY: 'process',
   SOCKET_PERMISSION: 'process',
   SOCKET_INVALID: 'process',
@@ -48,6 +49,7 @@ export const ERROR_CODES = {
   CONFIG_SPACE_INVALID: 'request',
   NETWORK_MESSAGE_INVALID: 'request',
   IO_FAILED: 'request',
+  FILTER_FAILED: 'request',
 
   VRING_INVALID: 'queue',
   VRING_ADDRESS_INVALID: 'queue',

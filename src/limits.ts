@@ -100,6 +100,19 @@ export const SECURE_ERASE_SECTORS_MAX = 2 ** 11;
 /** Largest disk, bytes: the offsets that a double holds exactly. */
 export const DISK_BYTES_MAX = 2 ** 52;
 
+// --- filters --------------------------------------------------------------------------------------------------
+
+/** Filters of one device: more than anybody has a use for, and each costs every request a little. */
+export const FILTERS_MAX = 16;
+/** Bytes of a text that a sidecore leaves for the daemon about a filter: a message and a path. */
+export const FILTER_NOTE_BYTES = 1008;
+/** Counters and histograms of a filter, and its own shared memory, bytes: there is as much for each disk, and a histogram takes 5 KiB for each queue. */
+export const FILTER_COUNTERS_MAX = 64;
+export const FILTER_HISTOGRAMS_MAX = 8;
+export const FILTER_SHARED_BYTES_MAX = 2 ** 28;
+/** Bytes of a filter's module with all that it imports. */
+export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
+
 // --- virtio-net -----------------------------------------------------------------------------------------------
 
 /** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */

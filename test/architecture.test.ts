@@ -7,7 +7,18 @@ import { describe, it } from 'node:test';
 const FILE_LINES_MAX = 350;
 
 /** All that the daemon is made of. */
-const BELOW_DAEMON = ['vhost-user', 'sidecore', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'];
+const BELOW_DAEMON = [
+  'vhost-user',
+  'sidecore',
+  'filters',
+  'filter',
+  'scheduler',
+  'block',
+  'net',
+  'virtio',
+  'guest-memory',
+  'host',
+];
 
 /** Folders of `src`, and what each may import besides itself. */
 const LAYERS: Record<string, readonly string[]> = {
@@ -16,9 +27,11 @@ const LAYERS: Record<string, readonly string[]> = {
   scheduler: [],
   virtio: ['scheduler', 'guest-memory', 'host'],
   block: ['virtio', 'guest-memory', 'host'],
+  filter: ['block', 'virtio', 'guest-memory', 'host'],
+  filters: ['filter', 'block', 'virtio', 'guest-memory', 'host'],
   net: ['virtio', 'guest-memory', 'host'],
   'vhost-user': ['block', 'net', 'virtio', 'guest-memory', 'host'],
-  sidecore: ['scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
+  sidecore: ['filters', 'filter', 'scheduler', 'block', 'net', 'virtio', 'guest-memory', 'host'],
   daemon: BELOW_DAEMON,
   // They stand beside: they use everything below the daemon, and only what is above the daemon uses them.
   guest: BELOW_DAEMON,

@@ -1,4 +1,4 @@
-import { Histogram } from '../../src/guest/histogram.js';
+import { Histogram } from '../../src/filter/histogram.js';
 import type { LoadCounters } from '../../src/guest/load-counters.js';
 import { nowNs, threadCpuNs } from '../../src/host/clock.js';
 import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/epoll.js';

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { Histogram } from '../../src/guest/histogram.js';
+import { Histogram } from '../../src/filter/histogram.js';
 import { nowNs } from '../../src/host/clock.js';
 import type { BlockPart } from './block-parts.js';
 import { finish } from './drive.js';

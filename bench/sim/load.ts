@@ -1,5 +1,5 @@
+import { Histogram } from '../../src/filter/histogram.js';
 import type { BlockDriver } from '../../src/guest/block-driver.js';
-import { Histogram } from '../../src/guest/histogram.js';
 import { LoadedQueue, type LoadPattern } from '../../src/guest/load.js';
 import { LoadCounters } from '../../src/guest/load-counters.js';
 import { nowNs, threadCpuNs } from '../../src/host/clock.js';

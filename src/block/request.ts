@@ -1,7 +1,16 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { BATCH_BYTES_MAX, QUEUE_REQUESTS_RESERVED, RANGES_MAX } from '../limits.js';
 import { Chain } from '../virtio/chain.js';
-import type { BlockQueue } from './queue.js';
+import type { BlockBackend } from './backends/backend.js';
+
+/** Who takes a request that completes later: its queue, or what stands between that and the back end. */
+export interface RequestOwner {
+  /** Gets the kernel's answers for the request. */
+  readonly backend: BlockBackend;
+  /** Before whom it stands; missing of a queue. */
+  readonly owner?: RequestOwner | undefined;
+  complete(request: BlockRequest, status: number): void;
+}
 
 /**
  * One block request, from the ring to its completion. Pooled: taken when a chain is popped, given back when its status is
@@ -40,9 +49,11 @@ export class BlockRequest {
   /** How far a back end has come with it: bytes, or ranges and phases; meaning as the back end likes. */
   progress = 0;
   step = 0;
-  /** The queue it came from, or came from last, and that guest's memory. */
-  queue: BlockQueue | undefined = undefined;
+  /** The queue it came from, or came from last, or the filters before it; and that guest's memory. */
+  queue: RequestOwner | undefined = undefined;
   memory: GuestMemory | undefined = undefined;
+  /** How filters see it; made when the first one does. */
+  view: object | undefined = undefined;
 
   constructor(slot: number) {
     this.slot = slot;

@@ -41,6 +41,7 @@ const DISK: Disk = {
   features: '0x0',
   protocol_features: '0x0',
   memory_regions: 2,
+  filters: [],
   faults: {},
   last_fault: null,
   queues: [QUEUE],

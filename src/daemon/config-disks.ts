@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SERIAL_BYTES } from '../block/features.js';
 import { QUEUES_MAX } from '../limits.js';
+import { filters } from './config-filters.js';
 import { path, role, size } from './config-values.js';
 
 /** YAML reads a bare `type: null` as no value at all, where the back end is meant. */
@@ -36,6 +37,7 @@ export const disk = z.strictObject({
       `a serial number has 1 to ${SERIAL_BYTES} printable ASCII characters`,
     )
     .optional(),
+  filters,
   cache: z.enum(['writeback', 'writethrough']).default('writeback'),
   socket: path.optional(),
   role,

@@ -32,6 +32,7 @@ function keysOf(schema: z.core.$ZodType, path: readonly string[] = []): Key[] {
   if (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional)
     return keysOf(schema.unwrap(), path);
   if (schema instanceof z.ZodPipe) return [...keysOf(schema.in, path), ...keysOf(schema.out, path)];
+  if (schema instanceof z.ZodArray) return keysOf(schema.element, path);
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => keysOf(option, path));
   if (schema instanceof z.ZodRecord) return keysOf(schema.valueType, [...path, PLACEHOLDERS[path.at(-1)!]!]);
   if (!(schema instanceof z.ZodObject)) return [];

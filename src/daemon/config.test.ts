@@ -45,6 +45,7 @@ describe('a good configuration', () => {
             root: {
               backend: { type: 'file', path: '/etc/sidecore/images/a.img' },
               read_only: false,
+              filters: [],
               block_size: 512,
               queues: 1,
               serial: 'web1/root',
@@ -112,7 +113,7 @@ describe('a good configuration', () => {
 
 describe('a bad configuration is told file, line and key', () => {
   const UNKNOWN_DISK_KEY =
-    'unknown key; known here: backend, read_only, block_size, queues, serial, cache, socket, role';
+    'unknown key; known here: backend, read_only, block_size, queues, serial, filters, cache, socket, role';
   const NAME = 'a name has letters, digits, - and _, begins with a letter or digit, and has at most 63';
   const cases: Record<string, [text: string, ...problems: string[]]> = {
     'keys without value': [

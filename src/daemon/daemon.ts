@@ -159,7 +159,7 @@ export class Daemon {
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.cores.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
     this.#supervision = setInterval(() => {
-      for (const disk of this.#disks) disk.reportIoErrors();
+      for (const disk of this.#disks) disk.report();
       for (const port of this.#ports) port.reportLoss();
     }, SUPERVISE_MS).unref();
   }

@@ -1,9 +1,11 @@
 import type { OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
-import { BlockDevice, type BlockDeviceSpec } from '../block/device.js';
+import { BlockDevice } from '../block/device.js';
 import { SidecoreError } from '../errors.js';
+import type { FilteredDeviceSpec } from '../filter/spec.js';
 import { errorText } from '../host/libc.js';
 import type { DiskConfig } from './config.js';
+import { DiskFilters } from './disk-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured disk while the daemon runs: its image, its device, its socket, its core. */
@@ -11,6 +13,7 @@ export class ServedDisk {
   readonly label: string;
   readonly #config: DiskConfig;
   readonly #opened: OpenDisk<BackendSpec>;
+  readonly #filters: DiskFilters;
   readonly #device: BlockDevice;
   readonly #served: ServedDevice;
 
@@ -21,22 +24,25 @@ export class ServedDisk {
     this.#opened = openDisk(
       config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
     );
-    const readOnly = config.read_only || this.#opened.abilities.readOnly;
+    this.#filters = new DiskFilters(vm, name, config.queues, config.filters);
+    const abilities = this.#filters.offer(this.#opened.abilities);
+    const readOnly = config.read_only || abilities.readOnly;
     this.#device = new BlockDevice({
-      abilities: this.#opened.abilities,
+      abilities,
       readOnly,
       blockBytes: config.block_size,
       queues: config.queues,
       serial: config.serial ?? this.label,
       writeback: config.cache === 'writeback',
     });
-    const spec: BlockDeviceSpec = {
+    const spec: FilteredDeviceSpec = {
       kind: 'block',
       shared: this.#device.shared,
       account: place.account,
       readOnly,
       queues: config.queues,
       backend: this.#opened.spec,
+      filters: this.#filters.spec,
     };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
@@ -74,8 +80,13 @@ export class ServedDisk {
     return { sizeBytes: size, guestTold };
   }
 
-  /** To be called now and then: reports what storage has failed since the last time. */
-  reportIoErrors(): void {
+  /** To be called now and then: reports what storage and filters have failed since the last time. */
+  report(): void {
+    this.#filters.report(this.#served.faults);
+    this.#reportIoErrors();
+  }
+
+  #reportIoErrors(): void {
     const { ioErrors } = this.#opened;
     const count = ioErrors?.look() ?? 0;
     const { backend } = this.#config;
@@ -88,7 +99,12 @@ export class ServedDisk {
 
   /** Counters and phases, for `status`. */
   status() {
-    this.reportIoErrors();
-    return { backend: this.#config.backend.type, size_bytes: this.#device.capacityBytes, ...this.#served.status() };
+    this.report();
+    return {
+      backend: this.#config.backend.type,
+      size_bytes: this.#device.capacityBytes,
+      filters: this.#filters.status(),
+      ...this.#served.status(),
+    };
   }
 }

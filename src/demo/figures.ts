@@ -1,5 +1,5 @@
 import type { DaemonStatus } from '../daemon/daemon.js';
-import { Histogram } from '../guest/histogram.js';
+import { Histogram } from '../filter/histogram.js';
 import type { LoadCounters } from '../guest/load-counters.js';
 
 /** What a guest has counted in some time. */

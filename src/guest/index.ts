@@ -16,9 +16,9 @@
  * ```
  */
 export { RequestType, SECTOR_BYTES, Status } from '../block/features.js';
+export { Histogram } from '../filter/histogram.js';
 export { BlockDriver, type BlockDriverOptions, BlockDriverQueue } from './block-driver.js';
 export { FrontEnd } from './front-end.js';
-export { Histogram } from './histogram.js';
 export { Load, type LoadPattern, type LoadResult } from './load.js';
 export { PackedDriver } from './packed-driver.js';
 export { GuestRam } from './ram.js';

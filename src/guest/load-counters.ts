@@ -1,4 +1,4 @@
-import { Histogram } from './histogram.js';
+import { Histogram } from '../filter/histogram.js';
 
 /** Counters, by slot. */
 const Slot = { REQUESTS: 0, ERRORS: 1, CHECKED: 2, MISMATCHES: 3, KICKS: 4 } as const;

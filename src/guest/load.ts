@@ -1,8 +1,8 @@
 import { RequestType, SECTOR_BYTES, Status } from '../block/features.js';
+import { Histogram } from '../filter/histogram.js';
 import { nowNs } from '../host/clock.js';
 import { EPOLLET, EPOLLIN, Epoll } from '../host/epoll.js';
 import type { BlockDriver, BlockDriverQueue } from './block-driver.js';
-import { Histogram } from './histogram.js';
 import { LoadCounters } from './load-counters.js';
 
 /** What a guest asks of its disk. */

@@ -1,7 +1,10 @@
-import type { BackendHost } from '../block/backends/backend.js';
+import type { BackendHost, BlockBackend } from '../block/backends/backend.js';
 import { createBackend } from '../block/backends/index.js';
-import { type BlockDeviceSpec, BlockDeviceState } from '../block/device.js';
+import { BlockDeviceState } from '../block/device.js';
 import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
+import { createChain } from '../filter/create.js';
+import type { FilteredDeviceSpec } from '../filter/spec.js';
+import { BLOCK_FILTERS } from '../filters/block/index.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { NetControlQueue } from '../net/control-queue.js';
 import type { NetDeviceSpec } from '../net/device.js';
@@ -34,7 +37,7 @@ interface QueueParts {
 
 /** Makes the device's end of a queue, by the kind of its device. */
 export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost): DeviceQueue {
-  const device = spec.device as BlockDeviceSpec | NetDeviceSpec;
+  const device = spec.device as FilteredDeviceSpec | NetDeviceSpec;
   const calls = new CallLine({ ...parts, callFd: spec.callFd, policy: new Coalescing(), host: host.calls });
   switch (device.kind) {
     case 'block':
@@ -43,13 +46,19 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
         device: new BlockDeviceState(device.shared),
         readOnly: device.readOnly,
         queues: device.queues,
-        backend: createBackend(device.backend, host),
+        backend: createFiltered(device, spec.index, host),
         host,
         calls,
       });
     case 'net':
       return createNetQueue(spec, device, { ...parts, calls }, host);
   }
+}
+
+/** Makes a disk's back end, with its filters before it. */
+function createFiltered({ backend, filters }: FilteredDeviceSpec, queue: number, host: DeviceHost): BlockBackend {
+  const below = createBackend(backend, host);
+  return filters === undefined ? below : createChain(filters, queue, below, BLOCK_FILTERS);
 }
 
 /**

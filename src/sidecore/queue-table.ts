@@ -3,7 +3,6 @@ import { GuestMemory } from '../guest-memory/guest-memory.js';
 import { CORE_QUEUES_MAX } from '../limits.js';
 import { Account } from '../scheduler/account.js';
 import type { PollingRule } from '../scheduler/polling.js';
-import type { DeviceQueue } from '../virtio/device-queue.js';
 import type { DeviceSpec, QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase, QueueState } from '../virtio/queue-state.js';
 import { openRing } from '../virtio/ring.js';
@@ -39,7 +38,7 @@ export class QueueTable {
     return this.#queues.values();
   }
 
-  servedAs(queue: DeviceQueue | undefined): ServedQueue | undefined {
+  servedAs(queue: unknown): ServedQueue | undefined {
     for (const served of this.#queues.values()) if (served.queue === queue) return served;
     return undefined;
   }

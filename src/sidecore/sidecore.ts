@@ -185,7 +185,7 @@ export class Sidecore implements DeviceHost {
       return this.#desk.turn();
     } catch (error) {
       // Whose request this thread is about to die of.
-      this.#state.serving = this.#queues.servedAs(this.#desk.handling?.queue)?.key ?? 0;
+      this.#state.serving = this.#queues.servedAs(this.#desk.handling)?.key ?? 0;
       throw error;
     }
   }

@@ -1,4 +1,4 @@
-import type { RequestPool } from '../block/request.js';
+import type { RequestOwner, RequestPool } from '../block/request.js';
 import { assert } from '../errors.js';
 import { IoUring, type IoUringHandles, type IoUringOptions } from '../host/io-uring.js';
 import { IO_URING_ENTRIES } from '../limits.js';
@@ -80,9 +80,11 @@ export class UringDesk {
     return count;
   }
 
-  /** The request whose completion was being handled when `turn` threw; undefined if it was none. */
-  get handling() {
-    return this.#handling < 0 ? undefined : this.#pool.requests[this.#handling];
+  /** The queue of the request whose completion was being handled when `turn` threw; undefined if it was none. */
+  get handling(): RequestOwner | undefined {
+    let owner = this.#handling < 0 ? undefined : this.#pool.requests[this.#handling]!.queue;
+    while (owner?.owner !== undefined) owner = owner.owner;
+    return owner;
   }
 
   close(): void {

@@ -74,6 +74,8 @@ export class BackendRig {
   /** Statuses in the order in which the operations were started. */
   #statuses: number[] = [];
   readonly #place = new Map<BlockRequest, number>();
+  /** Segments as they were, by slot: a back end leaves them so. */
+  readonly #segments = new Map<BlockRequest, readonly number[]>();
   readonly #queue: BlockQueue;
   #starting: BlockRequest | undefined;
 
@@ -106,6 +108,7 @@ export class BackendRig {
     this.#place.set(request, this.#statuses.length);
     this.#statuses.push(PENDING);
     this.#inFlight.add(request);
+    this.#segments.set(request, segmentsOf(request));
     this.#starting = request;
     let status = this.backend[operation.kind](request);
     while (status === MORE) status = this.backend.proceed!(request);
@@ -150,6 +153,7 @@ export class BackendRig {
     assert.notEqual(request, this.#starting, 'completed while it was started');
     assert.ok(this.#inFlight.delete(request), 'completed twice');
     assert.ok(STATUSES.includes(status), `no status: ${status}`);
+    assert.deepEqual(segmentsOf(request), this.#segments.get(request), 'segments were changed');
     this.#statuses[this.#place.get(request)!] = status;
     this.#pool.giveBack(request);
   }
@@ -193,6 +197,15 @@ export class BackendRig {
     assert.equal(result, Translation.OK);
     request.dataBytes += length;
   }
+}
+
+/** Window, offset and length of each. */
+function segmentsOf({ chain: { segments } }: BlockRequest): number[] {
+  return Array.from({ length: segments.count }, (_, i) => [
+    segments.window[i]!,
+    segments.offset[i]!,
+    segments.length[i]!,
+  ]).flat();
 }
 
 /** Bytes of an operation's data. */

@@ -29,7 +29,8 @@ export interface BackendAbilities {
  * Each call answers with one of `Status`, or with `PENDING` and then completes the request with
  * `request.queue.complete(request, status)`, in a later turn of the same thread. What would keep its thread for longer than
  * `request.pieceBytes` take is divided: it answers with `MORE`, and nothing else of its queue is begun before `proceed` has
- * brought it to its end. It never throws for what storage does, and never keeps a request.
+ * brought it to its end. It never throws for what storage does, never keeps a request, and leaves its segments as they are:
+ * filters look at them afterwards.
  *
  * Every back end passes `test/conformance/backend.ts`.
  */

@@ -111,14 +111,12 @@ export class MemoryBackend implements BlockBackend {
   }
 
   #begin(request: BlockRequest): number {
-    request.step = request.first;
     request.progress = 0;
     return this.#copy(request);
   }
 
   /**
-   * Copies data segments to or from the disk, in pieces that cross no window of it: from segment `step` on, after so many bytes of
-   * the request as `progress` says; in the segments themselves what was copied is taken off.
+   * Copies data segments to or from the disk, in pieces that cross no window of it, from `progress` bytes of the request on.
    */
   #copy(request: BlockRequest): number {
     const { segments } = request.chain;
@@ -127,12 +125,21 @@ export class MemoryBackend implements BlockBackend {
     const { end } = request;
     let at = request.sector * SECTOR_BYTES + request.progress;
     let budget = request.pieceBytes;
-    for (let i = request.step; i < end; i++) {
+    let skip = request.progress;
+    for (let i = request.first; i < end; i++) {
+      let left = segments.length[i]! - skip;
+      if (left <= 0) {
+        skip = -left;
+        continue;
+      }
       const memory = guest[segments.window[i]!]!;
-      let offset = segments.offset[i]!;
-      let left = segments.length[i]!;
+      let offset = segments.offset[i]! + skip;
+      skip = 0;
       while (left > 0) {
-        if (budget === 0) return this.#pause(request, i, offset, left, at);
+        if (budget === 0) {
+          request.progress = at - request.sector * SECTOR_BYTES;
+          return MORE;
+        }
         const window = (at / WINDOW_BYTES) | 0;
         const disk = this.#windows[window]!;
         const from = at - window * WINDOW_BYTES;
@@ -146,15 +153,5 @@ export class MemoryBackend implements BlockBackend {
       }
     }
     return Status.OK;
-  }
-
-  /** Notes how far it has come. */
-  #pause(request: BlockRequest, segment: number, offset: number, left: number, at: number): number {
-    const { segments } = request.chain;
-    request.step = segment;
-    segments.offset[segment] = offset;
-    segments.length[segment] = left;
-    request.progress = at - request.sector * SECTOR_BYTES;
-    return MORE;
   }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { LoadCounters } from '../guest/load-counters.js';
 import { Histogram } from './histogram.js';
-import { LoadCounters } from './load-counters.js';
 
 /** Largest relative error of a quantile. */
 const ERROR = 1 / 32;

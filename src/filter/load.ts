@@ -1,0 +1,163 @@
+import { createRequire } from 'node:module';
+import { dirname, join, relative, resolve } from 'node:path';
+import type { BuildFailure, BuildOptions, BuildResult } from 'esbuild';
+import { z } from 'zod';
+import { assert, messageOf, SidecoreError } from '../errors.js';
+import {
+  FILTER_COUNTERS_MAX,
+  FILTER_HISTOGRAMS_MAX,
+  FILTER_SHARED_BYTES_MAX,
+  FILTER_TEXT_BYTES_MAX,
+} from '../limits.js';
+import { faultText } from './chain.js';
+import type { BlockFilter } from './contract.js';
+import { evaluate, OWN_NAME } from './evaluate.js';
+import { SourceLines } from './source-lines.js';
+import type { FilterModule } from './spec.js';
+
+/** Filters that are part of this program, by name. */
+export type BuiltIns = Readonly<Record<string, BlockFilter>>;
+
+/** A filter's module, as the main thread has it. */
+export interface LoadedFilter {
+  readonly definition: BlockFilter;
+  readonly module: FilterModule;
+  /** Says where in its sources a fault was. */
+  readonly lines: SourceLines;
+}
+
+/** What is wrong with a filter's options: the key, from the top of the options down to it, and why. */
+export interface OptionFault {
+  readonly keys: readonly (string | number)[];
+  readonly text: string;
+}
+
+/**
+ * Loads a filter: one of ours by its name, a file (`./x.ts`, `../x.ts`, `/x.ts`), or a package. Files and packages are bundled with
+ * what they import, TypeScript or not, and run once here, to learn what they define. Throws `FILTER_INVALID`, naming file and line.
+ *
+ * @param base - folder from which paths and packages are looked for
+ */
+export function loadBlockFilter(use: string, base: string, builtIns: BuiltIns): LoadedFilter {
+  const ours = Object.hasOwn(builtIns, use) ? builtIns[use] : undefined;
+  if (ours !== undefined)
+    return { definition: ours, module: { kind: 'built-in', name: use }, lines: new SourceLines() };
+  const isFile = /^\.{0,2}\//.test(use);
+  const file = isFile ? resolve(base, use) : use;
+  const { text, map } = bundle(file, base, isFile ? '' : `; built-in filters are ${Object.keys(builtIns).join(', ')}`);
+  const lines = new SourceLines(file, base, map);
+  let found: unknown;
+  try {
+    found = evaluate(text, file);
+  } catch (error) {
+    throw invalid(`${use} cannot be loaded: ${lines.translate(faultText(error, file))}`);
+  }
+  requireDefinition(found, use);
+  return { definition: found, module: { kind: 'text', file, text }, lines };
+}
+
+/** Checks a filter's options and fills in defaults. */
+export function readOptions(
+  { options: schema }: BlockFilter,
+  given: Readonly<Record<string, unknown>>,
+): { readonly options: unknown } | { readonly faults: readonly OptionFault[] } {
+  const made = typeof schema === 'function' ? schema(z) : (schema ?? z.strictObject({}));
+  const result = made.safeParse(given);
+  if (!result.success) {
+    const faults = result.error.issues.map(({ path, message }) => ({
+      keys: path as (string | number)[],
+      text: message,
+    }));
+    return { faults };
+  }
+  try {
+    // They go to other threads.
+    return { options: structuredClone(result.data) };
+  } catch (error) {
+    return { faults: [{ keys: [], text: `its schema makes what is no plain data: ${messageOf(error)}` }] };
+  }
+}
+
+const invalid = (text: string) =>
+  new SidecoreError('FILTER_INVALID', text, 'docs/filters.md shows how one is written.');
+
+/** Puts a module and all that it imports into one text. */
+function bundle(entry: string, base: string, hint: string): { readonly text: string; readonly map: string } {
+  let result: BuildResult<{ write: false }>;
+  try {
+    result = buildSync({
+      entryPoints: [entry],
+      absWorkingDir: base,
+      bundle: true,
+      write: false,
+      outfile: join(base, 'filter.js'),
+      format: 'cjs',
+      platform: 'node',
+      target: 'node20',
+      external: [OWN_NAME],
+      // For those without packages of their own: ours, which has zod.
+      nodePaths: [packagesFolder()],
+      sourcemap: 'external',
+      logLevel: 'silent',
+    });
+  } catch (error) {
+    const { errors } = error as Partial<BuildFailure>;
+    const first = errors?.[0];
+    if (first === undefined) throw invalid(`${entry} cannot be bundled: ${messageOf(error)}`);
+    const { location, text } = first;
+    const where = location ? `${relative(base, resolve(base, location.file)) || location.file}:${location.line}: ` : '';
+    throw invalid(`${where}${text}${location ? '' : hint}`);
+  }
+  const [map, code] = ['.map', '.js'].map((end) => result.outputFiles.find(({ path }) => path.endsWith(end))?.text);
+  assert(map !== undefined && code !== undefined, 'esbuild gives a text and its map');
+  if (code.length > FILTER_TEXT_BYTES_MAX)
+    throw invalid(`${entry} has ${code.length} bytes with what it imports; ${FILTER_TEXT_BYTES_MAX} is the limit`);
+  return { text: code, map };
+}
+
+/** esbuild is loaded by those only who have filters in files. */
+function buildSync(options: BuildOptions & { write: false }): BuildResult<{ write: false }> {
+  const esbuild = createRequire(import.meta.url)('esbuild') as typeof import('esbuild');
+  return esbuild.buildSync(options);
+}
+
+/** Where our own packages are. */
+const packagesFolder = () => dirname(dirname(createRequire(import.meta.url).resolve('zod/package.json')));
+
+function requireDefinition(found: unknown, use: string): asserts found is BlockFilter {
+  const require = (good: boolean, what: string) => {
+    if (!good) throw invalid(`${use}: ${what}`);
+  };
+  require(typeof found === 'object' &&
+    found !== null, 'its default export is no filter: export default defineBlockFilter({…})');
+  const {
+    name,
+    create,
+    options,
+    offers,
+    counters = [],
+    histograms = [],
+    sharedBytes = 0,
+  } = found as Partial<BlockFilter>;
+  require(typeof name === 'string' && /^[A-Za-z0-9-]{1,63}$/.test(name), '`name` has 1 to 63 letters, digits and -');
+  require(typeof create === 'function', '`create` is no function');
+  require(offers === undefined || typeof offers === 'function', '`offers` is no function');
+  const isSchema = typeof options === 'function' || typeof options?.safeParse === 'function';
+  require(options === undefined || isSchema, '`options` is neither a zod schema nor a function that makes one');
+  requireNames(counters, 'counters', FILTER_COUNTERS_MAX, require);
+  requireNames(histograms, 'histograms', FILTER_HISTOGRAMS_MAX, require);
+  const fits = Number.isInteger(sharedBytes) && sharedBytes >= 0 && sharedBytes <= FILTER_SHARED_BYTES_MAX;
+  require(fits, `\`sharedBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
+}
+
+function requireNames(
+  names: readonly unknown[],
+  what: string,
+  countMax: number,
+  require: (good: boolean, what: string) => void,
+): void {
+  const good = Array.isArray(names) && names.every((name) => typeof name === 'string' && /^\w{1,63}$/.test(name));
+  require(good, `\`${what}\` is a list of names: letters, digits and _`);
+  require(new Set(names).size === names.length, `\`${what}\` has a name twice`);
+  require(names.length <= countMax, `\`${what}\` has at most ${countMax} names`);
+}
