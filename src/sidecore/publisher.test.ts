@@ -52,7 +52,7 @@ describe('publications', () => {
     assert.equal(piece(1, LARGE_BYTES), false);
     publisher.publish();
     publisher.publish();
-    assert.deepEqual(told, ['publish', 'published']);
+    assert.deepEqual(told.splice(0), ['publish', 'published']);
     assert.equal(piece(PUBLISH_LARGE_REQUESTS - 1, LARGE_BYTES * 3), false, 'the count begins anew');
   });
 });
