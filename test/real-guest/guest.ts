@@ -20,8 +20,9 @@ const POWER_OFF_TIMEOUT_MS = 15_000;
 const CONSOLE_KEPT_CHARS = 200_000;
 /** What a kernel says whose CPU sleeps on although its timer was due: an emulated timer that never fired, before any driver of ours has work. */
 const LOST_TIMER = /rcu_preempt kthread timer wakeup didn't happen/;
-/** How much of the console an error shows. */
+/** How much of the console and of the shell's output an error shows. */
 const CONSOLE_TAIL_CHARS = 3_000;
+const SHELL_TAIL_CHARS = 500;
 
 export interface CommandResult {
   readonly status: number;
@@ -229,7 +230,8 @@ export class RealGuest {
   }
 
   #error(message: string): Error {
-    const text = `${message}\n--- console\n${this.#console.slice(-CONSOLE_TAIL_CHARS)}`;
+    const shell = JSON.stringify(this.#shellText.slice(-SHELL_TAIL_CHARS));
+    const text = `${message}\n--- shell\n${shell}\n--- console\n${this.#console.slice(-CONSOLE_TAIL_CHARS)}`;
     const isQemus = this.#child.signalCode === 'SIGSEGV' || LOST_TIMER.test(this.#console);
     return isQemus ? new QemuCrash(text) : new Error(text);
   }

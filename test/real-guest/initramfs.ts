@@ -49,11 +49,14 @@ for module in /modules/*.ko; do insmod "$module"; done
 exec < /dev/ttyS1 > /dev/ttyS1
 stty raw -echo
 echo ${READY_LINE}
+# Not in process 1, which becomes the parent of what scripts leave behind: a child that ends interrupts \`read\`, and cuts a line in two.
+(
 while read -r id script; do
   echo "$script" | base64 -d > /tmp/script
   sh /tmp/script < /dev/null 2>&1
   printf '\\n@%s %d\\n' "$id" $?
 done
+)
 poweroff -f
 `;
 
