@@ -163,7 +163,7 @@ export class Sidecore implements DeviceHost {
     return work;
   }
 
-  /** What is done within long turns, and between them. */
+  /** What is done within long turns. */
   #interlude(): number {
     const work = this.#turnDesk();
     if (work > 0) this.#publisher.publish();

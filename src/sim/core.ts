@@ -242,7 +242,7 @@ export class SimCore extends SimThread implements CallServer {
     return this.#spent();
   }
 
-  /** What is done between turns, and within long ones. */
+  /** What is done within long turns, and after a round. */
   #interlude(): void {
     this.#turnDesk();
     this.#sinceKicks += this.#sinceDesk;
