@@ -128,10 +128,7 @@ export class DiskFilters {
         const text = ready.lines.translate(fault);
         this.#lastFaults.set(filter, text);
         const so = ready.onFault === 'open' ? 'requests pass it by' : 'its disk answers with errors';
-        faults.add(
-          'FILTER_FAILED',
-          `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`,
-        );
+        faults.add('FILTER_FAILED', `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`);
       }
       const said = memory.logNote.look();
       if (said !== undefined) faults.note(`filter ${index}`, `${this.#label}: filter ${ready.use}: ${said}`);
@@ -163,7 +160,7 @@ export class DiskFilters {
 /** Quantiles, by their names. */
 const QUANTILES = { p50: 0.5, p90: 0.9, p99: 0.99, p999: 0.999, max: 1 } as const;
 
-function histogramStatus(histogram: Histogram) {
+export function histogramStatus(histogram: Histogram) {
   const quantiles = Object.entries(QUANTILES).map(([name, share]) => [name, Math.round(histogram.quantile(share))]);
   return { count: histogram.total, ...(Object.fromEntries(quantiles) as Record<keyof typeof QUANTILES, number>) };
 }

@@ -5,7 +5,7 @@ import type { PortFilters } from '../net/port-filters.js';
 import type { StagedBurst } from '../net/staged-burst.js';
 import type { Switch } from '../net/switch.js';
 import { vlanOf } from '../net/vlan.js';
-import { faultText } from './chain.js';
+import { faultText } from './fault-text.js';
 import { FrameDirection, type FrameFilterHooks, NO_TOKEN } from './frame-contract.js';
 import { compileFrameProgram, type FrameExits, type FrameProgram } from './frame-program.js';
 import { FrameVerdict, FrameView, passFrameOn } from './frame-view.js';
@@ -17,7 +17,6 @@ import type { FaultPolicy } from './spec.js';
 export interface FrameChainFilter {
   /** Unique in the daemon, above zero. */
   readonly id: number;
-  readonly name: string;
   readonly hooks: FrameFilterHooks;
   /** Of a filter that keeps frames; made with `FrameChain.rule`. */
   readonly kept: KeptFrames | undefined;

@@ -2,17 +2,15 @@ import { readNowNs, readWallClock } from '../host/clock.js';
 import type { Port } from '../net/port.js';
 import { StagedBurst } from '../net/staged-burst.js';
 import type { Switch } from '../net/switch.js';
-import { faultText } from './chain.js';
 import { evaluate } from './evaluate.js';
+import { faultText } from './fault-text.js';
 import { CardRule, FrameChain, type FrameChainFilter, type FrameHost } from './frame-chain.js';
 import type { FrameFilter, FrameFilterContext, FrameFilterHooks } from './frame-contract.js';
 import type { FrameChainSpec, FrameFilterSpec } from './frame-spec.js';
 import { KeptFrames } from './kept-frames.js';
+import type { FrameBuiltIns } from './load.js';
 import { ChainControl, FilterMemory } from './memory.js';
 import type { FilterModule } from './spec.js';
-
-/** Frame filters that are part of this program, by name. */
-export type FrameBuiltIns = Readonly<Record<string, FrameFilter>>;
 
 /** What the chains of one sidecore have in common. */
 export function createFrameHost(mark: Int32Array = new Int32Array(1)): FrameHost {
@@ -35,10 +33,11 @@ export function createFrameChain(spec: FrameChainSpec, place: Place, before?: Fr
   const control = new ChainControl(spec.control);
   const rule = before?.rule ?? new CardRule(network);
   const stays = new Map<number, FrameChainFilter>();
-  const handedOver = new Map<string, unknown>();
+  const handedOver = new Map<number, unknown>();
   if (before !== undefined) retire(before, spec, stays, handedOver);
   const filters = spec.filters.map(
-    (filter) => stays.get(filter.id) ?? createFilter(filter, spec, place, rule, control, handedOver.get(filter.name)),
+    (filter) =>
+      stays.get(filter.id) ?? createFilter(filter, spec, place, rule, control, handedOver.get(filter.replaces ?? 0)),
   );
   return new FrameChain(filters, { control, port, network, host, rule });
 }
@@ -48,7 +47,7 @@ function retire(
   before: FrameChain,
   spec: FrameChainSpec,
   stays: Map<number, FrameChainFilter>,
-  handedOver: Map<string, unknown>,
+  handedOver: Map<number, unknown>,
 ): void {
   const ids = new Set(spec.filters.map(({ id }) => id));
   for (const [at, filter] of before.filters.entries()) {
@@ -57,7 +56,7 @@ function retire(
       continue;
     }
     try {
-      if (!filter.memory.out) handedOver.set(filter.name, filter.hooks.handOver?.());
+      if (!filter.memory.out) handedOver.set(filter.id, filter.hooks.handOver?.());
     } catch {
       // Whoever follows begins anew.
     }
@@ -73,14 +72,18 @@ function createFilter(
   control: ChainControl,
   previous: unknown,
 ): FrameChainFilter {
-  const { id, name, module, onFault } = filter;
+  const { id, module, onFault } = filter;
   const memory = new FilterMemory({ ...filter, queues: 1 }, filter.memory);
   const file = module.kind === 'text' ? module.file : undefined;
   let hooks: FrameFilterHooks = {};
   let kept: KeptFrames | undefined;
+  // A module that does not come to an end while it is made is told from one in a hook.
+  const { mark } = place.host;
+  const outer = mark[0]!;
   try {
     if (!memory.out) {
-      const definition = definitionOf(module, place.builtIns);
+      mark[0] = -id;
+      const definition = frameDefinitionOf(module, place.builtIns);
       if (definition.defers === true) kept = new KeptFrames(rule);
       hooks = checkedHooks(definition.create(contextOf(filter, spec, memory, kept, previous)));
     }
@@ -88,7 +91,8 @@ function createFilter(
     memory.condemn(faultText(error, file));
     control.change();
   }
-  return { id, name, hooks, kept, onFault, memory, file };
+  mark[0] = outer;
+  return { id, hooks, kept, onFault, memory, file };
 }
 
 function contextOf(
@@ -125,6 +129,7 @@ function checkedHooks(made: unknown): FrameFilterHooks {
   return made as FrameFilterHooks;
 }
 
-function definitionOf(module: FilterModule, builtIns: FrameBuiltIns): FrameFilter {
+/** A filter's definition, on any thread. Throws what its module throws. */
+export function frameDefinitionOf(module: FilterModule, builtIns: FrameBuiltIns): FrameFilter {
   return module.kind === 'built-in' ? builtIns[module.name]! : (evaluate(module.text, module.file) as FrameFilter);
 }

@@ -38,6 +38,9 @@ interface OwnDisk {
 
 let lastId = 0;
 
+/** A number that no filter of the daemon has had. */
+export const nextFilterId = (): number => ++lastId;
+
 /** One filter of a device, on the main thread. */
 export class OpenedFilter {
   readonly ready: ReadyFilter;
@@ -72,7 +75,11 @@ export class OpenedFilter {
     const sharedBytes = bytesOf(definition, options, below, queues);
     const sharedOld = isSame ? old.spec.shared : undefined;
     const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
-    const group = groups.memoryOf(name, call(ready, 'group', () => definition.group?.(options)), definition.groupBytes ?? 0);
+    const group = groups.memoryOf(
+      name,
+      call(ready, 'group', () => definition.group?.(options)),
+      definition.groupBytes ?? 0,
+    );
     try {
       this.#openDisks(below, old);
       const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));
@@ -84,7 +91,7 @@ export class OpenedFilter {
       const change = call(ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
       this.abilities = { ...below, ...onlyAbilities(change), ...(defers ? { inOrder: false } : {}) };
       this.spec = {
-        id: ++lastId,
+        id: nextFilterId(),
         replaces: old?.spec.id,
         name,
         counters,

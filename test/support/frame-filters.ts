@@ -44,7 +44,7 @@ export function chainOf(
   const made = filters.map(({ create, defers, onFault, memory }) => {
     const kept = defers ? new KeptFrames(rule) : undefined;
     const hooks = create({ goOn: (token) => kept!.setDue(token), drop: (token) => kept!.drop(token) });
-    return { id: ++id, name: 'test', hooks, kept, onFault, memory, file: undefined };
+    return { id: ++id, hooks, kept, onFault, memory, file: undefined };
   });
   return new FrameChain(made, { control, port, network, host, rule });
 }
