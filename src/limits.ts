@@ -128,6 +128,16 @@ export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 export const FRAMES_DEFERRED_MAX = 2048;
 export const FRAMES_DEFERRED_BYTES_MAX = 2 ** 22;
 
+/** Bytes or frames in a second to which a card may be limited: 100 Gbit/s and some; and how long of that may come at once, ms. */
+export const RATE_MAX = 2e10;
+export const RATE_BURST_MS_MAX = 10_000;
+/** Longest delay that a bad line is given, ms; and frames that may overtake one that is held back. */
+export const IMPAIR_DELAY_MS_MAX = 60_000;
+export const IMPAIR_GAP_MAX = 64;
+/** Frames that a trace holds, and bytes of each of them. */
+export const TRACE_FRAMES_MAX = 2 ** 16;
+export const TRACE_BYTES_MAX = 256;
+
 // --- virtio-net -----------------------------------------------------------------------------------------------
 
 /** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */

@@ -306,7 +306,14 @@ export class NetRig implements DeviceHost {
   readonly pool = new RequestPool(1);
   readonly networks: Networks;
   readonly guests: Guest[] = [];
-  readonly frameHost = createFrameHost();
+  /** The clock of frame filters' turns, ns. */
+  readonly clock = { ns: 1e15 };
+  readonly frameHost = {
+    ...createFrameHost(),
+    readNowNs: (into: Float64Array, slot: number) => {
+      into[slot] = this.clock.ns;
+    },
+  };
   readonly #dirty: DeviceQueue[] = [];
   readonly #firstNumber: number;
 
