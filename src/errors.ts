@@ -34,6 +34,7 @@ export const ERROR_CODES = {
 
   CORE_DIED: 'core',
   CORE_STALLED: 'core',
+  FILTER_STALLED: 'core',
 
   INTERNAL_ERROR: 'session',
   MESSAGE_INVALID: 'session',

@@ -113,6 +113,18 @@ export const FILTER_SHARED_BYTES_MAX = 2 ** 28;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 
+/** How long a filter may keep its sidecore from everything else, ms, if the configuration does not say; and what it may say. */
+export const FILTER_STALL_MS = 10;
+export const FILTER_STALL_MS_MIN = 2;
+export const FILTER_STALL_MS_MAX = 1000;
+/** The same while a filter is made, if that is longer: its module is read, compiled and run for the first time. */
+export const FILTER_MAKING_MS_MAX = 250;
+/**
+ * What the JavaScript of a sidecore may have in memory, MiB, for filters that keep what they make: the thread ends then, and not the
+ * process. Without filters it has a few.
+ */
+export const CORE_HEAP_MIB_MAX = 512;
+
 // --- virtio-net -----------------------------------------------------------------------------------------------
 
 /** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */

@@ -15,6 +15,7 @@ const filter = z
     use: z.string().min(1, 'is empty'),
     options: z.record(z.string(), z.unknown()).default({}),
     on_fault: z.enum(['closed', 'open']).default('closed'),
+    quarantine: z.boolean().default(false),
   })
   .transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
 
@@ -22,6 +23,10 @@ const filter = z
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
 
 export type FilterConfig = z.output<typeof filter>;
+
+/** Whether a device with these filters has a sidecore of its own. */
+export const isQuarantined = (configs: readonly FilterConfig[]): boolean =>
+  configs.some(({ quarantine }) => quarantine);
 
 /** Loads filters and checks their options. Returns what is wrong with them. */
 export function completeFilters(

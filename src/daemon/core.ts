@@ -1,7 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { assert, SidecoreError } from '../errors.js';
-import { Epoll } from '../host/epoll.js';
 import { createEventFd, eventCount, signal } from '../host/eventfd.js';
 import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
 import { close } from '../host/libc.js';
@@ -9,7 +7,7 @@ import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import { CoreState } from '../sidecore/core-state.js';
-import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
+import type { CaptureSpec, CoreMessage, CoreRequest, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueueState } from '../virtio/queue-state.js';
@@ -23,15 +21,16 @@ import {
   takenOver,
 } from './attached.js';
 import type { CoreListener, CoreOptions } from './core-options.js';
+import type { CoreThread, CoreThreads } from './core-threads.js';
 import { CoreWatch, type Unanswered } from './core-watch.js';
+import { FilterBlame } from './filter-blame.js';
+import type { Stall } from './watchdog.js';
 
 export type { CoreListener, CoreOptions } from './core-options.js';
 
 /** How long a replacement waits for the kernel to finish what the dead thread had started, and how often it looks, ms. */
 const RETIRE_MS_MAX = 10_000;
-const RETIRE_LOOK_MS = 5;
-
-const SIDECORE_THREAD = new URL('../sidecore/core-thread.js', import.meta.url);
+const RETIRE_LOOK_MS = 1;
 
 interface Pending extends Unanswered {
   readonly resolve: (position: QueuePosition | undefined) => void;
@@ -60,15 +59,17 @@ export class Core {
   readonly #pending = new Map<number, Pending>();
   readonly #ports = new Map<number, PortSpec>();
   #neighbours: Neighbourhood | undefined;
-  #worker: Worker | undefined;
-  #mailbox: MessagePort | undefined;
+  readonly #threads: CoreThreads;
+  #thread: CoreThread | undefined;
   #uring: IoUringHandles | undefined;
   #nextId = 1;
   #stopping = false;
   readonly #watch = new CoreWatch();
+  readonly #filterBlame = new FilterBlame();
 
-  constructor(options: CoreOptions, listener: CoreListener) {
+  constructor(options: CoreOptions, threads: CoreThreads, listener: CoreListener) {
     this.options = options;
+    this.#threads = threads;
     this.#listener = listener;
   }
 
@@ -91,39 +92,17 @@ export class Core {
   start(neighbours: Neighbourhood): void {
     this.#neighbours = neighbours;
     this.state.threadId = 0;
-    const { port1, port2 } = new MessageChannel();
-    const { helperCpus, thread = SIDECORE_THREAD, ...options } = this.options;
-    const doorwayFd = new Epoll(1).fd;
-    const setup: CoreSetup = {
-      ...options,
-      workerCpus: [...helperCpus, ...options.cpus],
-      state: this.state.buffer,
-      bellFd: this.bellFd,
-      doorwayFd,
-      neighbours,
-      mailbox: port2,
+    const { helperCpus, thread, ...options } = this.options;
+    const workerCpus = [...helperCpus, ...options.cpus];
+    const setup = { ...options, workerCpus, state: this.state.buffer, bellFd: this.bellFd, neighbours };
+    const listener = {
+      heard: (message: CoreMessage) => this.#hear(message),
+      ended: (reason: string) => {
+        // Later: whoever waited for one of its last answers goes on first, so that all agree on what is attached.
+        if (!this.#stopping) setImmediate(() => void this.#replace(reason));
+      },
     };
-    const worker = new Worker(thread, {
-      name: `sidecore-${options.index}`,
-      workerData: setup,
-      transferList: [port2],
-    });
-    let reason = '';
-    worker.on('error', (error) => {
-      reason = error.stack ?? error.message;
-    });
-    worker.on('exit', (code) => {
-      // What it still said: a last answer, or that it had made an io_uring.
-      for (let mail = receiveMessageOnPort(port1); mail; mail = receiveMessageOnPort(port1)) this.#hear(mail.message);
-      port1.close();
-      close(doorwayFd);
-      if (this.#stopping) return;
-      // Later: whoever waited for one of those answers goes on first, so that all agree on what is attached.
-      setImmediate(() => void this.#replace(reason || `the thread ended with code ${code}`));
-    });
-    port1.on('message', (message: CoreMessage) => this.#hear(message));
-    this.#worker = worker;
-    this.#mailbox = port1;
+    this.#thread = this.#threads.start(setup, listener, thread);
   }
 
   /**
@@ -214,7 +193,7 @@ export class Core {
   /** Ends the thread, after what is in flight. */
   async stop(): Promise<void> {
     await this.#ask({ id: this.#nextId++, op: 'stop' });
-    await this.#worker?.terminate();
+    await this.#thread?.terminate();
     close(this.bellFd);
   }
 
@@ -238,7 +217,15 @@ export class Core {
 
   /** Ends the thread as a fault would, at any point of its work. For tests of what happens then. */
   async kill(): Promise<void> {
-    await this.#worker?.terminate();
+    this.#filterBlame.excuse();
+    await this.#thread?.terminate();
+  }
+
+  /** Ends the thread, because a filter keeps it from everything else, if it still does. */
+  endStalled({ filter, beat, ms }: Stall): void {
+    if (this.state.filter !== filter || this.state.beat !== beat) return;
+    this.#filterBlame.accuse(filter, ms);
+    void this.#thread?.terminate();
   }
 
   #ask(request: CoreRequest): Promise<QueuePosition | undefined> {
@@ -249,7 +236,7 @@ export class Core {
   }
 
   #post(request: CoreRequest): void {
-    this.#mailbox?.postMessage(request);
+    this.#thread?.post(request);
     if (this.state.ring()) signal(this.bellFd);
   }
 
@@ -275,8 +262,11 @@ export class Core {
   /** Starts another thread and gives it everything that the dead one had. */
   async #replace(reason: string): Promise<void> {
     this.deaths++;
-    this.#blame(this.state.serving);
+    const fault = this.#filterBlame.settle(this.state.filter, this.#attached.values(), reason);
+    // A filter that is out of service will not do it again: the queue is not to blame.
+    if (fault === undefined) this.#blame(this.state.serving);
     this.state.serving = 0;
+    this.state.marks[0] = 0;
     // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
     if (!(await this.#retired())) return this.#listener.lost(this);
     this.start(this.#neighbours!);
@@ -306,7 +296,7 @@ export class Core {
       const attached = request.op === 'attach' ? this.#attached.get(request.queue.key) : undefined;
       this.#post(attached === undefined ? request : { ...request, op: 'attach', queue: takenOver(attached) });
     }
-    this.#listener.died(this, reason);
+    this.#listener.died(this, reason, fault);
   }
 
   #tellFault(attached: Attached | undefined, fault: number): void {

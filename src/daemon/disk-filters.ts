@@ -79,12 +79,16 @@ export class DiskFilters {
   }
 }
 
+/** Numbers of filters are given once in the life of the process. */
+let lastId = 0;
+
 function diskFilter(config: FilterConfig, queues: number): DiskFilter {
   const { ready } = config;
   assert(ready !== undefined, 'the configuration has its filters loaded');
   const { name, counters = [], histograms = [], sharedBytes = 0 } = ready.definition;
   const memory = new FilterMemory({ counters, histograms, queues });
   const spec: FilterSpec = {
+    id: ++lastId,
     name,
     counters,
     histograms,

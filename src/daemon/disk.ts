@@ -5,6 +5,7 @@ import { SidecoreError } from '../errors.js';
 import type { FilteredDeviceSpec } from '../filter/spec.js';
 import { errorText } from '../host/libc.js';
 import type { DiskConfig } from './config.js';
+import { isQuarantined } from './config-filters.js';
 import { DiskFilters } from './disk-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
@@ -44,7 +45,11 @@ export class ServedDisk {
       backend: this.#opened.spec,
       filters: this.#filters.spec,
     };
-    this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+    this.#served = new ServedDevice(this.label, config, this.#device, spec, place, isQuarantined(config.filters));
+  }
+
+  get hasFilters(): boolean {
+    return this.#config.filters.length > 0;
   }
 
   start(): void {

@@ -45,13 +45,21 @@ export class ServedDevice {
   readonly placed: PlacedDevice;
   readonly faults: FaultLog;
 
-  constructor(label: string, config: SocketConfig, device: VirtioDevice, spec: DeviceSpec, place: DevicePlace) {
+  /** @param quarantine - it has a sidecore of its own */
+  constructor(
+    label: string,
+    config: SocketConfig,
+    device: VirtioDevice,
+    spec: DeviceSpec,
+    place: DevicePlace,
+    quarantine = false,
+  ) {
     this.label = label;
     this.#config = config;
     this.#device = device;
     this.log = place.log.child({ device: label });
     this.faults = new FaultLog(this.log);
-    this.placed = place.cores.place(label, spec);
+    this.placed = place.cores.place(label, spec, quarantine);
     this.#endpoint = new Endpoint(
       {
         path: config.socket!,

@@ -11,6 +11,8 @@ export type FilterModule =
 
 /** One filter of a device as a sidecore is told of it. Plain data. */
 export interface FilterSpec {
+  /** Tells it from all other filters of all devices of the daemon: a positive 32-bit number. */
+  readonly id: number;
   /** As its definition has them. */
   readonly name: string;
   readonly counters: readonly string[];

@@ -27,6 +27,8 @@ import type { Virtqueue } from '../virtio/virtqueue.js';
 export interface DeviceHost extends BlockQueueHost, BackendHost, UringHost {
   readonly calls: CallHost;
   readonly networks: Networks;
+  /** One word, by which chains of filters say which filter is at work: see `CoreState.marks`. */
+  readonly filterMark: Int32Array;
 }
 
 interface QueueParts {

@@ -46,6 +46,7 @@ export class Sidecore implements DeviceHost {
   readonly pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
   readonly networks: Networks;
   readonly calls = new CallDesk(readNowNs);
+  readonly filterMark: Int32Array;
   readonly #state: CoreState;
   readonly #mailbox: MessagePort;
   readonly #desk: UringDesk;
@@ -66,10 +67,9 @@ export class Sidecore implements DeviceHost {
 
   constructor(setup: CoreSetup) {
     this.#state = new CoreState(setup.state);
+    this.filterMark = this.#state.marks;
     this.#mailbox = setup.mailbox;
-    const { workerCpus, sqpollCpu } = setup;
-    const uring = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
-    this.#desk = new UringDesk(uring, this.pool, (handles) => this.#tell({ event: 'uring', handles }));
+    this.#desk = new UringDesk(setup, this.pool, (handles) => this.#tell({ event: 'uring', handles }), this.#state);
     this.networks = joinNetworks(setup);
     this.#doorway = new Doorway(setup);
     this.#queues = new QueueTable(this, this.#doorway, setup.polling);

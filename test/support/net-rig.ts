@@ -293,6 +293,7 @@ export class NetRig implements DeviceHost {
   /** Its guests have no descriptors to be called by: no call waits. */
   readonly calls = { holdCall: () => assert.fail('a call is held') };
   readonly pool = new RequestPool(1);
+  readonly filterMark = new Int32Array(1);
   readonly networks: Networks;
   readonly guests: Guest[] = [];
   readonly #dirty: DeviceQueue[] = [];
