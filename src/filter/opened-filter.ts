@@ -72,7 +72,11 @@ export class OpenedFilter {
     const sharedBytes = bytesOf(definition, options, below, queues);
     const sharedOld = isSame ? old.spec.shared : undefined;
     const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
-    const group = groups.memoryOf(name, call(ready, 'group', () => definition.group?.(options)), definition.groupBytes ?? 0);
+    const group = groups.memoryOf(
+      name,
+      call(ready, 'group', () => definition.group?.(options)),
+      definition.groupBytes ?? 0,
+    );
     try {
       this.#openDisks(below, old);
       const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));

@@ -1,4 +1,4 @@
-import { workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { pinThisThread, threadId } from '../host/affinity.js';
 import { CoreState } from './core-state.js';
 import type { CoreSetup } from './messages.js';
@@ -12,4 +12,6 @@ function main(setup: CoreSetup): void {
   setup.mailbox.close();
 }
 
-main(workerData as CoreSetup);
+// One that is kept in reserve is told later what it is to serve.
+if (workerData !== null) main(workerData as CoreSetup);
+else parentPort!.once('message', main);
