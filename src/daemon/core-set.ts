@@ -48,7 +48,8 @@ export class CoreSet {
   /** Cores that have ports which cannot move. */
   readonly ports: Core[] = [];
   readonly #mode: Mode;
-  readonly #threads = new CoreThreads();
+  /** Where their threads come from. */
+  readonly threads = new CoreThreads();
   #watchdog: Watchdog | undefined;
   readonly #supervision: NodeJS.Timeout;
 
@@ -62,17 +63,17 @@ export class CoreSet {
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     const polling = POLLING_RULES[mode];
-    const cores = places.map((cpus, index) => new Core({ ...common, polling, index, cpus }, this.#threads, listener));
+    const cores = places.map((cpus, index) => new Core({ ...common, polling, index, cpus }, this.threads, listener));
     const anywhere = helperCpus.length > 0 ? helperCpus : cpus;
     // Where it could take time from sidecores it waits for its guest's kicks, and does not poll.
     const modest = helperCpus.length > 0 ? POLLING_RULES.adaptive : POLLING_RULES.baseline;
     for (let i = 0; i < (mode === 'baseline' ? 0 : quarantines); i++) {
       const place = { index: cores.length, cpus: anywhere, quarantine: true };
-      cores.push(new Core({ ...common, ...place, polling: modest }, this.#threads, listener));
+      cores.push(new Core({ ...common, ...place, polling: modest }, this.threads, listener));
     }
     if (coresMin === 0) {
       const place = { index: cores.length, cpus: anywhere };
-      this.shared = new Core({ ...common, ...place, polling: POLLING_RULES.baseline }, this.#threads, listener);
+      this.shared = new Core({ ...common, ...place, polling: POLLING_RULES.baseline }, this.threads, listener);
       cores.push(this.shared);
     }
     this.cores = cores;
@@ -185,14 +186,14 @@ export class CoreSet {
   guard(stallMsMax: number): void {
     if (this.#watchdog !== undefined) return;
     this.#watchdog = new Watchdog(this.cores, stallMsMax);
-    this.#threads.keepSpare();
+    this.threads.keepSpare();
   }
 
   /** Ends all threads. No device is served any more. */
   async stop(): Promise<void> {
     clearInterval(this.#supervision);
     await this.#watchdog?.stop();
-    await this.#threads.stop();
+    await this.threads.stop();
     await Promise.all(this.cores.map((core) => core.stop()));
   }
 }

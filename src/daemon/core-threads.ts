@@ -1,13 +1,18 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import type { FilteredDeviceSpec } from '../filter/spec.js';
 import { Epoll } from '../host/epoll.js';
 import { close } from '../host/libc.js';
+import { spanOf } from '../host/memory-view.js';
 import { CORE_HEAP_MIB_MAX } from '../limits.js';
-import type { CoreMessage, CoreRequest, CoreSetup } from '../sidecore/messages.js';
+import type { CoreMessage, CoreRequest, CoreSetup, ReserveMessage } from '../sidecore/messages.js';
+import type { QueueSpec } from '../virtio/queue-spec.js';
 import { HelperThread } from './helper-thread.js';
 
 const SIDECORE_THREAD = new URL('../sidecore/core-thread.js', import.meta.url);
 /** Pause before a spare thread is started, ms: what is under way because a sidecore has died comes first. */
 const SPARE_AFTER_MS = 50;
+/** Spans of memory that a thread in reserve has views of: V8 collects garbage for each. */
+const SPANS_MAX = 64;
 
 /** What a sidecore's thread does, for the main thread. */
 export interface CoreThreadListener {
@@ -64,9 +69,13 @@ export class CoreThread {
   }
 }
 
-/** Where sidecores' threads come from. One can be kept in reserve, with its modules loaded, so that a replacement begins at once. */
+/**
+ * Where sidecores' threads come from. One can be kept in reserve, with its modules loaded and with views of the memory that others
+ * serve, so that a replacement begins at once.
+ */
 export class CoreThreads {
   readonly #helpers = new HelperThread();
+  readonly #spans = new Set<number>();
   #keepsSpare = false;
   #spare: Worker | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -77,7 +86,7 @@ export class CoreThreads {
       const whole = { ...setup, ...own, helperBell: this.#helpers.bell.buffer };
       const spare = thread === undefined ? this.#takeSpare() : undefined;
       if (spare === undefined) return newWorker(thread ?? SIDECORE_THREAD, `sidecore-${setup.index}`, whole);
-      spare.postMessage(whole, [own.mailbox]);
+      spare.postMessage({ setup: whole } satisfies ReserveMessage, [own.mailbox]);
       spare.ref();
       return spare;
     });
@@ -87,6 +96,16 @@ export class CoreThreads {
   keepSpare(): void {
     this.#keepsSpare = true;
     this.#prepare();
+  }
+
+  /** Some thread serves this queue, and the next one may have to. */
+  expect(queue: QueueSpec): void {
+    const before = this.#spans.size;
+    for (const address of addressesOf(queue)) {
+      // The kernel maps downwards: what the thread will map for itself comes to lie below.
+      for (const span of [spanOf(address), spanOf(address) - 1]) if (before < SPANS_MAX) this.#spans.add(span);
+    }
+    if (this.#spans.size > before) this.#tellSpans();
   }
 
   async stop(): Promise<void> {
@@ -107,6 +126,11 @@ export class CoreThreads {
     spare.on('exit', forget);
     spare.unref();
     this.#spare = spare;
+    this.#tellSpans();
+  }
+
+  #tellSpans(): void {
+    this.#spare?.postMessage({ spans: [...this.#spans] } satisfies ReserveMessage);
   }
 
   #takeSpare(): Worker | undefined {
@@ -127,4 +151,11 @@ function newWorker(thread: URL, name: string, setup: CoreSetup | undefined): Wor
     transferList: setup === undefined ? [] : [setup.mailbox],
     resourceLimits: { maxOldGenerationSizeMb: CORE_HEAP_MIB_MAX },
   });
+}
+
+/** Where memory begins that whoever serves a queue looks at first: its guest's, and that of a disk in memory. */
+function addressesOf({ memory, device }: QueueSpec): number[] {
+  const { backend } = device as Partial<FilteredDeviceSpec>;
+  const guest = memory.regions.map(({ hostAddress }) => hostAddress);
+  return backend?.type === 'memory' ? [...guest, backend.address] : guest;
 }

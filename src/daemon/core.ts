@@ -114,6 +114,7 @@ export class Core {
   async attach(spec: QueueSpec, onFault: (fault: number) => void, crashes = 0): Promise<void> {
     const attached = newAttached(spec, onFault, crashes);
     this.#attached.set(spec.key, attached);
+    this.#threads.expect(spec);
     try {
       await this.#ask({ op: 'attach', queue: spec });
       attached.served = true;

@@ -1,5 +1,6 @@
-/** Pause between two looks, ms. */
+/** Pause between two looks, ms; and while no filter was seen at work. */
 export const LOOK_MS = 1;
+export const IDLE_LOOK_MS = 2;
 /** Most that one look adds, ns: one that comes late, because this machine is busy, accuses nobody. */
 const GAIN_NS_MAX = 2e6 * LOOK_MS;
 /** A CPU that takes as long to answer is somebody else's, ns. */

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { pinThisThread, threadId } from '../host/affinity.js';
+import { openSpan } from '../host/memory-view.js';
 import { CoreState } from './core-state.js';
-import type { CoreSetup } from './messages.js';
+import type { CoreSetup, ReserveMessage } from './messages.js';
 import { Sidecore } from './sidecore.js';
 
 /** Entry of a sidecore's thread. */
@@ -12,6 +13,17 @@ function main(setup: CoreSetup): void {
   setup.mailbox.close();
 }
 
-// One that is kept in reserve is told later what it is to serve.
-if (workerData !== null) main(workerData as CoreSetup);
-else parentPort!.once('message', main);
+/** Of one that is kept in reserve: it gets ready for whatever it may have to serve. */
+function wait(): void {
+  parentPort!.on('message', (message: ReserveMessage) => {
+    if ('spans' in message) {
+      for (const number of message.spans) openSpan(number);
+      return;
+    }
+    main(message.setup);
+    parentPort!.close();
+  });
+}
+
+if (workerData === null) wait();
+else main(workerData as CoreSetup);

@@ -65,6 +65,9 @@ export interface Neighbourhood {
   })[];
 }
 
+/** What a thread is told that is kept in reserve: which spans of memory it will need; and, once, what it is to serve. */
+export type ReserveMessage = { readonly spans: readonly number[] } | { readonly setup: CoreSetup };
+
 /** How a sidecore's thread is set up. */
 export interface CoreSetup {
   readonly cpus: readonly number[];
