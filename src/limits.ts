@@ -115,6 +115,8 @@ export const FILTER_OPERATIONS_MAX = 512;
 export const FILTER_JOBS_MAX = 64;
 /** Bytes of a filter's buffers for one queue: they are mapped, and take up room only once used. */
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
+/** How long what is in flight of a disk may take to end when its filters are changed, ms. */
+export const HOLD_MS_MAX = 10_000;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
@@ -137,6 +139,18 @@ export const IMPAIR_GAP_MAX = 64;
 /** Frames that a trace holds, and bytes of each of them. */
 export const TRACE_FRAMES_MAX = 2 ** 16;
 export const TRACE_BYTES_MAX = 256;
+
+/** How long a filter may keep its sidecore from everything else, ms, if the configuration does not say; and what it may say. */
+export const FILTER_STALL_MS = 10;
+export const FILTER_STALL_MS_MIN = 2;
+export const FILTER_STALL_MS_MAX = 1000;
+/** The same while a filter is made, if that is longer: its module is read, compiled and run for the first time. */
+export const FILTER_MAKING_MS_MAX = 250;
+/**
+ * What the JavaScript of a sidecore may have in memory, MiB, for filters that keep what they make: the thread ends then, and not the
+ * process. Without filters it has a few.
+ */
+export const CORE_HEAP_MIB_MAX = 512;
 
 // --- virtio-net -----------------------------------------------------------------------------------------------
 

