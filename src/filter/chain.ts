@@ -7,8 +7,9 @@ import { compileProgram, type Program, type Stage } from './program.js';
 import { type RequestView, viewOf } from './request-view.js';
 import { type ChainHost, Hook, Walk, type WalkOwner } from './walk.js';
 
-/** One request in so many is timed, which takes system calls. */
-const SAMPLE = 256;
+/** One request in so many is timed, which takes system calls: more of them at first, when nothing is known of the filters. */
+const SAMPLE_MIN = 64;
+const SAMPLE_MAX = 8192;
 
 /**
  * The filters before a back end, for one queue: a back end itself. A request goes down through `submit` of all filters, nearest
@@ -28,7 +29,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   #made = 0;
   /** A filter has failed: what it keeps has to be let go of. */
   #freeDue = false;
-  #untilSample = SAMPLE;
+  #sample = SAMPLE_MIN;
+  #untilSample = SAMPLE_MIN;
   readonly #answer = { tag: 0, result: 0 };
   /** Nothing is begun by filters themselves. */
   #quiet = false;
@@ -63,6 +65,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
       filter.index = index;
     });
     this.#filters = filters;
+    this.#sample = this.#untilSample = SAMPLE_MIN;
     this.walk.filters = filters;
     this.#program = this.#compile();
     this.wake();
@@ -216,7 +219,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** The same, with how long each filter takes. */
   #timedSubmit(request: BlockRequest): number {
-    this.#untilSample = SAMPLE;
+    if (this.#sample < SAMPLE_MAX) this.#sample *= 2;
+    this.#untilSample = this.#sample;
     this.walk.timed = true;
     const view = (request.view as RequestView | undefined) ?? viewOf(request);
     const answer = this.walk.first(request, view);
