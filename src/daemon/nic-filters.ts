@@ -121,6 +121,7 @@ export class NicFilters {
         in_service: !memory.out,
         faults: memory.faults,
         last_fault: this.#lastFaults.get(filter) ?? null,
+        time_ns: Math.round(memory.timeNs),
         counters: memory.readCounters(),
         histograms: Object.fromEntries(
           Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
