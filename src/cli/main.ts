@@ -32,13 +32,14 @@ async function createProgram(): Promise<Command> {
     import('./status.js'),
     import('./resize.js'),
     import('./link.js'),
+    import('./filter.js'),
     import('./capture.js'),
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }, { simCommand }] =
-    others;
+  const [{ resizeCommand }, { linkCommand }, { filterCommand }, ...last] = others;
+  const [{ captureCommand }, { benchCommand }, { demoCommand }, { simCommand }] = last;
   const program = new Command('sidecore')
     .description(
       'Serves virtual disks and network cards to virtual machines over vhost-user, from a few dedicated cores.',
@@ -50,6 +51,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(statusCommand)
     .addCommand(resizeCommand)
     .addCommand(linkCommand)
+    .addCommand(filterCommand)
     .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
@@ -67,8 +69,15 @@ async function createProgram(): Promise<Command> {
       json = command.opts()['json'] === true;
     });
   // Commands that were made elsewhere do not inherit by themselves.
-  for (const command of program.commands) command.copyInheritedSettings(program);
+  inheritSettings(program);
   return program;
+}
+
+function inheritSettings(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent);
+    inheritSettings(command);
+  }
 }
 
 function helpCommand(): Command {
