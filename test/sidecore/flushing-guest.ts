@@ -21,6 +21,8 @@ class Slots {
   readonly busy = new Uint8Array(BLOCKS);
   /** What each block holds in all its words; zero at first. */
   readonly stamps = new Uint32Array(BLOCKS);
+  /** Blocks that were being written when the guest before left. */
+  readonly unknown = new Uint8Array(BLOCKS);
   inFlight = 0;
   flushing = false;
   /** At each flush: writes of the whole disk that were complete before it was submitted. */
@@ -45,7 +47,11 @@ export class FlushingGuest {
     const driver = await BlockDriver.connect({ socket, depth: DEPTH, requestBytes: BLOCK_BYTES, queues });
     const slots = driver.queues.map((_, index) => {
       const own = new Slots();
-      if (before !== undefined) own.stamps.set(before.#queues[index]!.stamps);
+      if (before !== undefined) {
+        const { stamps, busy, unknown } = before.#queues[index]!;
+        own.stamps.set(stamps);
+        for (let block = 0; block < BLOCKS; block++) own.unknown[block] = busy[block]! | unknown[block]!;
+      }
       return own;
     });
     return new FlushingGuest(driver, random, slots);
@@ -105,6 +111,7 @@ export class FlushingGuest {
     const isRead = this.#random.chance(0.5);
     slots.type[slot] = isRead ? RequestType.IN : RequestType.OUT;
     if (!isRead) {
+      slots.unknown[block] = 0;
       slots.stamps[block] = this.#random.word() | 1;
       const at = queue.dataAddress(slot) >>> 2;
       this.driver.ram.words.fill(slots.stamps[block]!, at, at + BLOCK_BYTES / 4);
@@ -128,6 +135,7 @@ export class FlushingGuest {
       this.writes++;
       return;
     }
+    if (slots.unknown[block] === 1) return;
     const at = queue.dataAddress(slot) >>> 2;
     const { words } = this.driver.ram;
     const stamp = slots.stamps[block]!;
