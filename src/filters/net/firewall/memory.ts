@@ -1,0 +1,20 @@
+import { Connections, connectionsBytes } from './connections.js';
+import type { FirewallOptions } from './options.js';
+
+/** Of a firewall that tracks nothing: fragmented packets under way. */
+const FRAGMENTED_MAX = 1024;
+
+const tableOf = ({ track }: FirewallOptions) => (track.on ? track : { ...track, max: FRAGMENTED_MAX });
+
+/** Bytes of a firewall's shared memory: how often each rule has decided, and the connections. */
+export const memoryBytes = (options: FirewallOptions): number =>
+  8 * options.rules.length + connectionsBytes(tableOf(options).max);
+
+/** What is in it. */
+export function openMemory(shared: SharedArrayBuffer, options: FirewallOptions) {
+  const { length } = options.rules;
+  return {
+    hits: new Float64Array(shared, 0, length),
+    connections: new Connections(shared, 8 * length, tableOf(options)),
+  };
+}
