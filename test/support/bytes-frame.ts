@@ -1,7 +1,7 @@
 import type { FilterFrame } from '../../src/filter/frame-contract.js';
+import { FRAME_HEADERS_BYTES_MAX } from '../../src/limits.js';
 import { EtherType, isTagType } from '../../src/net/ethernet.js';
 import { FrameLayout, findLayout } from '../../src/net/frame-layout.js';
-import { FRAME_HEADERS_BYTES_MAX } from '../../src/limits.js';
 
 /** A frame for filters, made of its bytes. */
 export class BytesFrame implements FilterFrame {

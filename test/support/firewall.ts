@@ -1,8 +1,16 @@
 /** Rules and packets for tests of the firewall, so few different ones that many match. */
 import { z } from 'zod';
+import type { Connections } from '../../src/filters/net/firewall/connections.js';
+import { Engine, planAll, REASONS } from '../../src/filters/net/firewall/engine.js';
 import { KEY_WORDS, Key } from '../../src/filters/net/firewall/key.js';
+import { memoryBytes, openMemory } from '../../src/filters/net/firewall/memory.js';
 import { type FirewallOptions, optionsSchema } from '../../src/filters/net/firewall/options.js';
+import { formatAddress } from '../../src/filters/net/firewall/values.js';
+import { parseMac } from '../../src/net/ethernet.js';
+import type { TrackedPacket } from '../model/firewall.js';
 import { addressOf, type ModelPacket, type WrittenRule } from '../model/firewall-rules.js';
+import { BytesFrame } from './bytes-frame.js';
+import { arp, ethernet, icmp, ip, tcp, udp } from './packets.js';
 import type { Random } from './seed.js';
 
 export const PREFIXES = [
@@ -146,3 +154,67 @@ export function keyOf(packet: ModelPacket, key = new Int32Array(KEY_WORDS)): Int
 /** Options as the firewall gets them; throws what is wrong with them. */
 export const readFirewall = (written: Readonly<Record<string, unknown>>): FirewallOptions =>
   optionsSchema(z).parse(written);
+
+/** Address as text. */
+export const textOf = (family: number, address: bigint): string =>
+  formatAddress(
+    family,
+    Int32Array.from({ length: family === 4 ? 1 : 4 }, (_, i) =>
+      Number(BigInt.asIntN(32, family === 4 ? address : address >> BigInt(96 - 32 * i))),
+    ),
+  );
+
+/** The frame of a packet. */
+export function frameOf(packet: TrackedPacket): BytesFrame {
+  const { family, sourceMac, destinationMac, vlan, etherType, protocol, icmpType } = packet;
+  const link = { from: sourceMac, to: destinationMac, tags: vlan === 0 ? [] : [{ vlan }] };
+  if (family === 0) {
+    const payload = etherType === 0x806 ? arp(1, sourceMac, '10.0.0.5') : Buffer.alloc(46);
+    return new BytesFrame(ethernet(link, etherType, payload));
+  }
+  const flags = [...(packet.flags ?? '')].reduce((sum, one) => sum | { F: 1, S: 2, R: 4, A: 16 }[one]!, 0);
+  const { sequence = 0, acknowledgment = 0 } = packet;
+  let payload = Buffer.alloc(20);
+  if (protocol === 6) payload = tcp(packet.sourcePort!, packet.port!, { flags, sequence, acknowledgment });
+  else if (protocol === 17) payload = udp(packet.sourcePort!, packet.port!);
+  else if (icmpType !== undefined) payload = icmp(icmpType, packet.icmpCode, (packet.echoId ?? 0) * 65_536);
+  const hops = 255;
+  const [type, bytes] = ip(textOf(family, packet.source), textOf(family, packet.destination), payload, {
+    protocol,
+    hops,
+  });
+  return new BytesFrame(ethernet(link, type, bytes));
+}
+
+/** A firewall on its own, with a clock that tests set. */
+export class TestFirewall {
+  readonly connections: Connections;
+  readonly hits: Float64Array;
+  readonly engine: Engine;
+  readonly options: FirewallOptions;
+
+  constructor(written: Readonly<Record<string, unknown>>, mac = OWN_MAC, shared?: SharedArrayBuffer) {
+    this.options = readFirewall(written);
+    const memory = openMemory(shared ?? new SharedArrayBuffer(memoryBytes(this.options)), this.options);
+    this.connections = memory.connections;
+    this.hits = memory.hits;
+    const { high, low } = parseMac(mac)!;
+    this.engine = new Engine(this.options, planAll(this.options), [high, low], this.connections, this.hits);
+    this.connections.nowS = 1000;
+  }
+
+  /** What becomes of a frame that the guest sends, or gets. */
+  out(frame: Buffer): string {
+    return REASONS[this.engine.decide(new BytesFrame(frame), true)]!;
+  }
+
+  in(frame: Buffer): string {
+    return REASONS[this.engine.decide(new BytesFrame(frame), false)]!;
+  }
+
+  pass(seconds: number): void {
+    this.connections.nowS += seconds;
+  }
+}
+
+export const OWN_MAC = '52:54:00:00:00:01';

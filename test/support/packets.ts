@@ -32,7 +32,9 @@ export interface IpOptions {
 
 /** A packet of IPv4 or IPv6 with its type. */
 export function ip(source: string, destination: string, payload: Buffer, more: IpOptions): [number, Buffer] {
-  return source.includes(':') ? [0x86dd, ip6(source, destination, payload, more)] : [0x0800, ip4(source, destination, payload, more)];
+  return source.includes(':')
+    ? [0x86dd, ip6(source, destination, payload, more)]
+    : [0x0800, ip4(source, destination, payload, more)];
 }
 
 function ip4(source: string, destination: string, payload: Buffer, more: IpOptions): Buffer {
