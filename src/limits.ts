@@ -113,6 +113,13 @@ export const FILTER_SHARED_BYTES_MAX = 2 ** 28;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 
+/**
+ * Frames that one frame filter may keep, and their bytes in all: a tenth of a second of 20,000 frames a second. The memory is there
+ * for each filter that keeps any.
+ */
+export const FRAMES_DEFERRED_MAX = 2048;
+export const FRAMES_DEFERRED_BYTES_MAX = 2 ** 22;
+
 // --- firewall -------------------------------------------------------------------------------------------------
 
 /** Rules of one firewall: four times what a large security group has. Each set of them takes 512 bytes. */
@@ -125,12 +132,6 @@ export const FIREWALL_PREFIXES_MAX = 8192;
 export const FIREWALL_CONNECTIONS_MAX = 2 ** 18;
 /** Slots in which a connection may be: bounds how long a look takes. */
 export const FIREWALL_PROBES_MAX = 8;
-/**
- * Frames that one frame filter may keep, and their bytes in all: a tenth of a second of 20,000 frames a second. The memory is there
- * for each filter that keeps any.
- */
-export const FRAMES_DEFERRED_MAX = 2048;
-export const FRAMES_DEFERRED_BYTES_MAX = 2 ** 22;
 
 // --- virtio-net -----------------------------------------------------------------------------------------------
 

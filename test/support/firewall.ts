@@ -104,7 +104,8 @@ function near(random: Random, family: 4 | 6): bigint {
 
 export function randomPacket(random: Random): ModelPacket {
   const family = random.pick([4, 4, 6, 6, 0] as const);
-  const protocol = random.pick([6, 17, 1, 58, 47, 0, 255, 2]);
+  // Of IPv6 zero would be an extension header.
+  const protocol = random.pick([6, 17, 1, 58, 47, family === 6 ? 50 : 0, 255, 2]);
   const icmp = family !== 0 && protocol === (family === 4 ? 1 : 58);
   const ports = family !== 0 && (protocol === 6 || protocol === 17);
   const port = () => (random.chance(0.7) ? random.pick(PORTS) : random.below(65_536));
@@ -174,7 +175,7 @@ export function frameOf(packet: TrackedPacket): BytesFrame {
   }
   const flags = [...(packet.flags ?? '')].reduce((sum, one) => sum | { F: 1, S: 2, R: 4, A: 16 }[one]!, 0);
   const { sequence = 0, acknowledgment = 0 } = packet;
-  let payload = Buffer.alloc(20);
+  let payload: Buffer = Buffer.alloc(20);
   if (protocol === 6) payload = tcp(packet.sourcePort!, packet.port!, { flags, sequence, acknowledgment });
   else if (protocol === 17) payload = udp(packet.sourcePort!, packet.port!);
   else if (icmpType !== undefined) payload = icmp(icmpType, packet.icmpCode, (packet.echoId ?? 0) * 65_536);
