@@ -16,10 +16,11 @@ export class BytesFrame implements FilterFrame {
   readonly ipVersion: number;
   readonly protocol: number;
   readonly fragment: boolean;
-  readonly #bytes: Buffer;
+  readonly bytes: Buffer;
+  readonly start = 0;
 
   constructor(bytes: Buffer, direction = 2) {
-    this.#bytes = bytes;
+    this.bytes = bytes;
     this.direction = direction;
     this.byteLength = bytes.length;
     this.headBytes = Math.min(bytes.length, FRAME_HEADERS_BYTES_MAX);
@@ -84,17 +85,17 @@ export class BytesFrame implements FilterFrame {
   }
 
   byte(at: number): number {
-    return at >= 0 && at < this.headBytes ? this.#bytes[at]! : 0;
+    return at >= 0 && at < this.headBytes ? this.bytes[at]! : 0;
   }
   word16(at: number): number {
-    return at >= 0 && at + 2 <= this.headBytes ? this.#bytes.readUInt16BE(at) : 0;
+    return at >= 0 && at + 2 <= this.headBytes ? this.bytes.readUInt16BE(at) : 0;
   }
   word32(at: number): number {
-    return at >= 0 && at + 4 <= this.headBytes ? this.#bytes.readInt32BE(at) : 0;
+    return at >= 0 && at + 4 <= this.headBytes ? this.bytes.readInt32BE(at) : 0;
   }
 
   copyTo(target: Buffer, at: number, limit: number): number {
-    return this.#bytes.copy(target, at, 0, limit);
+    return this.bytes.copy(target, at, 0, limit);
   }
   drop(): void {}
   defer(): number {

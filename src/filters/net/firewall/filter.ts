@@ -52,9 +52,11 @@ interface Legacy {
 }
 
 /** Connections outlive a change of the rules. */
-function adopt({ previous, shared }: FrameFilterContext<FirewallOptions>, connections: Connections): void {
+function adopt({ previous, shared, options }: FrameFilterContext<FirewallOptions>, connections: Connections): void {
   const legacy = previous as Partial<Legacy> | undefined;
   if (!(legacy?.shared instanceof SharedArrayBuffer) || legacy.options === undefined || legacy.shared === shared)
     return;
-  connections.adopt(openMemory(legacy.shared, legacy.options).connections);
+  const { names } = legacy.options;
+  const own = new Map(options.names.map((name, i) => [name, i]));
+  connections.adopt(openMemory(legacy.shared, legacy.options).connections, (rule) => own.get(names[rule]!) ?? -1);
 }

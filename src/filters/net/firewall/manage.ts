@@ -1,7 +1,7 @@
 import type { FrameFilterManager, FrameFilterSetup } from '../../../filter/frame-contract.js';
 import { nowNs } from '../../../host/clock.js';
 import { planAll } from './engine.js';
-import { Entry, Mark, State } from './entry.js';
+import { type Connection, Mark, STATE_MASK, State } from './entry.js';
 import { openMemory } from './memory.js';
 import type { FirewallOptions } from './options.js';
 import { formatAddress, PROTOCOLS } from './values.js';
@@ -15,7 +15,7 @@ export function manageFirewall(setup: FrameFilterSetup<FirewallOptions>): FrameF
   const { options, shared } = setup;
   const { hits, connections } = openMemory(shared, options);
   const rules = () => options.names.map((name, i) => ({ name, hits: hits[i]! }));
-  const look = (visit: (words: Int32Array, at: number) => void): number => {
+  const look = (visit: (connection: Connection) => void): number => {
     connections.nowS = Math.floor(nowNs() / 1e9);
     return connections.forEach(visit);
   };
@@ -25,9 +25,9 @@ export function manageFirewall(setup: FrameFilterSetup<FirewallOptions>): FrameF
       connections: ({ limit = String(LISTED) }) => {
         const max = /^\d{1,6}$/.test(limit) ? Number(limit) : LISTED;
         const list: Listed[] = [];
-        const count = look(
-          (words, at) => list.length < max && list.push(describe(words, at, options, connections.nowS)),
-        );
+        const count = look((each) => {
+          if (list.length < max) list.push(describe(each, options, connections.nowS));
+        });
         return { count, connections: list };
       },
       rules,
@@ -56,28 +56,23 @@ interface Listed {
 const PROTOCOL_NAMES = new Map<number, string>(Object.entries(PROTOCOLS).map(([name, number]) => [number, name]));
 const STATES = ['free', 'open', 'answered', 'established', 'closing'];
 
-function describe(words: Int32Array, at: number, { names }: FirewallOptions, nowS: number): Listed {
-  const meta = words[at + Entry.META]!;
-  const family = meta & 7;
-  const number = (meta >>> 4) & 0xff;
-  const marks = words[at + Entry.STATE]!;
-  const ports = words[at + Entry.PORTS]!;
-  const tcp = number === PROTOCOLS.tcp;
-  const side = (words_: number, port: number) => {
-    const address = formatAddress(family, words, at + words_);
-    if (!tcp && number !== PROTOCOLS.udp) return address;
+function describe(connection: Connection, { names }: FirewallOptions, nowS: number): Listed {
+  const { family, protocol, vlan, ports, state } = connection;
+  const tcp = protocol === PROTOCOLS.tcp;
+  const side = (words: readonly number[], port: number) => {
+    const address = formatAddress(family, words);
+    if (!tcp && protocol !== PROTOCOLS.udp) return address;
     return family === 6 ? `[${address}]:${port}` : `${address}:${port}`;
   };
-  const state = tcp ? STATES[marks & 0xff]! : (marks & Mark.REPLIED) !== 0 ? 'answered' : STATES[State.OPEN]!;
-  const vlan = meta >>> 20;
+  const answered = (state & Mark.REPLIED) !== 0;
   return {
-    protocol: PROTOCOL_NAMES.get(number) ?? String(number),
-    begun: (marks & Mark.OUTBOUND) !== 0 ? 'out' : 'in',
-    local: side(Entry.LOCAL, ports >>> 16),
-    remote: side(Entry.REMOTE, ports & 0xffff),
-    state,
+    protocol: PROTOCOL_NAMES.get(protocol) ?? String(protocol),
+    begun: (state & Mark.OUTBOUND) !== 0 ? 'out' : 'in',
+    local: side(connection.local, ports[0]),
+    remote: side(connection.remote, ports[1]),
+    state: STATES[tcp ? state & STATE_MASK : answered ? State.ANSWERED : State.OPEN]!,
     ...(vlan === 0 ? {} : { vlan }),
-    rule: names[words[at + Entry.RULE]!] ?? 'default',
-    expires_s: words[at + Entry.EXPIRES]! - nowS,
+    rule: names[connection.rule] ?? 'default',
+    expires_s: connection.expires - nowS,
   };
 }

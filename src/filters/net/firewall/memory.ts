@@ -6,15 +6,17 @@ const FRAGMENTED_MAX = 1024;
 
 const tableOf = ({ track }: FirewallOptions) => (track.on ? track : { ...track, max: FRAGMENTED_MAX });
 
+/** Bytes of the rules' hits, whole cache lines. */
+const hitsBytes = ({ rules }: FirewallOptions): number => Math.ceil(rules.length / 8) * 64;
+
 /** Bytes of a firewall's shared memory: how often each rule has decided, and the connections. */
 export const memoryBytes = (options: FirewallOptions): number =>
-  8 * options.rules.length + connectionsBytes(tableOf(options).max);
+  hitsBytes(options) + connectionsBytes(tableOf(options).max);
 
 /** What is in it. */
 export function openMemory(shared: SharedArrayBuffer, options: FirewallOptions) {
-  const { length } = options.rules;
   return {
-    hits: new Float64Array(shared, 0, length),
-    connections: new Connections(shared, 8 * length, tableOf(options)),
+    hits: new Float64Array(shared, 0, options.rules.length),
+    connections: new Connections(shared, hitsBytes(options), tableOf(options)),
   };
 }

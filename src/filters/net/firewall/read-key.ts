@@ -1,5 +1,5 @@
 import type { FilterFrame } from '../../../filter/frame-contract.js';
-import { EtherType, isTagType } from '../../../net/ethernet.js';
+import { ETHERNET_HEADER_BYTES, EtherType, isTagType, VLAN_TAG_BYTES } from '../../../net/ethernet.js';
 import { IPV6_HEADER_BYTES, IpProtocol, TCP_HEADER_BYTES, UDP_HEADER_BYTES } from '../../../net/frame-layout.js';
 import { Fragment, Key } from './key.js';
 import { PROTOCOLS } from './values.js';
@@ -23,8 +23,90 @@ const ICMP_HEADER_BYTES = 8;
 /** No header of TCP or below it reaches into a fragment from here on, bytes: 60 of TCP, rounded up. */
 const HEADERS_END = 64;
 
+/** `readUsual` leaves it to the other. */
+const UNUSUAL = -1;
+const IPV4_HEADER_BYTES = 20;
+
 /** Fills a key with what a frame says. Returns one of `Reading`; the key is good only if that is OK. */
 export function readKey(frame: FilterFrame, key: Int32Array): number {
+  const reading = readUsual(frame, key);
+  return reading === UNUSUAL ? readAny(frame, key) : reading;
+}
+
+/**
+ * The same for frames as nearly all are: at most one tag, no options, no extensions, no fragments, TCP or UDP, nothing wrong. In one
+ * piece and without calls, which takes a fraction of the time.
+ */
+function readUsual(frame: FilterFrame, key: Int32Array): number {
+  const bytes = frame.bytes;
+  const start = frame.start;
+  const end = start + frame.headBytes;
+  if (start + ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES > end) return UNUSUAL;
+  let l3 = start + ETHERNET_HEADER_BYTES;
+  let type = (bytes[l3 - 2]! << 8) | bytes[l3 - 1]!;
+  if (type === EtherType.VLAN) {
+    l3 += VLAN_TAG_BYTES;
+    type = (bytes[l3 - 2]! << 8) | bytes[l3 - 1]!;
+  }
+  let family: number;
+  let protocol: number;
+  let l4: number;
+  /** Of IP, with its header. */
+  let ipBytes: number;
+  if (type === EtherType.IPV4) {
+    l4 = l3 + IPV4_HEADER_BYTES;
+    // More fragments, or not the first.
+    if (bytes[l3] !== 0x45 || ((bytes[l3 + 6]! & 0x3f) | bytes[l3 + 7]!) !== 0) return UNUSUAL;
+    family = 4;
+    protocol = bytes[l3 + 9]!;
+    ipBytes = (bytes[l3 + 2]! << 8) | bytes[l3 + 3]!;
+    key[Key.SOURCE] = (bytes[l3 + 12]! << 24) | (bytes[l3 + 13]! << 16) | (bytes[l3 + 14]! << 8) | bytes[l3 + 15]!;
+    key[Key.DESTINATION] = (bytes[l3 + 16]! << 24) | (bytes[l3 + 17]! << 16) | (bytes[l3 + 18]! << 8) | bytes[l3 + 19]!;
+  } else if (type === EtherType.IPV6) {
+    l4 = l3 + IPV6_HEADER_BYTES;
+    if (bytes[l3]! >>> 4 !== 6 || l4 > end) return UNUSUAL;
+    family = 6;
+    protocol = bytes[l3 + 6]!;
+    ipBytes = IPV6_HEADER_BYTES + ((bytes[l3 + 4]! << 8) | bytes[l3 + 5]!);
+    for (let i = 0; i < 8; i++) {
+      const at = l3 + 8 + 4 * i;
+      key[Key.SOURCE + i] = (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
+    }
+  } else return UNUSUAL;
+  const tcp = protocol === IpProtocol.TCP;
+  if (!tcp && protocol !== IpProtocol.UDP) return UNUSUAL;
+  if (ipBytes < l4 - l3 + (tcp ? TCP_HEADER_BYTES : UDP_HEADER_BYTES)) return UNUSUAL;
+  if (l4 + (tcp ? TCP_HEADER_BYTES : UDP_HEADER_BYTES) > end) return UNUSUAL;
+  if (tcp) {
+    const headerBytes = (bytes[l4 + 12]! >>> 4) * 4;
+    const left = Math.min(ipBytes, frame.byteLength - (l3 - start)) - (l4 - l3);
+    const flags = bytes[l4 + 13]! & (TcpFlag.FIN | TcpFlag.SYN | TcpFlag.RST | TcpFlag.ACK);
+    if (headerBytes < TCP_HEADER_BYTES || headerBytes > left) return UNUSUAL;
+    if (flags === 0 || ((flags & TcpFlag.SYN) !== 0 && (flags & (TcpFlag.FIN | TcpFlag.RST)) !== 0)) return UNUSUAL;
+    key[Key.SEQUENCE] = (bytes[l4 + 4]! << 24) | (bytes[l4 + 5]! << 16) | (bytes[l4 + 6]! << 8) | bytes[l4 + 7]!;
+    key[Key.ACKNOWLEDGMENT] =
+      (bytes[l4 + 8]! << 24) | (bytes[l4 + 9]! << 16) | (bytes[l4 + 10]! << 8) | bytes[l4 + 11]!;
+    key[Key.TCP_FLAGS] = flags;
+  }
+  key[Key.SOURCE_PORT] = (bytes[l4]! << 8) | bytes[l4 + 1]!;
+  key[Key.DESTINATION_PORT] = (bytes[l4 + 2]! << 8) | bytes[l4 + 3]!;
+  key[Key.ICMP] = -1;
+  key[Key.PROTOCOL] = protocol;
+  key[Key.FAMILY] = family;
+  key[Key.ETHER_TYPE] = type;
+  key[Key.VLAN] = frame.vlan;
+  key[Key.FRAGMENT] = Fragment.NONE;
+  key[Key.DESTINATION_MAC] = (bytes[start]! << 8) | bytes[start + 1]!;
+  key[Key.DESTINATION_MAC + 1] =
+    (bytes[start + 2]! << 24) | (bytes[start + 3]! << 16) | (bytes[start + 4]! << 8) | bytes[start + 5]!;
+  key[Key.SOURCE_MAC] = (bytes[start + 6]! << 8) | bytes[start + 7]!;
+  key[Key.SOURCE_MAC + 1] =
+    (bytes[start + 8]! << 24) | (bytes[start + 9]! << 16) | (bytes[start + 10]! << 8) | bytes[start + 11]!;
+  return Reading.OK;
+}
+
+/** The same for all frames, by what the framework has found. */
+export function readAny(frame: FilterFrame, key: Int32Array): number {
   if (frame.fault !== 0) return Reading.MALFORMED;
   const family = frame.ipVersion;
   const etherType = frame.etherType;
