@@ -213,6 +213,7 @@ const NIC: DaemonStatus['nics'][string][string] = {
   dropped_vlan: 0,
   dropped_filtered: 0,
   dropped_by_filter: 0,
+  filters: [],
   software_offloads: 0,
   queues_lost: 0,
   socket: '/run/sidecore/web1.net0.sock',

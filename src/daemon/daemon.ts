@@ -2,6 +2,7 @@ import { mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { SidecoreError } from '../errors.js';
+import { FilterGroups } from '../filter/filter-groups.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
@@ -42,6 +43,7 @@ export class Daemon {
   readonly #nics: ServedNic[] = [];
   readonly #ports: NetPort[] = [];
   readonly #captures: Captures;
+  readonly #groups = new FilterGroups();
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
@@ -142,11 +144,21 @@ export class Daemon {
     for (const [vm, { disks, nics, weight, unsealed_memory }] of Object.entries(this.#config.vms)) {
       const unsealedMemory = unsealed_memory === 'allow';
       const account = { id: vms.indexOf(vm), weight };
-      const place = { account, unsealedMemory, owner: this.#owner, cores: this.cores, log: this.#log };
+      const place = {
+        account,
+        unsealedMemory,
+        owner: this.#owner,
+        cores: this.cores,
+        groups: this.#groups,
+        log: this.#log,
+      };
       for (const [name, disk] of Object.entries(disks))
         about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
       for (const [name, nic] of Object.entries(nics)) {
-        this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
+        const switchId = networks.indexOf(nic.network);
+        about(nameDevice(vm, name), () =>
+          this.#nics.push(new ServedNic(vm, name, nic, switchId, this.#nics.length, place)),
+        );
       }
     }
     for (const [network, { ports }] of Object.entries(this.#config.networks)) {
@@ -159,7 +171,7 @@ export class Daemon {
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.cores.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
     this.#supervision = setInterval(() => {
-      for (const disk of this.#disks) disk.report();
+      for (const device of this.#devices()) device.report();
       for (const port of this.#ports) port.reportLoss();
     }, SUPERVISE_MS).unref();
   }

@@ -1,10 +1,14 @@
-import { NetDevice, type NetDeviceSpec } from '../net/device.js';
+import { assert } from '../errors.js';
+import type { FilteredNetSpec } from '../filter/frame-spec.js';
+import type { ReadyFrameFilter } from '../filter/opened-frame-filter.js';
+import { NetDevice } from '../net/device.js';
 import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
 import type { CaptureSpec } from '../sidecore/messages.js';
 import type { CaptureTarget } from './capture.js';
 import { type NicConfig, portVlans } from './config.js';
+import { NicFilters } from './nic-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
@@ -13,6 +17,7 @@ export class ServedNic implements CaptureTarget {
   /** Its number in its switch. */
   readonly port: number;
   readonly #config: NicConfig;
+  readonly #filters: NicFilters;
   readonly #device: NetDevice;
   readonly #served: ServedDevice;
 
@@ -28,8 +33,10 @@ export class ServedNic implements CaptureTarget {
     const mac = parseMac(config.mac!)!;
     this.#device = new NetDevice({ mac, mtu, queuePairs, speedMbps, offloads: config.offloads });
     const { shared } = this.#device;
-    const { account } = place;
-    const spec: NetDeviceSpec = {
+    const { account, groups } = place;
+    const log = (text: string) => this.#served.log.info(`${this.label}: ${text}`);
+    this.#filters = new NicFilters({ vm, device: name, mac, groups, log }, readyFilters(config));
+    const spec: FilteredNetSpec = {
       kind: 'net',
       shared,
       account,
@@ -38,6 +45,7 @@ export class ServedNic implements CaptureTarget {
       queuePairs,
       vlans: portVlans(config),
       mac,
+      filters: this.#filters.spec,
     };
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
@@ -57,8 +65,14 @@ export class ServedNic implements CaptureTarget {
     this.#served.log.info(`${this.label}: network card ${this.#config.mac} at ${this.#config.socket}`);
   }
 
-  stop(): Promise<void> {
-    return this.#served.stop();
+  async stop(): Promise<void> {
+    await this.#served.stop();
+    await this.#filters.close();
+  }
+
+  /** To be called now and then: reports what filters have failed and said since the last time. */
+  report(): void {
+    this.#filters.report(this.#served.faults);
   }
 
   /** Plugs or unplugs the cable. Returns whether the front end was sent word, which passes it on to the guest or not. */
@@ -73,6 +87,7 @@ export class ServedNic implements CaptureTarget {
 
   /** Counters and phases, for `status`. */
   status() {
+    this.report();
     const { counters } = new NetDeviceState(this.#device.shared);
     const named = Object.entries(PortCounter).map(([name, slot]) => [name.toLowerCase(), counters[slot]!]);
     const { mac, network, vlan = null, trunk = null } = this.#config;
@@ -86,6 +101,7 @@ export class ServedNic implements CaptureTarget {
       core: this.#served.placed.home!.options.index,
       mtu: this.#device.mtu,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
+      filters: this.#filters.status(),
       ...served,
       queues: served.queues.map((queue) => ({ ...queue, phase: this.#phase(queue) })),
     };
@@ -96,4 +112,11 @@ export class ServedNic implements CaptureTarget {
     const receives = index % 2 === 0 && index < 2 * this.#config.queue_pairs;
     return receives && phase === 'polled' ? 'passive' : phase;
   }
+}
+
+function readyFilters({ filters }: NicConfig): ReadyFrameFilter[] {
+  return filters.map(({ ready }) => {
+    assert(ready !== undefined, 'the configuration has its filters loaded');
+    return ready;
+  });
 }

@@ -110,8 +110,8 @@ export interface FrameFilterContext<Options = unknown> {
   readonly options: Options;
   /** Memory of `sharedBytes`, zeros at first: it outlives the sidecore, and stays when the card moves. */
   readonly shared: SharedArrayBuffer;
-  /** Memory of `groupBytes`, zeros at first: the same for all filters of this name and group; several threads use it. */
-  readonly group: SharedArrayBuffer | undefined;
+  /** Memory of `groupBytes`, zeros at first: the same for all filters of this name and group, its own without one; several threads use it. */
+  readonly group: SharedArrayBuffer;
   /** What `manage` has prepared. */
   readonly prepared: unknown;
   /** What `handOver` of the filter that this one replaces has given. */
@@ -141,7 +141,7 @@ export interface FrameFilterSetup<Options = unknown> {
   readonly mac: { readonly high: number; readonly low: number };
   readonly options: Options;
   readonly shared: SharedArrayBuffer;
-  readonly group: SharedArrayBuffer | undefined;
+  readonly group: SharedArrayBuffer;
   /** Folder of the configuration: relative paths begin there. */
   readonly base: string;
   log(text: string): void;

@@ -3,6 +3,7 @@ import type { Frame } from '../net/frame.js';
 import { FrameLayout, findLayout, IpProtocol } from '../net/frame-layout.js';
 import type { StagedBurst } from '../net/staged-burst.js';
 import { type FilterFrame, FrameDirection, type NextFrame, NO_TOKEN } from './frame-contract.js';
+import { DCCP, SCTP, UDP_LITE } from './frame-protocols.js';
 
 /** What became of a frame at a filter. */
 export const FrameVerdict = {
@@ -18,14 +19,6 @@ export const FrameVerdict = {
   CLOSED: 4,
 } as const;
 
-/** Bits of TCP's flags. RFC 9293, 3.1 */
-export const TcpFlag = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16, URG: 32, ECE: 64, CWR: 128 } as const;
-
-/** Protocols whose header begins with two ports, besides TCP and UDP. IANA, "Protocol Numbers" */
-const DCCP = 33;
-const SCTP = 132;
-const UDP_LITE = 136;
-
 /** Offsets in the headers of IP, bytes. RFC 791, 3.1; RFC 8200, 3 */
 const IPV4_SOURCE = 12;
 const IPV4_DESTINATION = 16;
@@ -40,6 +33,7 @@ const ARP_ETHERNET_IPV4 = [0x0001_0800, 0x0604] as const;
 
 /** Keeps copies of frames for one filter; gives tokens. */
 export interface FrameKeeper {
+  /** Returns a token, or `NO_TOKEN`. */
   keep(view: FrameView): number;
 }
 
@@ -49,10 +43,9 @@ export class FrameView implements FilterFrame {
   byteLength = 0;
   headBytes = 0;
   vlan = 0;
-  /** Of `FrameVerdict`; the number of the filter that has it; who keeps frames for that. The chain's, as all that follows. */
+  /** Of `FrameVerdict`; the number of the filter that has it. The chain's, as all that follows. */
   verdict: number = FrameVerdict.CLOSED;
   stage = 0;
-  keeper: FrameKeeper | undefined = undefined;
   /** Private memory in which it begins at `start`: its head, or all of it if `frame` is undefined. */
   bytes: Buffer = Buffer.alloc(0);
   start = 0;
@@ -64,14 +57,20 @@ export class FrameView implements FilterFrame {
   #parsed = false;
   #fault = 0;
   readonly #layout = new FrameLayout();
+  readonly #keepers: readonly (FrameKeeper | undefined)[];
+
+  /** @param keepers - by number of the filter: who keeps frames for it */
+  constructor(keepers: readonly (FrameKeeper | undefined)[] = []) {
+    this.#keepers = keepers;
+  }
 
   /** Looks at a frame, whose headers are private from here on. */
-  look(frame: Frame, direction: number, vlan: number): void {
+  look(frame: Frame, direction: number, vlan: number, native: number): void {
     frame.privatise();
     this.#parsed = false;
     this.direction = direction;
     this.vlan = vlan;
-    this.native = vlan;
+    this.native = native;
     this.frame = frame;
     this.pair = frame.pair;
     this.bytes = frame.prefix;
@@ -228,8 +227,9 @@ export class FrameView implements FilterFrame {
 
   copy(): number {
     if (this.verdict !== FrameVerdict.ASKED) throw new Error(NOT_ASKED);
-    if (this.keeper === undefined) throw new Error('only a filter that says `defers: true` keeps frames');
-    return this.keeper.keep(this);
+    const keeper = this.#keepers[this.stage];
+    if (keeper === undefined) throw new Error('only a filter that says `defers: true` keeps frames');
+    return keeper.keep(this);
   }
 
   /** Finds the headers, once for each frame. */
@@ -263,10 +263,8 @@ const macLowAt = (bytes: Buffer, at: number): number =>
 const NOT_ASKED = 'the frame is not this filter’s to pass on, keep or end: it has done so, or it was not asked';
 
 /** `next` of all filters: one function, so that calls of it stay monomorphic. */
-export function passFrameOn(frame: FilterFrame): void {
+export const passFrameOn: NextFrame = (frame: FilterFrame): void => {
   const view = frame as FrameView;
   if (view.verdict !== FrameVerdict.ASKED) throw new Error(NOT_ASKED);
   view.verdict = FrameVerdict.PASSED;
-}
-
-export const nextFrame: NextFrame = passFrameOn;
+};

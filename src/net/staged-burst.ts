@@ -3,6 +3,7 @@ import { TAG_TYPE_LE } from './ethernet.js';
 import { HEAD_BYTES, PREFIX_BYTES_MAX } from './frame.js';
 import { BURST_FRAMES, FrameBurst } from './frame-burst.js';
 import { StagingMemory } from './staging-memory.js';
+import { vlanOf } from './vlan.js';
 
 /** Room for one frame, bytes: one of an MTU of 1500, with tags, wherever in eight bytes it begins. */
 const SLOT_BYTES = 2048;
@@ -42,11 +43,16 @@ export class StagedBurst {
     burst.native = native;
   }
 
-  /** Stages a frame of the source, which filters look at; false if it is too long for that. It has passed when `count` says so. */
+  /** Whether a frame of the source can be staged. */
+  fits(source: FrameBurst, index: number): boolean {
+    return this.#inPlace || source.chains.length[index]! <= STAGED_BYTES_MAX;
+  }
+
+  /** Stages a frame of the source, which filters look at; false if it does not fit. It has passed when `count` says so. */
   take(source: FrameBurst, index: number): boolean {
     const { chains, head } = source;
     const length = chains.length[index]!;
-    if (length > STAGED_BYTES_MAX && !this.#inPlace) return false;
+    if (!this.fits(source, index)) return false;
     const to = this.burst.chains;
     const toHead = this.burst.head;
     const { count } = this;
@@ -82,7 +88,7 @@ export class StagedBurst {
     this.byteLength = length;
     this.headBytes = length < PREFIX_BYTES_MAX ? length : PREFIX_BYTES_MAX;
     const id = (d & 0xffff) === TAG_TYPE_LE ? ((d >>> 8) & 0xf00) | (d >>> 24) : 0;
-    this.vlan = id === 0 ? this.burst.native : id;
+    this.vlan = id === 0 ? vlanOf(this.burst.native) : id;
     return true;
   }
 

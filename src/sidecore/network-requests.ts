@@ -11,6 +11,8 @@ export function serveNetworkRequest(request: NetworkRequest, networks: Networks,
   switch (request.op) {
     case 'inject':
       return networks.inject(request.device, request.frame);
+    case 'refilter':
+      return networks.refilter(request.device);
     case 'plug':
       return networks.plug(request.port, host);
     case 'capture':
