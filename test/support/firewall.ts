@@ -127,7 +127,7 @@ export function randomPacket(random: Random): ModelPacket {
 }
 
 /** The same packet as the firewall sees it. */
-export function keyOf(packet: ModelPacket, key = new Int32Array(KEY_WORDS)): Int32Array {
+export function keyOf(packet: ModelPacket, key: Int32Array = new Int32Array(KEY_WORDS)): Int32Array {
   const words = (address: bigint, at: number) => {
     const count = packet.family === 6 ? 4 : 1;
     for (let i = 0; i < 4; i++)

@@ -99,7 +99,7 @@ export function tcp(from: number, to: number, more: TcpOptions = {}): Buffer {
   return Buffer.concat([header, data]);
 }
 
-export function udp(from: number, to: number, data = Buffer.alloc(8)): Buffer {
+export function udp(from: number, to: number, data: Buffer = Buffer.alloc(8)): Buffer {
   const header = Buffer.alloc(8);
   header.writeUInt16BE(from, 0);
   header.writeUInt16BE(to, 2);
@@ -108,7 +108,7 @@ export function udp(from: number, to: number, data = Buffer.alloc(8)): Buffer {
 }
 
 /** `rest` are the four bytes behind the checksum; an echo's begin with its identifier. */
-export function icmp(type: number, code = 0, rest = 0, data = Buffer.alloc(0)): Buffer {
+export function icmp(type: number, code = 0, rest = 0, data: Buffer = Buffer.alloc(0)): Buffer {
   const header = Buffer.alloc(8);
   header[0] = type;
   header[1] = code;

@@ -72,21 +72,19 @@ export function optionsSchema(z: typeof zod) {
   /** One or several, each read by `read`, which says what is wrong with it instead. */
   const list = <T>(read: (value: string | number) => T | string) =>
     z
-      .union([
-        z.union([z.string(), z.number()]),
-        z
-          .array(z.union([z.string(), z.number()]))
-          .min(1, 'is empty')
-          .max(FIREWALL_LIST_MAX, `at most ${FIREWALL_LIST_MAX}`),
-      ])
-      .transform((value, context): readonly T[] =>
-        (Array.isArray(value) ? value : [value]).flatMap((one, i) => {
+      .union([z.string(), z.number(), z.array(z.union([z.string(), z.number()]))], 'expects a value, or a list of them')
+      .transform((value, context): readonly T[] => {
+        const fault = (message: string, path: number[] = []) => context.addIssue({ code: 'custom', message, path });
+        const all = Array.isArray(value) ? value : [value];
+        if (all.length === 0) fault('is empty');
+        if (all.length > FIREWALL_LIST_MAX) fault(`at most ${FIREWALL_LIST_MAX}`);
+        return all.flatMap((one, i) => {
           const found = read(one);
           if (typeof found !== 'string') return [found];
-          context.addIssue({ code: 'custom', message: found, path: Array.isArray(value) ? [i] : [] });
+          fault(found, Array.isArray(value) ? [i] : []);
           return [];
-        }),
-      )
+        });
+      })
       .optional();
   const duration = (standard: string) =>
     z
