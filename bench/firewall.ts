@@ -10,7 +10,7 @@ import { FrameView } from '../src/filter/frame-view.js';
 import { makeClassifier, planRules } from '../src/filters/net/firewall/classifier.js';
 import { Engine, planAll, REASONS } from '../src/filters/net/firewall/engine.js';
 import { KEY_WORDS } from '../src/filters/net/firewall/key.js';
-import { memoryBytes, openMemory } from '../src/filters/net/firewall/memory.js';
+import { FirewallMemory, memoryBytes } from '../src/filters/net/firewall/memory.js';
 import { optionsSchema } from '../src/filters/net/firewall/options.js';
 import { readKey } from '../src/filters/net/firewall/read-key.js';
 import type { StagedBurst } from '../src/net/staged-burst.js';
@@ -158,7 +158,7 @@ function rulesCase(what: 'code' | 'table', rules: Written[], traffic: string, by
 
 function wholeCase(options: Written, count: number, traffic: string, bytes: Buffer, expected?: string): Case {
   const ready = read(options);
-  const { hits, connections } = openMemory(new SharedArrayBuffer(memoryBytes(ready)), ready);
+  const { hits, connections } = new FirewallMemory(new SharedArrayBuffer(memoryBytes(ready)), ready);
   const engine = new Engine(ready, planAll(ready), [0x5254, 1], connections, hits);
   connections.nowS = 1000;
   const walk = new Walk(bytes);

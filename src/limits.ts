@@ -115,6 +115,8 @@ export const FILTER_OPERATIONS_MAX = 512;
 export const FILTER_JOBS_MAX = 64;
 /** Bytes of a filter's buffers for one queue: they are mapped, and take up room only once used. */
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
+/** How long what is in flight of a disk may take to end when its filters are changed, ms. */
+export const HOLD_MS_MAX = 10_000;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
@@ -128,6 +130,28 @@ export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 export const FRAMES_DEFERRED_MAX = 2048;
 export const FRAMES_DEFERRED_BYTES_MAX = 2 ** 22;
 
+/** Bytes or frames in a second to which a card may be limited: 100 Gbit/s and some; and how long of that may come at once, ms. */
+export const RATE_MAX = 2e10;
+export const RATE_BURST_MS_MAX = 10_000;
+/** Longest delay that a bad line is given, ms; and frames that may overtake one that is held back. */
+export const IMPAIR_DELAY_MS_MAX = 60_000;
+export const IMPAIR_GAP_MAX = 64;
+/** Frames that a trace holds, and bytes of each of them. */
+export const TRACE_FRAMES_MAX = 2 ** 16;
+export const TRACE_BYTES_MAX = 256;
+
+/** How long a filter may keep its sidecore from everything else, ms, if the configuration does not say; and what it may say. */
+export const FILTER_STALL_MS = 10;
+export const FILTER_STALL_MS_MIN = 2;
+export const FILTER_STALL_MS_MAX = 1000;
+/** The same while a filter is made, if that is longer: its module is read, compiled and run for the first time. */
+export const FILTER_MAKING_MS_MAX = 250;
+/**
+ * What the JavaScript of a sidecore may have in memory, MiB, for filters that keep what they make: the thread ends then, and not the
+ * process. Without filters it has a few.
+ */
+export const CORE_HEAP_MIB_MAX = 512;
+
 // --- firewall -------------------------------------------------------------------------------------------------
 
 /** Rules of one firewall: four times what a large security group has. Each set of them takes 512 bytes. */
@@ -136,7 +160,7 @@ export const FIREWALL_RULES_MAX = 4096;
 export const FIREWALL_LIST_MAX = 256;
 /** Prefixes in all rules of one firewall: bounds its tables to some tens of MiB, and the time to make them to a second or so. */
 export const FIREWALL_PREFIXES_MAX = 8192;
-/** Connections of one port that are remembered, and fragmented packets under way. 68 bytes each. */
+/** Connections of one port that are remembered, and fragmented packets under way. 64 bytes each. */
 export const FIREWALL_CONNECTIONS_MAX = 2 ** 18;
 /** Slots in which a connection may be: bounds how long a look takes. */
 export const FIREWALL_PROBES_MAX = 8;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Connections } from '../../src/filters/net/firewall/connections.js';
 import { Engine, planAll, REASONS } from '../../src/filters/net/firewall/engine.js';
 import { KEY_WORDS, Key } from '../../src/filters/net/firewall/key.js';
-import { memoryBytes, openMemory } from '../../src/filters/net/firewall/memory.js';
+import { FirewallMemory, memoryBytes } from '../../src/filters/net/firewall/memory.js';
 import { type FirewallOptions, optionsSchema } from '../../src/filters/net/firewall/options.js';
 import { formatAddress } from '../../src/filters/net/firewall/values.js';
 import { parseMac } from '../../src/net/ethernet.js';
@@ -196,7 +196,7 @@ export class TestFirewall {
 
   constructor(written: Readonly<Record<string, unknown>>, mac = OWN_MAC, shared?: SharedArrayBuffer) {
     this.options = readFirewall(written);
-    const memory = openMemory(shared ?? new SharedArrayBuffer(memoryBytes(this.options)), this.options);
+    const memory = new FirewallMemory(shared ?? new SharedArrayBuffer(memoryBytes(this.options)), this.options);
     this.connections = memory.connections;
     this.hits = memory.hits;
     const { high, low } = parseMac(mac)!;

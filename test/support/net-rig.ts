@@ -1,6 +1,8 @@
 /** Guests with network cards on the switches of one sidecore, driven by descriptors in their memory; no thread, no socket. */
+
 import assert from 'node:assert/strict';
 import { RequestPool } from '../../src/block/request.js';
+import { FilterDesk } from '../../src/filter/filter-desk.js';
 import { createFrameHost } from '../../src/filter/frame-create.js';
 import { BATCH_BYTES_MAX } from '../../src/limits.js';
 import { Crossing } from '../../src/net/crossing.js';
@@ -304,9 +306,20 @@ export class NetRig implements DeviceHost {
   /** Its guests have no descriptors to be called by: no call waits. */
   readonly calls = { holdCall: () => assert.fail('a call is held') };
   readonly pool = new RequestPool(1);
+  readonly filterDesk = new FilterDesk();
+  readonly helperBell = new SharedArrayBuffer(8);
+  makeHelper(): void {}
+  readonly filterMark = new Int32Array(1);
   readonly networks: Networks;
   readonly guests: Guest[] = [];
-  readonly frameHost = createFrameHost();
+  /** The clock of frame filters' turns, ns. */
+  readonly clock = { ns: 1e15 };
+  readonly frameHost = {
+    ...createFrameHost(),
+    readNowNs: (into: Float64Array, slot: number) => {
+      into[slot] = this.clock.ns;
+    },
+  };
   readonly #dirty: DeviceQueue[] = [];
   readonly #firstNumber: number;
 

@@ -182,6 +182,12 @@ export class Connections {
     return count;
   }
 
+  /** The rules have other numbers now. */
+  renumber(ruleOf: (rule: number) => number): void {
+    for (let name = 0; name < this.#names.length; name += NAME_WORDS)
+      this.#names[name + Name.RULE] = ruleOf(this.#names[name + Name.RULE]!);
+  }
+
   /** Takes over what is alive in another table, of other rules: by `ruleOf`. */
   adopt(other: Connections, ruleOf: (rule: number) => number): void {
     const key = new Int32Array(KEY_WORDS);

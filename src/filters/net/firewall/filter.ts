@@ -1,9 +1,8 @@
-import { defineFrameFilter, type FrameFilterContext } from '../../../filter/frame-contract.js';
+import { defineFrameFilter } from '../../../filter/frame-contract.js';
 import { Clock } from './clock.js';
-import type { Connections } from './connections.js';
 import { Engine, type Plans, passes, planAll, REASONS } from './engine.js';
 import { manageFirewall } from './manage.js';
-import { memoryBytes, openMemory } from './memory.js';
+import { FirewallMemory, memoryBytes } from './memory.js';
 import { type FirewallOptions, optionsSchema } from './options.js';
 
 /**
@@ -17,13 +16,14 @@ export const firewall = defineFrameFilter({
   sharedBytes: memoryBytes,
   manage: manageFirewall,
   create(context) {
-    const { options, mac } = context;
-    const { hits, connections } = openMemory(context.shared, options);
+    const { options, mac, shared } = context;
+    const memory = new FirewallMemory(shared, options);
+    const { connections } = memory;
     const clock = new Clock(context);
     clock.read(connections);
-    adopt(context, connections);
+    memory.settle(memoryOf(context.previous));
     const plans = (context.prepared as Plans | undefined) ?? planAll(options);
-    const engine = new Engine(options, plans, [mac.high, mac.low], connections, hits);
+    const engine = new Engine(options, plans, [mac.high, mac.low], connections, memory.hits);
     const countersOf = (direction: string) => REASONS.map((reason) => context.counter(`${direction}_${reason}`));
     const out = countersOf('out');
     const into = countersOf('in');
@@ -40,23 +40,19 @@ export const firewall = defineFrameFilter({
         into[reason]!.add(1);
         if (passes(reason)) next(frame);
       },
-      handOver: (): Legacy => ({ shared: context.shared, options }),
+      handOver: (): Legacy => ({ shared, options }),
     };
   },
 });
 
-/** What one firewall leaves to that which replaces it. */
+/** What one firewall leaves to that which takes its place: connections outlive a change of the rules. */
 interface Legacy {
   readonly shared: SharedArrayBuffer;
   readonly options: FirewallOptions;
 }
 
-/** Connections outlive a change of the rules. */
-function adopt({ previous, shared, options }: FrameFilterContext<FirewallOptions>, connections: Connections): void {
+function memoryOf(previous: unknown): FirewallMemory | undefined {
   const legacy = previous as Partial<Legacy> | undefined;
-  if (!(legacy?.shared instanceof SharedArrayBuffer) || legacy.options === undefined || legacy.shared === shared)
-    return;
-  const { names } = legacy.options;
-  const own = new Map(options.names.map((name, i) => [name, i]));
-  connections.adopt(openMemory(legacy.shared, legacy.options).connections, (rule) => own.get(names[rule]!) ?? -1);
+  if (!(legacy?.shared instanceof SharedArrayBuffer) || legacy.options === undefined) return undefined;
+  return new FirewallMemory(legacy.shared, legacy.options);
 }

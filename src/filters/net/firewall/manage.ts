@@ -2,7 +2,7 @@ import type { FrameFilterManager, FrameFilterSetup } from '../../../filter/frame
 import { nowNs } from '../../../host/clock.js';
 import { planAll } from './engine.js';
 import { type Connection, Mark, STATE_MASK, State } from './entry.js';
-import { openMemory } from './memory.js';
+import { FirewallMemory } from './memory.js';
 import type { FirewallOptions } from './options.js';
 import { formatAddress, PROTOCOLS } from './values.js';
 
@@ -13,7 +13,7 @@ const LISTED = 100;
 /** A firewall's side on the main thread: it makes the tables, and tells what is in the memory. */
 export function manageFirewall(setup: FrameFilterSetup<FirewallOptions>): FrameFilterManager {
   const { options, shared } = setup;
-  const { hits, connections } = openMemory(shared, options);
+  const { hits, connections } = new FirewallMemory(shared, options);
   const rules = () => options.names.map((name, i) => ({ name, hits: hits[i]! }));
   const look = (visit: (connection: Connection) => void): number => {
     connections.nowS = Math.floor(nowNs() / 1e9);

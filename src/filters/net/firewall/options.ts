@@ -67,6 +67,11 @@ const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_40
 const DURATION_S_MAX = 30 * 86_400;
 const ETHER_TYPES: Readonly<Record<string, number>> = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd };
 
+/** Connections that are remembered if nothing is said: 1 MiB. */
+const CONNECTIONS = 16_384;
+/** `spoof_guard: false`. */
+const UNGUARDED = { mac: false, arp: false, router: true, dhcp_server: true };
+
 /** The schema of the firewall's options, which makes `FirewallOptions` of them. */
 export function optionsSchema(z: typeof zod) {
   /** One or several, each read by `read`, which says what is wrong with it instead. */
@@ -154,35 +159,35 @@ export function optionsSchema(z: typeof zod) {
     };
   };
 
-  const bothOr = z.strictObject({ outbound: verdict.default('accept'), inbound: verdict.default('drop') });
   return z
     .strictObject({
-      default: z
-        .union([verdict.transform((both) => ({ outbound: both, inbound: both })), bothOr])
-        .default({ outbound: 'accept', inbound: 'drop' }),
+      default: z.preprocess(
+        (value) => (typeof value === 'string' ? { outbound: value, inbound: value } : (value ?? {})),
+        z.strictObject({ outbound: verdict.default('accept'), inbound: verdict.default('drop') }),
+      ),
       basics: z.boolean().default(true),
-      spoof_guard: z
-        .strictObject({
-          mac: z.union([z.boolean(), z.string(), z.array(z.string()).min(1)]).default(true),
+      spoof_guard: z.preprocess(
+        (value) => (value === false ? UNGUARDED : (value ?? {})),
+        z.strictObject({
+          mac: z
+            .union([z.boolean(), z.string(), z.array(z.string()).min(1)], 'expects addresses, true or false')
+            .default(true),
           arp: z.boolean().default(true),
           addresses: prefixes,
           router: z.boolean().default(false),
           dhcp_server: z.boolean().default(false),
-        })
-        .default({ mac: true, arp: true, router: false, dhcp_server: false }),
-      track: z
-        .union([
-          z.boolean().transform((on) => ({ on, max: 16_384, tcp_established: 432_000, udp: 180, pickup: true })),
-          z
-            .strictObject({
-              max: z.int().min(64).max(FIREWALL_CONNECTIONS_MAX).default(16_384),
-              tcp_established: duration('5d'),
-              udp: duration('180s'),
-              pickup: z.boolean().default(true),
-            })
-            .transform((written) => ({ on: true, ...written })),
-        ])
-        .default({ on: true, max: 16_384, tcp_established: 432_000, udp: 180, pickup: true }),
+        }),
+      ),
+      track: z.preprocess(
+        (value) => (typeof value === 'boolean' ? { on: value } : (value ?? {})),
+        z.strictObject({
+          on: z.boolean().default(true),
+          max: z.int().min(64).max(FIREWALL_CONNECTIONS_MAX).default(CONNECTIONS),
+          tcp_established: duration('5d'),
+          udp: duration('180s'),
+          pickup: z.boolean().default(true),
+        }),
+      ),
       rules: z.array(rule).max(FIREWALL_RULES_MAX, `at most ${FIREWALL_RULES_MAX} rules`).default([]),
     })
     .transform((written, context): FirewallOptions => {
