@@ -1,6 +1,6 @@
 import type { FrameFilterManager, FrameFilterSetup } from '../../../filter/frame-contract.js';
 import { nowNs } from '../../../host/clock.js';
-import { planAll } from './engine.js';
+import { type Plans, planAll } from './engine.js';
 import { type Connection, Mark, STATE_MASK, State } from './entry.js';
 import { FirewallMemory } from './memory.js';
 import type { FirewallOptions } from './options.js';
@@ -9,6 +9,20 @@ import { formatAddress, PROTOCOLS } from './values.js';
 /** Rules whose hits `status` has, and connections that are listed unless more are asked for. */
 const STATUS_RULES_MAX = 64;
 const LISTED = 100;
+
+/** Sets of rules whose tables are kept for further cards: each takes a fraction of a second to make. */
+const PLANS_KEPT_MAX = 8;
+const plansKept = new Map<string, Plans>();
+
+/** The tables of rules; cards with the same rules have the same ones, which are in shared memory. */
+function planOnce(options: FirewallOptions): Plans {
+  const name = JSON.stringify(options.rules);
+  const plans = plansKept.get(name) ?? planAll(options);
+  plansKept.delete(name);
+  plansKept.set(name, plans);
+  for (const old of plansKept.keys()) if (plansKept.size > PLANS_KEPT_MAX) plansKept.delete(old);
+  return plans;
+}
 
 /** A firewall's side on the main thread: it makes the tables, and tells what is in the memory. */
 export function manageFirewall(setup: FrameFilterSetup<FirewallOptions>): FrameFilterManager {
@@ -20,7 +34,7 @@ export function manageFirewall(setup: FrameFilterSetup<FirewallOptions>): FrameF
     return connections.forEach(visit);
   };
   return {
-    prepared: planAll(options),
+    prepared: planOnce(options),
     commands: {
       connections: ({ limit = String(LISTED) }) => {
         const max = /^\d{1,6}$/.test(limit) ? Number(limit) : LISTED;

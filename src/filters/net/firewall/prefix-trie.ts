@@ -29,7 +29,7 @@ export function buildTrie(
 ): { readonly nodes: Int32Array; readonly root: number } {
   const nodes: number[] = [];
   const root = build(prefixes, 0, base);
-  return { nodes: Int32Array.from(nodes), root };
+  return { nodes: sharedArray(nodes), root };
 
   /** Node of those addresses whose first `known` bits all of `some` have. */
   function build(some: readonly TriePrefix[], known: number, inherited: Uint32Array): number {
@@ -82,6 +82,13 @@ export function buildTrie(
     nodes.push(Kind.BRANCH, shift, word, ...found);
     return nodes.length - 259;
   }
+}
+
+/** Numbers in memory that threads share, so that each of them has the same and no copy. */
+export function sharedArray(values: readonly number[]): Int32Array {
+  const array = new Int32Array(new SharedArrayBuffer(4 * values.length));
+  array.set(values);
+  return array;
 }
 
 /** Bits that all have, and that count in all. */

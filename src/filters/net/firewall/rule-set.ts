@@ -1,6 +1,6 @@
 import { Key } from './key.js';
 import type { Mac, Rule } from './options.js';
-import { buildTrie, type TriePrefix } from './prefix-trie.js';
+import { buildTrie, sharedArray, type TriePrefix } from './prefix-trie.js';
 import type { Prefix, Range } from './values.js';
 
 /** Versions of IP, and all else. */
@@ -120,11 +120,11 @@ export function compileRuleSet(all: readonly Rule[], outbound: boolean, family: 
     fields.push({
       kind: 'pages',
       at: Key.PROTOCOL,
-      pages: new Int32Array(512).fill(every, 256).fill(256, 0, 256),
+      pages: sharedArray(Array.from({ length: 512 }, (_, i) => (i < 256 ? 256 : every))),
       none: every,
     });
   }
-  return { rules: Int32Array.from(places), words, summaryWords, rows: Int32Array.from(rows), fields };
+  return { rules: sharedArray(places), words, summaryWords, rows: sharedArray(rows), fields };
 }
 
 /** 256 places of pages, then the pages: 256 rows each. Pages that are alike are one. */
@@ -157,5 +157,5 @@ function buildPages(
     }
     out[page] = place;
   }
-  return Int32Array.from(out);
+  return sharedArray(out);
 }
