@@ -78,7 +78,7 @@ export class ModelFirewall {
       if (!byBeginner) connection.answered = true;
       return lives(connection.answered ? this.#options.udp : 30);
     }
-    if (packet.protocol !== 6) return isRequest(packet) === byBeginner ? lives(30) : 'new';
+    if (packet.protocol !== 6) return lives(30);
     const { flags = '', sequence = 0, acknowledgment = 0 } = packet;
     const has = (flag: string) => flags.includes(flag);
     if (has('S') && !has('A')) {
@@ -138,7 +138,8 @@ function nameOf(packet: TrackedPacket): string | undefined {
   if (protocol === 6 || protocol === 17) return [family, protocol, vlan, ...sides].join();
   const echoes = family === 4 ? [8, 0] : [128, 129];
   if (icmpType === undefined || !echoes.includes(icmpType)) return undefined;
-  return [family, protocol, vlan, sides[0], sides[2], echoId].join();
+  const guestAsks = isRequest(packet) === outbound;
+  return [family, protocol, vlan, sides[0], sides[2], guestAsks, echoId].join();
 }
 
 function isBasic({ family, protocol, etherType, icmpType, sourcePort, port, outbound }: TrackedPacket): boolean {

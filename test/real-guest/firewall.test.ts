@@ -25,7 +25,8 @@ guestTest('a guest behind a firewall', TEST_TIMEOUT_MS, async (test) => {
   assert.match(await b.must(`ping -c 3 -i 0.2 -W 5 ${ADDRESS.a}`), / 0% packet loss/);
 
   const serve = (port: number) => `nc -l -p ${port} -e sh -c 'echo from ${port}' > /dev/null 2>&1 &`;
-  const ask = (address: string, port: number) => `nc -w 3 ${address} ${port} < /dev/null`;
+  // Left to itself, busybox's nc ends with its standard input.
+  const ask = (address: string, port: number) => `sleep 1 | nc -w 3 ${address} ${port}`;
   await b.must(`${serve(80)} ${serve(81)} sleep 0.5`);
   assert.equal(await a.must(ask(ADDRESS.b, 80)), 'from 80');
   assert.notEqual((await a.run(ask(ADDRESS.b, 81))).status, 0, 'the other port is not open');

@@ -24,6 +24,8 @@ import { PROTOCOLS } from './values.js';
 /** Seconds that an entry lives after a frame. */
 const UNANSWERED_S = 30;
 const ECHO_S = 30;
+/** In place of ports, above the identifier of an echo. */
+const GUEST_ASKS = 0x1_0000;
 const FRAGMENT_S = 30;
 
 /** Words of the head of the memory: whether there are secrets; the secrets, two for each word of a name, and one. */
@@ -84,8 +86,9 @@ export class Connections {
     const protocol = key[Key.PROTOCOL]!;
     const from = key[Key.SOURCE_PORT]!;
     const to = key[Key.DESTINATION_PORT]!;
-    // An echo has no ports.
-    const ports = from < 0 ? key[Key.ECHO_ID]! : outbound ? (from << 16) | to : (to << 16) | from;
+    let ports = outbound ? (from << 16) | to : (to << 16) | from;
+    // An echo has none. Both sides may ask, with the same identifier.
+    if (from < 0) ports = (isEchoRequest(key) === outbound ? GUEST_ASKS : 0) | key[Key.ECHO_ID]!;
     return this.#find(key, outbound, ports, metaOf(key[Key.FAMILY]!, protocol, key[Key.VLAN]!));
   }
 
@@ -113,8 +116,6 @@ export class Connections {
       sets[at + SetWord.EXPIRES] = this.nowS + ((marks & Mark.REPLIED) !== 0 ? this.#tracking.udpS : UNANSWERED_S);
       return Standing.KNOWN;
     }
-    // Both sides may ask with the same identifier.
-    if (isEchoRequest(key) !== beginner) return Standing.NEW;
     if (!beginner) sets[at + SetWord.STATE] = state | Mark.REPLIED;
     sets[at + SetWord.EXPIRES] = this.nowS + ECHO_S;
     return Standing.KNOWN;

@@ -59,6 +59,8 @@ export class Related {
     } else if (protocol === (family === 4 ? PROTOCOLS.icmp : PROTOCOLS.icmpv6)) {
       const type = frame.byte(l4);
       if (family === 4 ? type !== 8 && type !== 0 : type !== 128 && type !== 129) return false;
+      inner[Key.SOURCE_PORT] = -1;
+      inner[Key.ICMP] = type << 8;
       inner[Key.ECHO_ID] = frame.word16(l4 + 4);
     } else return false;
     inner[Key.FAMILY] = family;

@@ -67,13 +67,27 @@ describe('connections', () => {
       assert.equal(firewall.in(into(udp(53, 5000), 17, family)), 'established');
       firewall.pass(180);
       assert.equal(firewall.in(into(udp(53, 5000), 17, family)), 'dropped_default');
-      const [request, reply] = family === 4 ? [8, 0] : [128, 129];
+      const [request, reply] = (family === 4 ? [8, 0] : [128, 129]) as [number, number];
       const protocol = PROTOCOL[family];
       assert.equal(firewall.in(into(echo(reply, 3), protocol, family)), 'dropped_default');
       assert.equal(firewall.out(out(echo(request, 3), protocol, family)), 'accepted_default');
       assert.equal(firewall.in(into(echo(reply, 4), protocol, family)), 'dropped_default', 'another identifier');
       assert.equal(firewall.in(into(echo(request, 3), protocol, family)), 'dropped_default', 'a request is no answer');
       assert.equal(firewall.in(into(echo(reply, 3), protocol, family)), 'established');
+    });
+
+    it(`both sides may ask for echoes with one identifier: IPv${family}`, () => {
+      const firewall = new TestFirewall({ rules: [{ in: 'accept', icmp_type: 'echo-request' }] });
+      const [request, reply] = (family === 4 ? [8, 0] : [128, 129]) as [number, number];
+      const protocol = PROTOCOL[family];
+      assert.equal(firewall.in(into(echo(request, 3), protocol, family)), 'accepted');
+      assert.equal(firewall.in(into(echo(reply, 3), protocol, family)), 'dropped_default');
+      assert.equal(firewall.out(out(echo(request, 3), protocol, family)), 'accepted_default');
+      assert.equal(firewall.in(into(echo(reply, 3), protocol, family)), 'established');
+      assert.equal(firewall.out(out(echo(reply, 3), protocol, family)), 'established');
+      const [, inner] = ip(MINE[family], THEIRS[family], echo(request, 3), { protocol });
+      const error = icmp(family === 4 ? 11 : 3, 0, 0, inner);
+      assert.equal(firewall.in(into(error, protocol, family)), 'related');
     });
 
     it(`get the errors that are about them, and no others: IPv${family}`, () => {
