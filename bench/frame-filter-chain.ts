@@ -4,7 +4,8 @@
  * or of a guest's, where what is looked at is copied first; or one by one. Prints a table, or JSON with --json.
  */
 import { evaluate } from '../src/filter/evaluate.js';
-import { CardRule, FrameChain } from '../src/filter/frame-chain.js';
+import { FrameChain } from '../src/filter/frame-chain.js';
+import { CardRule } from '../src/filter/frame-chain-filter.js';
 import type { FrameFilter, FrameFilterContext } from '../src/filter/frame-contract.js';
 import { createFrameHost } from '../src/filter/frame-create.js';
 import { ChainControl } from '../src/filter/memory.js';
@@ -33,6 +34,7 @@ const MODULES = {
 
 const service = {
   out: false,
+  noteTime: () => false,
   condemn(text: string): void {
     throw new Error(text);
   },

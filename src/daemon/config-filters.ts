@@ -35,6 +35,7 @@ const frameFilter = z
     options: z.record(z.string(), z.unknown()).default({}),
     on_fault: z.enum(['closed', 'open']).default('closed'),
     time_limit_us: z.number().min(1).max(10_000).default(FILTER_TIME_US),
+    quarantine: z.boolean().default(false),
   })
   .transform((written) => ({ ...written, ready: undefined as ReadyFrameFilter | undefined }));
 
@@ -44,7 +45,7 @@ export const frameFilters = z.array(frameFilter).max(FILTERS_MAX, `at most ${FIL
 export type FrameFilterConfig = z.output<typeof frameFilter>;
 
 /** Whether a device with these filters has a sidecore of its own. */
-export const isQuarantined = (configs: readonly FilterConfig[]): boolean =>
+export const isQuarantined = (configs: readonly Pick<FilterConfig, 'quarantine'>[]): boolean =>
   configs.some(({ quarantine }) => quarantine);
 
 /** Loads filters and checks their options. Returns what is wrong with them. */

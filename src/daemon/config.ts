@@ -120,8 +120,8 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
 
 /** How many devices have a sidecore of their own for their filters' sake. */
 export function countQuarantines({ vms }: Pick<Config, 'vms'>): number {
-  const disks = Object.values(vms).flatMap(({ disks }) => Object.values(disks));
-  return disks.filter(({ filters }) => isQuarantined(filters)).length;
+  const devices = Object.values(vms).flatMap(({ disks, nics }) => [...Object.values(disks), ...Object.values(nics)]);
+  return devices.filter(({ filters }) => isQuarantined(filters)).length;
 }
 
 /** Sidecores are taken out of use only where what they serve can move. */

@@ -174,7 +174,7 @@ export class Daemon {
     }
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.common.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
-    if (this.#disks.some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
+    if (this.#devices().some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
     this.#supervision = setInterval(() => {
       for (const device of this.#devices()) device.report();
       for (const port of this.#ports) port.reportLoss();

@@ -5,6 +5,11 @@ import { type FrameFilterPlace, OpenedFrameFilter, type ReadyFrameFilter } from 
 import { histogramStatus } from './disk-filters.js';
 import type { FaultLog } from './fault-log.js';
 
+/** A filter that stays, or one that is new, and whose place it takes. */
+export type FrameFilterPlan =
+  | OpenedFrameFilter
+  | { readonly ready: ReadyFrameFilter; readonly old?: OpenedFrameFilter | undefined };
+
 /** The filters of one card, as the daemon sees them: nearest to the guest first. */
 export class NicFilters {
   readonly #place: FrameFilterPlace;
@@ -38,7 +43,7 @@ export class NicFilters {
    * @param filters - those that stay, and those that are new; these with whose place they take
    * @param change - has the sidecore use `spec`, which is new, between two frames
    */
-  async change(filters: readonly (OpenedFrameFilter | NewFrameFilter)[], change: () => Promise<void>): Promise<void> {
+  async change(filters: readonly FrameFilterPlan[], change: () => Promise<void>): Promise<void> {
     const before = this.#filters;
     const opened = this.#open(filters);
     this.#filters = opened;
@@ -57,7 +62,7 @@ export class NicFilters {
     await this.#close(this.#filters, []);
   }
 
-  #open(filters: readonly (OpenedFrameFilter | NewFrameFilter)[]): OpenedFrameFilter[] {
+  #open(filters: readonly FrameFilterPlan[]): OpenedFrameFilter[] {
     const opened: OpenedFrameFilter[] = [];
     try {
       for (const filter of filters)
@@ -116,6 +121,7 @@ export class NicFilters {
         in_service: !memory.out,
         faults: memory.faults,
         last_fault: this.#lastFaults.get(filter) ?? null,
+        time_ns: Math.round(memory.timeNs),
         counters: memory.readCounters(),
         histograms: Object.fromEntries(
           Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
@@ -124,9 +130,4 @@ export class NicFilters {
       };
     });
   }
-}
-
-interface NewFrameFilter {
-  readonly ready: ReadyFrameFilter;
-  readonly old?: OpenedFrameFilter | undefined;
 }

@@ -1,6 +1,6 @@
 import { assert } from '../errors.js';
 import type { FilteredNetSpec } from '../filter/frame-spec.js';
-import type { ReadyFrameFilter } from '../filter/opened-frame-filter.js';
+import type { OpenedFrameFilter, ReadyFrameFilter } from '../filter/opened-frame-filter.js';
 import { NetDevice } from '../net/device.js';
 import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
@@ -8,7 +8,8 @@ import { PortCounter, type PortCounterName } from '../net/port.js';
 import type { CaptureSpec } from '../sidecore/messages.js';
 import type { CaptureTarget } from './capture.js';
 import { type NicConfig, portVlans } from './config.js';
-import { NicFilters } from './nic-filters.js';
+import { isQuarantined } from './config-filters.js';
+import { type FrameFilterPlan, NicFilters } from './nic-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
@@ -20,6 +21,9 @@ export class ServedNic implements CaptureTarget {
   readonly #filters: NicFilters;
   readonly #device: NetDevice;
   readonly #served: ServedDevice;
+  readonly #spec: FilteredNetSpec;
+  /** Settled when the filters are not being changed. */
+  #changed: Promise<void> = Promise.resolve();
 
   /**
    * @param switchId - of the switch that the card is plugged into
@@ -36,7 +40,7 @@ export class ServedNic implements CaptureTarget {
     const { account, groups } = place;
     const log = (text: string) => this.#served.log.info(`${this.label}: ${text}`);
     this.#filters = new NicFilters({ vm, device: name, mac, groups, log }, readyFilters(config));
-    const spec: FilteredNetSpec = {
+    this.#spec = {
       kind: 'net',
       shared,
       account,
@@ -47,7 +51,7 @@ export class ServedNic implements CaptureTarget {
       mac,
       filters: this.#filters.spec,
     };
-    this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+    this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
   }
 
   /** Has what passes it recorded, wherever it is served. */
@@ -58,6 +62,37 @@ export class ServedNic implements CaptureTarget {
   /** Ends that; resolves when nothing more is recorded. */
   uncapture(): Promise<void> {
     return this.#served.placed.uncapture(this.port);
+  }
+
+  get hasFilters(): boolean {
+    return this.#config.filters.length > 0;
+  }
+
+  /** Nearest to the guest first. */
+  get filters(): readonly OpenedFrameFilter[] {
+    return this.#filters.opened;
+  }
+
+  /** A filter by its place or name. */
+  findFilter(which: string): OpenedFrameFilter {
+    return this.#filters.find(which);
+  }
+
+  /**
+   * Has the card have other filters, between two frames. Throws, and nothing has changed, if they cannot be opened.
+   *
+   * @param plan - makes what is to be of what is
+   */
+  changeFilters(plan: (now: readonly OpenedFrameFilter[]) => readonly FrameFilterPlan[]): Promise<void> {
+    const change = this.#changed.then(() =>
+      this.#filters.change(plan(this.filters), () => {
+        // Whoever serves the card from now on does so with these.
+        this.#spec.filters = this.#filters.spec;
+        return this.#served.placed.refilter();
+      }),
+    );
+    this.#changed = change.catch(() => {});
+    return change;
   }
 
   start(): void {

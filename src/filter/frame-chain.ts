@@ -1,3 +1,4 @@
+import { threadCpuNs } from '../host/clock.js';
 import { Frame } from '../net/frame.js';
 import type { FrameBurst } from '../net/frame-burst.js';
 import { type Port, PortCounter } from '../net/port.js';
@@ -6,49 +7,16 @@ import type { StagedBurst } from '../net/staged-burst.js';
 import type { Switch } from '../net/switch.js';
 import { vlanOf } from '../net/vlan.js';
 import { faultText } from './fault-text.js';
-import { FrameDirection, type FrameFilterHooks, NO_TOKEN } from './frame-contract.js';
+import type { CardRule, FrameChainFilter, FrameHost } from './frame-chain-filter.js';
+import { FrameDirection, NO_TOKEN } from './frame-contract.js';
 import { compileFrameProgram, type FrameExits, type FrameProgram } from './frame-program.js';
 import { FrameVerdict, FrameView, passFrameOn } from './frame-view.js';
-import type { KeepingRule, KeptFrames } from './kept-frames.js';
-import type { ChainControl, FilterMemory } from './memory.js';
-import type { FaultPolicy } from './spec.js';
+import type { KeptFrames } from './kept-frames.js';
+import type { ChainControl } from './memory.js';
 
-/** One filter of a card. */
-export interface FrameChainFilter {
-  /** Unique in the daemon, above zero. */
-  readonly id: number;
-  readonly hooks: FrameFilterHooks;
-  /** Of a filter that keeps frames; made with `FrameChain.rule`. */
-  readonly kept: KeptFrames | undefined;
-  readonly onFault: FaultPolicy;
-  /** Whether it is in service. */
-  readonly memory: Pick<FilterMemory, 'out' | 'condemn'>;
-  /** The file that its code names in stack traces, where it is not ours. */
-  readonly file: string | undefined;
-}
-
-/** What the chains of one sidecore have in common. */
-export interface FrameHost {
-  readonly outboundStaged: StagedBurst;
-  readonly inboundStaged: StagedBurst;
-  /** See `FrameTools`. */
-  readonly mark: Int32Array;
-  readNowNs(into: Float64Array, slot: number): void;
-}
-
-/** Whether the frames of a card may be kept: not while it is being moved, or let go of. */
-export class CardRule implements KeepingRule {
-  closed = false;
-  readonly #network: Pick<Switch, 'frozen'>;
-
-  constructor(network: Pick<Switch, 'frozen'>) {
-    this.#network = network;
-  }
-
-  get mayKeep(): boolean {
-    return !this.closed && !this.#network.frozen;
-  }
-}
+/** One frame in so many is timed, which takes system calls: more of them at first, when nothing is known of the filters. */
+const SAMPLE_MIN = 64;
+const SAMPLE_MAX = 8192;
 
 /**
  * The filters of one card, between its port and the switch. What its guest sends goes through `outbound` of all filters, the first of
@@ -74,6 +42,11 @@ export class FrameChain implements PortFilters, FrameExits {
   /** Of a burst: one that is too long to be staged. */
   readonly #frame = new Frame();
   readonly #now = new Float64Array(1);
+  readonly #time = new Float64Array(1);
+  /** Frames until one is timed, and until the one after that. */
+  #untilSample = SAMPLE_MIN;
+  #sample = SAMPLE_MIN;
+  #timed = false;
   #program: FrameProgram;
   /** What the control word was when the program was made. */
   #made = 0;
@@ -103,12 +76,14 @@ export class FrameChain implements PortFilters, FrameExits {
     if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
     const { tag } = frame;
     this.#outboundView.look(frame, FrameDirection.OUTBOUND, tag > 0 ? tag : vlanOf(native), native);
+    if (--this.#untilSample <= 0) return this.#goOnTimed(this.#outboundView, -1);
     return this.#program.outbound(this.#outboundView);
   }
 
   inbound(frame: Frame): boolean {
     if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
     this.#inboundView.look(frame, FrameDirection.INBOUND, frame.vlan, frame.vlan);
+    if (--this.#untilSample <= 0) return this.#goOnTimed(this.#inboundView, this.filters.length);
     return this.#program.inbound(this.#inboundView);
   }
 
@@ -116,9 +91,15 @@ export class FrameChain implements PortFilters, FrameExits {
     if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
     const staged = this.#host.outboundStaged;
     staged.begin(burst, native);
+    this.#untilSample -= to - from;
     let at = from;
-    while ((at = this.#program.outboundBurst(this.#outboundView, burst, at, to)) < to) {
-      if (staged.fits(burst, at)) continue;
+    for (;;) {
+      // The first frame is timed, if one is.
+      if (this.#untilSample > 0) {
+        at = this.#program.outboundBurst(this.#outboundView, burst, at, to);
+        if (at === to) break;
+        if (staged.fits(burst, at)) continue;
+      }
       this.#sendStaged();
       const frame = burst.frame(at++, this.#frame);
       if (this.outbound(frame, native)) this.#network.sendOn(frame, this.#port, native);
@@ -130,9 +111,14 @@ export class FrameChain implements PortFilters, FrameExits {
     if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
     const staged = this.#host.inboundStaged;
     staged.begin(burst, burst.native);
+    this.#untilSample -= to - from;
     let at = from;
-    while ((at = this.#program.inboundBurst(this.#inboundView, burst, at, to)) < to) {
-      if (staged.fits(burst, at)) continue;
+    for (;;) {
+      if (this.#untilSample > 0) {
+        at = this.#program.inboundBurst(this.#inboundView, burst, at, to);
+        if (at === to) break;
+        if (staged.fits(burst, at)) continue;
+      }
       this.#deliverStaged();
       const frame = burst.frame(at++, this.#frame);
       frame.vlan = frame.tag > 0 ? frame.tag : vlanOf(burst.native);
@@ -243,8 +229,13 @@ export class FrameChain implements PortFilters, FrameExits {
 
   /** It is out of service. What it keeps is dropped, or goes on when its turn comes. */
   #condemn(at: number, error: unknown): void {
-    const { memory, file, kept, onFault } = this.filters[at]!;
+    const { memory, file } = this.filters[at]!;
     memory.condemn(faultText(error, file));
+    this.#failed(at);
+  }
+
+  #failed(at: number): void {
+    const { kept, onFault } = this.filters[at]!;
     this.#control.change();
     this.#program = this.#compile();
     if (kept === undefined || onFault === 'open') return;
@@ -299,6 +290,16 @@ export class FrameChain implements PortFilters, FrameExits {
     }
   }
 
+  /** The same, and times the hooks, in CPU time. */
+  #goOnTimed(view: FrameView, from: number): boolean {
+    if (this.#sample < SAMPLE_MAX) this.#sample *= 2;
+    this.#untilSample = this.#sample;
+    this.#timed = true;
+    const passed = this.#goOn(view, from);
+    this.#timed = false;
+    return passed;
+  }
+
   /** Takes a frame through the filters behind one, the slow way. Returns whether it has passed them. */
   #goOn(view: FrameView, from: number): boolean {
     const outbound = view.direction === FrameDirection.OUTBOUND;
@@ -316,8 +317,10 @@ export class FrameChain implements PortFilters, FrameExits {
       try {
         view.verdict = FrameVerdict.ASKED;
         this.#host.mark[0] = id;
+        if (this.#timed) this.#time[0] = threadCpuNs();
         hook.call(hooks, view, passFrameOn);
         this.#host.mark[0] = 0;
+        if (this.#timed && memory.noteTime(threadCpuNs() - this.#time[0]!)) this.#failed(at);
         if (kept !== undefined && (outbound ? kept.outboundDue : kept.inboundDue) > 0) this.due(view);
       } catch (error) {
         return this.threw(view, error);

@@ -13,7 +13,7 @@ import type { CoreSetup } from './messages.js';
 export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'state'>): Networks {
   const { index, neighbours, state: ownState } = setup;
   const directory = new Directory(neighbours.directory, neighbours.networks);
-  const { crossings, arrived } = new CoreState(ownState);
+  const { crossings, arrived, marks } = new CoreState(ownState);
   const ways = neighbours.others.map((other) => {
     const state = new CoreState(other.state);
     const wake = () => {
@@ -21,7 +21,7 @@ export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'st
     };
     return new Crossing(other, directory, wake, crossings, arrived);
   });
-  return new Networks(index, directory, ways, filterMaker());
+  return new Networks(index, directory, ways, filterMaker(marks));
 }
 
 /**

@@ -519,6 +519,38 @@ describe('a filter that is at fault', () => {
     });
 });
 
+describe('the time that filters take', () => {
+  for (const cuts of [[], [NET_HEADER_BYTES, 20]])
+    it(`is taken of one frame in 64, later in 8192, ${cuts.length} cuts; one that takes too long is out of service`, () => {
+      const [quick, slow] = [frameFilter(passFrames()), frameFilter(passFrames())];
+      const { rig, guests } = pair([quick, slow]);
+      const [one, other] = guests;
+      const note = slow.memory.noteTime.bind(slow.memory);
+      slow.memory.noteTime = (ns) => {
+        note(ns);
+        if (slow.memory.times.length < 4) return false;
+        slow.memory.condemn('too slow');
+        return true;
+      };
+      let passed = 0;
+      for (let i = 0; i < 2000; i++) {
+        one.send(makeFrame(other.mac, one.mac, 64, i), { cuts });
+        if (i % 16 !== 15) continue;
+        rig.run();
+        one.reclaim();
+        passed += other.frames().length;
+      }
+      // Behind frames 64, 128 more, 256 more, 512 more.
+      assert.equal(slow.memory.times.length, 4);
+      assert.ok(quick.memory.times.length >= 4 && quick.memory.times.length <= 6);
+      assert.ok(quick.memory.times.every((ns) => ns >= 0 && ns < 1e9));
+      assert.deepEqual(slow.memory.faults, ['too slow']);
+      assert.ok(passed >= 945 && passed <= 992, `${passed} have passed before that`);
+      assert.equal(one.count('DROPPED_BY_FILTER'), 2000 - passed);
+      rig.release();
+    });
+});
+
 describe('a sender that changes its memory while filters look at it', () => {
   it('has that delivered at which they looked: all headers, and all of short frames', () => {
     for (const at of ['outbound', 'inbound'] as const)

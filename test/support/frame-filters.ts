@@ -1,7 +1,8 @@
 /** Frame filters of cards, without a daemon. */
 
 import type { z } from 'zod';
-import { CardRule, FrameChain, type FrameHost } from '../../src/filter/frame-chain.js';
+import { FrameChain } from '../../src/filter/frame-chain.js';
+import { CardRule, type FrameHost } from '../../src/filter/frame-chain-filter.js';
 import type { FrameFilter, FrameFilterContext, FrameFilterHooks } from '../../src/filter/frame-contract.js';
 import { KeptFrames } from '../../src/filter/kept-frames.js';
 import { readOptions } from '../../src/filter/load.js';

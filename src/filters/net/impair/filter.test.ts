@@ -94,11 +94,32 @@ describe('a bad line', () => {
     assert.deepEqual(delayed.at, []);
     assert.deepEqual(delayed.got, all);
     assert.ok(delayed.later.every((ms) => ms === 20));
-    const jittered = run({ outbound: { delay_ms: 5, jitter_ms: 50, duplicate: 0.2 } }, 60);
-    assert.deepEqual(jittered.got, sorted(jittered.got));
-    assert.ok(new Set(jittered.later).size > 1);
-    assert.ok(jittered.later.every((ms) => ms >= 5 && ms <= 55));
-    assert.deepEqual(sorted([...new Set(jittered.got)]), all);
+  });
+
+  it('jitters each by so much, and keeps the order', () => {
+    const { filter, clock } = definedFilter(impair, { outbound: { delay_ms: 5, jitter_ms: 50, duplicate: 0.2 } });
+    const rig = new NetRig();
+    const one = rig.guest({ filters: [filter] });
+    const other = rig.guest();
+    const times: number[] = [];
+    const got: number[] = [];
+    for (let ms = 0; ms < 400; ms++) {
+      if (ms % 5 === 0 && ms < 300) one.send(makeFrame(other.mac, one.mac, 100, ms));
+      clock.ns += MS;
+      rig.clock.ns = clock.ns;
+      rig.run();
+      for (const frame of other.frames()) {
+        const sent = frame.readUInt32BE(14);
+        got.push(sent);
+        times.push(ms - sent);
+      }
+    }
+    assert.deepEqual(got, sorted(got));
+    assert.equal(new Set(got).size, 60);
+    assert.ok(got.length > 60);
+    assert.ok(times.every((ms) => ms >= 5 && ms <= 56));
+    assert.ok(new Set(times).size > 5, `${[...new Set(times)]}`);
+    rig.release();
   });
 
   it('has frames overtaken by so many others at most, and by none that does not come', () => {
