@@ -13,7 +13,7 @@ export type Plan =
   | { readonly kind: 'table'; readonly set: RuleSet };
 
 /** Comparisons up to which rules are written out as code: beyond that the table is faster. docs/firewall.md has the figures. */
-const CODE_COMPARISONS_MAX = 24;
+const CODE_COMPARISONS_MAX = 48;
 
 /** @param comparisonsMax - for measurements: up to so many, code is made */
 export function planRules(

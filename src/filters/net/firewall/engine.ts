@@ -93,6 +93,8 @@ export class Engine {
   readonly #in6: Classify;
   readonly #inOther: Classify;
   readonly #key = new Int32Array(KEY_WORDS);
+  /** Whether rules name Ethernet's addresses. */
+  readonly #rulesNameMacs: boolean;
 
   /** @param hits - by rule, how often it has decided */
   constructor(options: FirewallOptions, plans: Plans, own: Mac, connections: Connections, hits: Float64Array) {
@@ -102,6 +104,7 @@ export class Engine {
     this.#hits = hits;
     this.#accepts = Uint8Array.from(options.rules, ({ accept }) => Number(accept));
     this.#tracks = Uint8Array.from(options.rules, ({ track }) => Number(track));
+    this.#rulesNameMacs = options.rules.some(({ fromMacs, toMacs }) => (fromMacs ?? toMacs) !== undefined);
     const [out, into] = plans as [Plans[0], Plans[0]];
     this.#out4 = makeClassifier(out[4]);
     this.#out6 = makeClassifier(out[6]);
@@ -114,7 +117,7 @@ export class Engine {
   /** Decides about a frame. Returns one of `Reason`. The connections' clock has to be right. */
   decide(frame: FilterFrame, outbound: boolean): number {
     const key = this.#key;
-    const reading = readKey(frame, key);
+    const reading = readKey(frame, key, outbound || this.#rulesNameMacs);
     if (reading !== Reading.OK) return READING_REASON[reading]!;
     if (outbound) {
       const forgery = this.#guard.check(frame, key);

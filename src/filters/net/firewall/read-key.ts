@@ -27,9 +27,13 @@ const HEADERS_END = 64;
 const UNUSUAL = -1;
 const IPV4_HEADER_BYTES = 20;
 
-/** Fills a key with what a frame says. Returns one of `Reading`; the key is good only if that is OK. */
-export function readKey(frame: FilterFrame, key: Int32Array): number {
-  const reading = readUsual(frame, key);
+/**
+ * Fills a key with what a frame says. Returns one of `Reading`; the key is good only if that is OK.
+ *
+ * @param macs - whether Ethernet's addresses are wanted
+ */
+export function readKey(frame: FilterFrame, key: Int32Array, macs = true): number {
+  const reading = readUsual(frame, key, macs);
   return reading === UNUSUAL ? readAny(frame, key) : reading;
 }
 
@@ -37,7 +41,7 @@ export function readKey(frame: FilterFrame, key: Int32Array): number {
  * The same for frames as nearly all are: at most one tag, no options, no extensions, no fragments, TCP or UDP, nothing wrong. In one
  * piece and without calls, which takes a fraction of the time.
  */
-function readUsual(frame: FilterFrame, key: Int32Array): number {
+function readUsual(frame: FilterFrame, key: Int32Array, macs: boolean): number {
   const bytes = frame.bytes;
   const start = frame.start;
   const end = start + frame.headBytes;
@@ -96,6 +100,7 @@ function readUsual(frame: FilterFrame, key: Int32Array): number {
   key[Key.ETHER_TYPE] = type;
   key[Key.VLAN] = frame.vlan;
   key[Key.FRAGMENT] = Fragment.NONE;
+  if (!macs) return Reading.OK;
   key[Key.DESTINATION_MAC] = (bytes[start]! << 8) | bytes[start + 1]!;
   key[Key.DESTINATION_MAC + 1] =
     (bytes[start + 2]! << 24) | (bytes[start + 3]! << 16) | (bytes[start + 4]! << 8) | bytes[start + 5]!;
