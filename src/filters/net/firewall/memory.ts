@@ -7,6 +7,9 @@ const FRAGMENTED_MAX = 1024;
 
 /** In front, what the rest was written for; then a place for the hits of as many rules as there may be. So what has the same size has the same layout. */
 const STAMP_BYTES = 64;
+/** Words of that: rules; a number that tells this memory from others, because each message to a thread makes another object of it. */
+const Stamp = { RULES: 0, ID: 1 } as const;
+const ID_WORDS = 4;
 const HITS_BYTES = 8 * FIREWALL_RULES_MAX;
 
 const tableOf = ({ track }: FirewallOptions) => (track.on ? track : { ...track, max: FRAGMENTED_MAX });
@@ -19,14 +22,13 @@ export const memoryBytes = (options: FirewallOptions): number =>
 export class FirewallMemory {
   readonly hits: Float64Array;
   readonly connections: Connections;
-  readonly #shared: SharedArrayBuffer;
   readonly #options: FirewallOptions;
   readonly #stamp: Int32Array;
 
   constructor(shared: SharedArrayBuffer, options: FirewallOptions) {
-    this.#shared = shared;
     this.#options = options;
-    this.#stamp = new Int32Array(shared, 0, 1);
+    this.#stamp = new Int32Array(shared, 0, Stamp.ID + ID_WORDS);
+    if (this.#stamp[Stamp.ID] === 0) crypto.getRandomValues(this.#stamp.subarray(Stamp.ID));
     this.hits = new Float64Array(shared, STAMP_BYTES, options.rules.length);
     this.connections = new Connections(shared, STAMP_BYTES + HITS_BYTES, tableOf(options));
   }
@@ -43,9 +45,9 @@ export class FirewallMemory {
     const places = new Map(own.map((name, place) => [name, place]));
     const old = before === undefined ? [] : before.#options.rules.map(nameOf);
     const placeOf = (rule: number): number => places.get(old[rule]!) ?? -1;
-    if (before !== undefined && before.#shared !== this.#shared) this.connections.adopt(before.connections, placeOf);
-    else if (this.#stamp[0] !== stamp) this.connections.renumber(placeOf);
-    if (before !== undefined || this.#stamp[0] !== stamp) {
+    if (before !== undefined && !this.#isThatOf(before)) this.connections.adopt(before.connections, placeOf);
+    else if (this.#stamp[Stamp.RULES] !== stamp) this.connections.renumber(placeOf);
+    if (before !== undefined || this.#stamp[Stamp.RULES] !== stamp) {
       const hits = before === undefined ? [] : [...before.hits];
       this.hits.fill(0);
       for (const [rule, count] of hits.entries()) {
@@ -53,7 +55,12 @@ export class FirewallMemory {
         if (place >= 0) this.hits[place] = count;
       }
     }
-    this.#stamp[0] = stamp;
+    this.#stamp[Stamp.RULES] = stamp;
+  }
+
+  #isThatOf(other: FirewallMemory): boolean {
+    const others = other.#stamp.subarray(Stamp.ID);
+    return this.#stamp.subarray(Stamp.ID).every((word, i) => word === others[i]);
   }
 }
 
