@@ -29,28 +29,30 @@ const CALIBRATION_ITERATIONS = 2 ** 15;
 const CALIBRATION_MS_MIN = 20;
 
 /**
- * Has the master key from whichever key slot in use the passphrase opens. It takes as long as the iterations of these slots ask for:
+ * Has the master key from whichever key slot in use one of the passphrases opens. It takes as long as the iterations of these slots ask for:
  * on the main thread, when the disk is opened.
  * @throws SidecoreError KEY_INVALID if no slot is opened by it
  */
 export function openLuks1(
   header: LuksHeader,
   read: ReadImage,
-  passphrase: Buffer,
+  passphrases: readonly Buffer[],
   log: (text: string) => void = () => {},
 ): { readonly key: Buffer; readonly slot: number } {
   const used = header.slots.filter(({ active }) => active);
   const started = performance.now();
-  for (const slot of used) {
-    const index = header.slots.indexOf(slot);
-    const candidate = keyOfSlot(header, slot, read, passphrase);
-    const digest = digestOf(header, candidate);
-    if (timingSafeEqual(digest, header.digest)) {
+  for (const passphrase of passphrases) {
+    for (const slot of used) {
+      const candidate = keyOfSlot(header, slot, read, passphrase);
+      if (!timingSafeEqual(digestOf(header, candidate), header.digest)) {
+        candidate.fill(0);
+        continue;
+      }
+      const index = header.slots.indexOf(slot);
       const ms = Math.round(performance.now() - started);
-      if (ms > SLOW_MS) log(`to open key slot ${index} took ${ms} ms: so many iterations does the header ask for`);
+      if (ms > SLOW_MS) log(`opening key slot ${index} took ${ms} ms: so many iterations does its header ask for`);
       return { key: candidate, slot: index };
     }
-    candidate.fill(0);
   }
   throw new SidecoreError('KEY_INVALID', `the passphrase opens none of the key slots in use (${used.length})`);
 }

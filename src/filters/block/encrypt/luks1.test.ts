@@ -40,11 +40,11 @@ const code = (expected: string, message: RegExp) => (error: unknown) =>
   error instanceof SidecoreError && error.code === expected && message.test(error.message);
 
 /** Has the master key of an image's file. */
-function open(path: string, passphrase = PASSPHRASE) {
+function open(path: string, passphrase: Buffer = PASSPHRASE) {
   const bytes = readFileSync(path);
   const header = parseLuks1(bytes, bytes.length / 512);
   const read = (offset: number, length: number) => Buffer.from(bytes.subarray(offset, offset + length));
-  return { header, bytes, ...openLuks1(header, read, passphrase) };
+  return { header, bytes, ...openLuks1(header, read, [passphrase]) };
 }
 
 /** What is in an image, by us. */
@@ -60,7 +60,7 @@ function decrypt(path: string): Buffer {
 }
 
 /** Writes an image of ours with these data. */
-function write(path: string, plain: Buffer, making: Parameters<typeof makeLuks1>[0]): LuksHeader {
+function write(path: string, plain: Uint8Array, making: Parameters<typeof makeLuks1>[0]): LuksHeader {
   const { header, bytes } = makeLuks1({ iterations: 1000, ...making });
   writeFileSync(path, bytes);
   const { key } = open(path, making.passphrase);
@@ -216,11 +216,11 @@ describe('a LUKS1 header', () => {
   it('keeps the master key to itself: what of it is on disk is not the key, and each image has another', () => {
     const read = (image: Buffer) => (offset: number, length: number) =>
       Buffer.from(image.subarray(offset, offset + length));
-    const { key } = openLuks1(header, read(bytes), PASSPHRASE);
+    const { key } = openLuks1(header, read(bytes), [PASSPHRASE]);
     assert.equal(bytes.indexOf(key.subarray(0, 16)), -1);
     const other = makeLuks1({ passphrase: PASSPHRASE, iterations: 1000 });
-    assert.notDeepEqual(openLuks1(other.header, read(other.bytes), PASSPHRASE).key, key);
-    assert.throws(() => openLuks1(header, read(bytes), Buffer.from('wrong')), code('KEY_INVALID', /opens none/));
+    assert.notDeepEqual(openLuks1(other.header, read(other.bytes), [PASSPHRASE]).key, key);
+    assert.throws(() => openLuks1(header, read(bytes), [Buffer.from('wrong'), Buffer.from('false')]), code('KEY_INVALID', /opens none/));
   });
 
   it('makes as many iterations as take the time asked for', () => {

@@ -19,8 +19,7 @@ export interface XtsArea {
 }
 
 /** Looks at whole sectors from the beginning of `bytes`, whose memory stays where it is: shared or mapped. */
-export function xtsArea(bytes: Buffer): XtsArea {
-  const base = addressOf(bytes);
+export function xtsArea(bytes: Buffer, base = addressOf(bytes)): XtsArea {
   const addresses: (number | undefined)[] = [undefined];
   for (let at = 0; at + SECTOR_BYTES <= bytes.length; at += SECTOR_BYTES) addresses.push(base + at);
   return { bytes, addresses };
