@@ -110,6 +110,14 @@ export const FILTER_NOTE_BYTES = 1008;
 export const FILTER_COUNTERS_MAX = 64;
 export const FILTER_HISTOGRAMS_MAX = 8;
 export const FILTER_SHARED_BYTES_MAX = 2 ** 28;
+/** Operations of its own that a filter may have at once for one queue, and jobs of its helper. */
+export const FILTER_OPERATIONS_MAX = 512;
+export const FILTER_JOBS_MAX = 64;
+/** Bytes of a filter's buffers for one queue: they are mapped, and take up room only once used. */
+export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
+/** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
+export const FILTER_DEFER_S = 30;
+export const FILTER_TIME_US = 100;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 

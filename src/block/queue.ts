@@ -44,9 +44,12 @@ export class BlockQueue implements DeviceQueue {
   readonly passive = false;
   readonly ring: Virtqueue;
   readonly state: QueueState;
-  readonly backend: BlockBackend;
+  /** Changes only while the queue is settled. */
+  backend: BlockBackend;
   /** Requests taken and not yet in the used ring. */
   inFlight = 0;
+  /** Nothing new is taken, for as long as it is so. */
+  held = false;
   /** Set while the queue has completions that are not published. The sidecore's. */
   dirty = false;
   /** No more chains are taken: the queue is being stopped, or has a fault. */
@@ -124,6 +127,7 @@ export class BlockQueue implements DeviceQueue {
   pending(): number {
     if (this.#begun !== undefined) return 1 + this.ring.waiting();
     if (this.#retaken < this.#unfinished) return this.#unfinished - this.#retaken;
+    if (this.held) return 0;
     return this.inFlight >= this.#inFlightMax ? 0 : this.ring.waiting();
   }
 
@@ -138,7 +142,8 @@ export class BlockQueue implements DeviceQueue {
     const before = this.#retaken;
     if (before < this.#unfinished) this.#retake();
     proceeded += this.#retaken - before;
-    while (taken < limit && this.servedBytes < bytesMax && this.inFlight < this.#inFlightMax && !this.closed) {
+    const most = this.held ? 0 : limit;
+    while (taken < most && this.servedBytes < bytesMax && this.inFlight < this.#inFlightMax && !this.closed) {
       if (this.#begun !== undefined) break;
       const request = pool.take(this.inFlight);
       if (request === undefined) break;
@@ -188,7 +193,18 @@ export class BlockQueue implements DeviceQueue {
     this.#calls.publish(this.inFlight > 0 || this.ring.waiting() > 0);
   }
 
-  start(): void {}
+  /** Nothing of it is in flight, or waits to be done again. */
+  get settled(): boolean {
+    return this.inFlight === 0 && this.#retaken === this.#unfinished;
+  }
+
+  start(): void {
+    this.backend.resume?.();
+  }
+
+  quiesce(): boolean {
+    return this.backend.quiesce?.() ?? true;
+  }
 
   close(): void {
     this.#calls.end();
@@ -228,7 +244,7 @@ export class BlockQueue implements DeviceQueue {
     else {
       this.servedBytes += this.#begunBytes;
       this.#begun = undefined;
-      this.complete(request, status);
+      if (status !== PENDING) this.complete(request, status);
     }
     return 1;
   }

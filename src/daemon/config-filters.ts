@@ -1,20 +1,21 @@
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
 import { type LoadedFilter, loadBlockFilter, readOptions } from '../filter/load.js';
+import type { ReadyFilter } from '../filter/opened-filter.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
-import { FILTERS_MAX } from '../limits.js';
+import { FILTER_DEFER_S, FILTER_TIME_US, FILTERS_MAX } from '../limits.js';
 import type { ConfigProblem, ConfigText, KeyPath } from './config-text.js';
 
-/** A filter that is loaded, with its options as its own schema gives them. */
-export interface ReadyFilter extends LoadedFilter {
-  readonly options: unknown;
-}
+const NS_PER_US = 1000;
+const NS_PER_S = 1e9;
 
 const filter = z
   .strictObject({
     use: z.string().min(1, 'is empty'),
     options: z.record(z.string(), z.unknown()).default({}),
     on_fault: z.enum(['closed', 'open']).default('closed'),
+    time_limit_us: z.number().min(1).max(10_000).default(FILTER_TIME_US),
+    defer_limit_s: z.number().min(0.001).max(3600).default(FILTER_DEFER_S),
   })
   .transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
 
@@ -42,7 +43,9 @@ export function completeFilters(
     const read = readOptions(loaded.definition, config.options);
     if ('faults' in read)
       return read.faults.map(({ keys, text }) => source.problem([...own, 'options', ...keys], text));
-    config.ready = { ...loaded, options: read.options };
+    const { use, on_fault: onFault, time_limit_us: timeUs, defer_limit_s: deferS } = config;
+    const limits = { deferNsMax: deferS * NS_PER_S, timeNsMax: timeUs * NS_PER_US };
+    config.ready = { ...loaded, use, options: read.options, onFault, ...limits, base };
     return [];
   });
 }

@@ -2,6 +2,7 @@ import { mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { SidecoreError } from '../errors.js';
+import { FilterGroups } from '../filter/filter-groups.js';
 import { allowedCpus, pinAllThreads, requireCpus } from '../host/affinity.js';
 import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
@@ -42,6 +43,7 @@ export class Daemon {
   readonly #nics: ServedNic[] = [];
   readonly #ports: NetPort[] = [];
   readonly #captures: Captures;
+  readonly #groups = new FilterGroups();
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
   readonly #startedAt = Date.now();
@@ -142,7 +144,14 @@ export class Daemon {
     for (const [vm, { disks, nics, weight, unsealed_memory }] of Object.entries(this.#config.vms)) {
       const unsealedMemory = unsealed_memory === 'allow';
       const account = { id: vms.indexOf(vm), weight };
-      const place = { account, unsealedMemory, owner: this.#owner, cores: this.cores, log: this.#log };
+      const place = {
+        account,
+        unsealedMemory,
+        owner: this.#owner,
+        cores: this.cores,
+        groups: this.#groups,
+        log: this.#log,
+      };
       for (const [name, disk] of Object.entries(disks))
         about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
       for (const [name, nic] of Object.entries(nics)) {

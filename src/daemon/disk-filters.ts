@@ -1,106 +1,163 @@
-import type { BackendAbilities } from '../block/backends/backend.js';
-import { assert, messageOf, SidecoreError } from '../errors.js';
-import type { FilterAbilities } from '../filter/contract.js';
+import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
+import type { BackendSpec } from '../block/backends/index.js';
+import { SidecoreError } from '../errors.js';
 import type { Histogram } from '../filter/histogram.js';
-import { ChainControl, FilterMemory } from '../filter/memory.js';
-import type { ChainSpec, FilterSpec } from '../filter/spec.js';
-import type { FilterConfig, ReadyFilter } from './config-filters.js';
+import { ChainControl } from '../filter/memory.js';
+import { type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
+import type { ChainSpec } from '../filter/spec.js';
 import type { FaultLog } from './fault-log.js';
 
-interface DiskFilter {
-  readonly config: FilterConfig;
-  readonly ready: ReadyFilter;
-  readonly memory: FilterMemory;
-  readonly spec: FilterSpec;
-  /** As a person reads it in `status`; of the last fault. */
-  lastFault: string | null;
-}
+/** What there is below the filters of a disk. */
+export type FilteredDisk = Pick<OpenDisk<BackendSpec>, 'abilities' | 'image'>;
 
-/** The filters of one disk, as the daemon sees them. */
+/** The filters of one disk, as the daemon sees them: nearest to the guest first. */
 export class DiskFilters {
-  /** For the sidecores; undefined if there are none. */
-  readonly spec: ChainSpec | undefined;
+  readonly #place: FilterPlace;
   readonly #label: string;
-  readonly #filters: readonly DiskFilter[];
+  readonly #disk: FilteredDisk;
+  readonly #control = new ChainControl();
+  #filters: readonly OpenedFilter[];
+  /** As a person reads it in `status`; of the last fault. */
+  readonly #lastFaults = new WeakMap<OpenedFilter, string>();
 
-  constructor(vm: string, device: string, queues: number, configs: readonly FilterConfig[]) {
-    this.#label = `${vm}/${device}`;
-    this.#filters = configs.map((config) => diskFilter(config, queues));
-    if (configs.length === 0) return;
-    const filters = this.#filters.map(({ spec }) => spec);
-    this.spec = { vm, device, queues, control: new ChainControl().buffer, filters };
+  /** Throws what is wrong with one of them, and leaves nothing open. */
+  constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[]) {
+    this.#place = place;
+    this.#label = `${place.vm}/${place.device}`;
+    this.#disk = disk;
+    this.#filters = this.#open(filters, () => undefined);
   }
 
-  /** What the disk offers its guest, with all filters. Throws `FILTER_INVALID` if one cannot say it. */
-  offer(below: BackendAbilities): BackendAbilities {
-    let abilities = below;
-    for (const { config, ready } of [...this.#filters].reverse()) {
-      try {
-        const change = ready.definition.offers?.(abilities, ready.options) ?? {};
-        abilities = { ...abilities, ...onlyAbilities(change) };
-      } catch (error) {
-        const text = `offers() of the filter ${config.use} has thrown: ${messageOf(error)}`;
-        throw new SidecoreError('FILTER_INVALID', text);
-      }
+  /** For the sidecores; undefined if there are none. */
+  get spec(): ChainSpec | undefined {
+    const { vm, device, queues } = this.#place;
+    const filters = this.#filters.map(({ spec }) => spec);
+    return filters.length === 0 ? undefined : { vm, device, queues, control: this.#control.buffer, filters };
+  }
+
+  /** What the disk offers its guest. */
+  get abilities(): BackendAbilities {
+    return this.#filters[0]?.abilities ?? this.#disk.abilities;
+  }
+
+  get opened(): readonly OpenedFilter[] {
+    return this.#filters;
+  }
+
+  /**
+   * Has other filters. What is new is opened first, so that nothing has changed if that fails.
+   *
+   * @param filters - those that stay, and those that are new; these with whose place they take
+   * @param change - has the sidecores use `spec`, which is new, while nothing is in flight
+   */
+  async change(
+    filters: readonly (OpenedFilter | { readonly ready: ReadyFilter; readonly old?: OpenedFilter | undefined })[],
+    change: () => Promise<void>,
+  ): Promise<void> {
+    const before = this.#filters;
+    const opened = this.#open(
+      filters.map((filter) => filter.ready),
+      (index) => {
+        const filter = filters[index]!;
+        return filter instanceof OpenedFilter ? { stays: filter } : { old: filter.old };
+      },
+    );
+    this.#filters = opened;
+    try {
+      await change();
+    } catch (error) {
+      this.#filters = before;
+      await this.#close(opened, before);
+      throw error;
     }
-    return abilities;
+    await this.#close(before, opened);
+  }
+
+  /** No sidecore uses them any more. */
+  async close(): Promise<void> {
+    await this.#close(this.#filters, []);
+  }
+
+  #open(
+    filters: readonly ReadyFilter[],
+    known: (index: number) => { stays?: OpenedFilter; old?: OpenedFilter | undefined } | undefined,
+  ): OpenedFilter[] {
+    const opened: OpenedFilter[] = [];
+    let { abilities } = this.#disk;
+    try {
+      for (let index = filters.length - 1; index >= 0; index--) {
+        const { stays, old } = known(index) ?? {};
+        const image = index === filters.length - 1 ? this.#disk.image : undefined;
+        const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, abilities, image, old);
+        opened.unshift(filter);
+        ({ abilities } = filter);
+      }
+      return opened;
+    } catch (error) {
+      void this.#close(opened, this.#filters ?? []);
+      throw error;
+    }
+  }
+
+  /** Closes those that others are not among. */
+  async #close(filters: readonly OpenedFilter[], others: readonly OpenedFilter[]): Promise<void> {
+    for (const filter of filters) {
+      if (others.includes(filter)) continue;
+      const related = others.find(({ spec }) => spec.replaces === filter.spec.id || spec.id === filter.spec.replaces);
+      await filter.close(related).catch((error) => this.#place.log(`${filter.ready.use}: ${error.message}`));
+    }
+  }
+
+  /** A filter by its place, or by its name if one only has it. Throws if there is none. */
+  find(which: string): OpenedFilter {
+    const byPlace = /^\d+$/.test(which) ? this.#filters[Number(which)] : undefined;
+    const byName = this.#filters.filter(({ spec, ready }) => spec.name === which || ready.use === which);
+    if (byPlace !== undefined) return byPlace;
+    if (byName.length === 1) return byName[0]!;
+    const known = this.#filters.map(({ spec }, place) => `${place} (${spec.name})`).join(', ') || 'none';
+    const why = byName.length === 0 ? 'has no filter' : 'has several filters';
+    throw new SidecoreError('CONFIG_INVALID', `${this.#label} ${why} ${which}`, `There are: ${known}.`);
   }
 
   /** To be called now and then: reports what filters have failed and said since the last time. */
   report(faults: FaultLog): void {
     for (const [index, filter] of this.#filters.entries()) {
-      const { config, memory, ready } = filter;
+      const { ready, memory } = filter;
       const fault = memory.faultNote.look();
       if (fault !== undefined) {
-        filter.lastFault = ready.lines.translate(fault);
-        const so = config.on_fault === 'open' ? 'requests pass it by' : 'its disk answers with errors';
-        const text = `${this.#label}: filter ${config.use} failed and is out of service, ${so}: ${filter.lastFault}`;
-        faults.add('FILTER_FAILED', text);
+        const text = ready.lines.translate(fault);
+        this.#lastFaults.set(filter, text);
+        const so = ready.onFault === 'open' ? 'requests pass it by' : 'its disk answers with errors';
+        faults.add(
+          'FILTER_FAILED',
+          `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`,
+        );
       }
       const said = memory.logNote.look();
-      if (said !== undefined) faults.note(`filter ${index}`, `${this.#label}: filter ${config.use}: ${said}`);
+      if (said !== undefined) faults.note(`filter ${index}`, `${this.#label}: filter ${ready.use}: ${said}`);
     }
   }
 
   /** For `status`, in their order. */
   status() {
-    return this.#filters.map(({ config, ready, memory, lastFault }) => ({
-      use: config.use,
-      name: ready.definition.name,
-      on_fault: config.on_fault,
-      in_service: !memory.out,
-      faults: memory.faults,
-      last_fault: lastFault,
-      counters: memory.readCounters(),
-      histograms: Object.fromEntries(
-        Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
-      ),
-    }));
+    return this.#filters.map((filter) => {
+      const { ready, memory, spec } = filter;
+      return {
+        use: ready.use,
+        name: spec.name,
+        on_fault: ready.onFault,
+        in_service: !memory.out,
+        faults: memory.faults,
+        last_fault: this.#lastFaults.get(filter) ?? null,
+        time_ns: Math.round(memory.timeNs),
+        counters: memory.readCounters(),
+        histograms: Object.fromEntries(
+          Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
+        ),
+        state: filter.status(),
+      };
+    });
   }
-}
-
-function diskFilter(config: FilterConfig, queues: number): DiskFilter {
-  const { ready } = config;
-  assert(ready !== undefined, 'the configuration has its filters loaded');
-  const { name, counters = [], histograms = [], sharedBytes = 0 } = ready.definition;
-  const memory = new FilterMemory({ counters, histograms, queues });
-  const spec: FilterSpec = {
-    name,
-    counters,
-    histograms,
-    module: ready.module,
-    options: ready.options,
-    onFault: config.on_fault,
-    memory: memory.buffer,
-    shared: new SharedArrayBuffer(sharedBytes),
-  };
-  return { config, ready, memory, spec, lastFault: null };
-}
-
-/** Of what a filter says, which may be anything. */
-function onlyAbilities(said: Partial<FilterAbilities>): Partial<FilterAbilities> {
-  const known = ['readOnly', 'discard', 'writeZeroes', 'secureErase', 'inOrder'] as const;
-  return Object.fromEntries(known.filter((key) => said[key] !== undefined).map((key) => [key, said[key] === true]));
 }
 
 /** Quantiles, by their names. */

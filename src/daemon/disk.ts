@@ -1,7 +1,8 @@
 import type { OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice } from '../block/device.js';
-import { SidecoreError } from '../errors.js';
+import { assert, SidecoreError } from '../errors.js';
+import type { FilterPlace } from '../filter/opened-filter.js';
 import type { FilteredDeviceSpec } from '../filter/spec.js';
 import { errorText } from '../host/libc.js';
 import type { DiskConfig } from './config.js';
@@ -24,8 +25,16 @@ export class ServedDisk {
     this.#opened = openDisk(
       config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
     );
-    this.#filters = new DiskFilters(vm, name, config.queues, config.filters);
-    const abilities = this.#filters.offer(this.#opened.abilities);
+    const filterPlace: FilterPlace = {
+      vm,
+      device: name,
+      queues: config.queues,
+      groups: place.groups,
+      hold: (during) => this.#hold(during),
+      log: (text) => this.#served.log.info(`${this.label}: ${text}`),
+    };
+    this.#filters = this.#openFilters(filterPlace);
+    const { abilities } = this.#filters;
     const readOnly = config.read_only || abilities.readOnly;
     this.#device = new BlockDevice({
       abilities,
@@ -47,6 +56,25 @@ export class ServedDisk {
     this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
   }
 
+  /** The disk is closed if they cannot be opened. */
+  #openFilters(place: FilterPlace): DiskFilters {
+    const filters = this.#config.filters.map(({ ready }) => {
+      assert(ready !== undefined, 'the configuration has its filters loaded');
+      return ready;
+    });
+    try {
+      return new DiskFilters(place, this.#opened, filters);
+    } catch (error) {
+      this.#opened.close();
+      throw error;
+    }
+  }
+
+  /** Runs a function while nothing of the disk is in flight. */
+  async #hold<T>(during: () => T | Promise<T>): Promise<T> {
+    return this.#served.placed.hold(during);
+  }
+
   start(): void {
     this.#served.start();
     this.#served.log.info(`${this.label}: ${this.#config.backend.type} disk at ${this.#config.socket}`);
@@ -54,6 +82,7 @@ export class ServedDisk {
 
   async stop(): Promise<void> {
     await this.#served.stop();
+    await this.#filters.close();
     this.#opened.close();
   }
 

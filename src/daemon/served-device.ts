@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { ErrorCode } from '../errors.js';
+import type { FilterGroups } from '../filter/filter-groups.js';
 import { eventCount } from '../host/eventfd.js';
 import { Endpoint } from '../vhost-user/endpoint.js';
 import type { Vring } from '../vhost-user/vring.js';
@@ -25,6 +26,7 @@ export interface DevicePlace {
   readonly unsealedMemory: boolean;
   readonly owner: SocketOwner;
   readonly cores: CoreSet;
+  readonly groups: FilterGroups;
   readonly log: Logger;
 }
 

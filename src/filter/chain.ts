@@ -1,22 +1,14 @@
 import { type BlockBackend, PENDING } from '../block/backends/backend.js';
-import { RequestType, Status } from '../block/features.js';
 import type { BlockRequest, RequestOwner } from '../block/request.js';
-import { messageOf } from '../errors.js';
-import type { BlockFilterHooks } from './contract.js';
-import type { ChainControl, FilterMemory } from './memory.js';
-import { compileProgram, type Exits, invalidStatus, type Program, type Stage } from './program.js';
-import { isStatus, passOn, type RequestView, Verdict } from './request-view.js';
-import type { FaultPolicy } from './spec.js';
+import type { ChainFilter } from './chain-filter.js';
+import type { DeskUser } from './filter-desk.js';
+import type { ChainControl } from './memory.js';
+import { compileProgram, type Program, type Stage } from './program.js';
+import { type RequestView, viewOf } from './request-view.js';
+import { type ChainHost, Hook, Walk, type WalkOwner } from './walk.js';
 
-/** One filter of a chain. */
-export interface ChainFilter {
-  readonly hooks: BlockFilterHooks;
-  readonly onFault: FaultPolicy;
-  /** Whether it is in service, on whichever sidecore it failed. */
-  readonly memory: Pick<FilterMemory, 'out' | 'condemn'>;
-  /** The file that its code names in stack traces, where it is not ours. */
-  readonly file: string | undefined;
-}
+/** One request in so many is timed, which takes system calls. */
+const SAMPLE = 256;
 
 /**
  * The filters before a back end, for one queue: a back end itself. A request goes down through `submit` of all filters, nearest
@@ -24,24 +16,56 @@ export interface ChainFilter {
  *
  * What filters do wrong ends here: a throw is counted, and takes the filter out of service for its whole device.
  */
-export class FilterChain implements BlockBackend, RequestOwner, Exits {
+export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   readonly backend: BlockBackend;
-  /** Where requests come from; known with the first that completes later. */
-  owner: RequestOwner | undefined = undefined;
-  readonly #filters: readonly ChainFilter[];
+  readonly walk: Walk;
+  readonly #host: ChainHost;
   readonly #control: ChainControl;
   readonly #controlWords: Int32Array;
+  #filters: readonly ChainFilter[] = [];
   #program: Program;
   /** What the control word was when the program was made. */
   #made = 0;
+  /** A filter has failed: what it keeps has to be let go of. */
+  #freeDue = false;
+  #untilSample = SAMPLE;
+  readonly #answer = { tag: 0, result: 0 };
+  /** Nothing is begun by filters themselves. */
+  #quiet = false;
+  /** Filters that have no place any more, and operations in flight. */
+  readonly #leaving: ChainFilter[] = [];
 
-  /** @param filters - nearest to the guest first */
-  constructor(filters: readonly ChainFilter[], control: ChainControl, backend: BlockBackend) {
-    this.#filters = filters;
+  constructor(control: ChainControl, backend: BlockBackend, host: ChainHost) {
     this.#control = control;
     this.#controlWords = control.words;
+    this.#host = host;
     this.backend = backend;
+    this.walk = new Walk(this, backend, host);
     this.#program = this.#compile();
+  }
+
+  /** Where requests come from; known with the first that completes later. */
+  get owner(): RequestOwner | undefined {
+    return this.walk.owner;
+  }
+
+  get filters(): readonly ChainFilter[] {
+    return this.#filters;
+  }
+
+  /**
+   * Has other filters, nearest to the guest first, while nothing is in flight. Those that stay go on as they are; the others are
+   * closed, when what they have begun themselves has ended.
+   */
+  set filters(filters: readonly ChainFilter[]) {
+    for (const filter of this.#filters) if (!filters.includes(filter)) this.#dismiss(filter);
+    filters.forEach((filter, index) => {
+      filter.index = index;
+    });
+    this.#filters = filters;
+    this.walk.filters = filters;
+    this.#program = this.#compile();
+    this.wake();
   }
 
   read(request: BlockRequest): number {
@@ -79,137 +103,154 @@ export class FilterChain implements BlockBackend, RequestOwner, Exits {
 
   /** The back end is done with a request that it had answered with PENDING. */
   complete(request: BlockRequest, status: number): void {
-    const owner = this.owner!;
+    const answer = this.#program.finish(request, status);
+    if (answer === PENDING) return;
+    const owner = this.walk.owner!;
     request.queue = owner;
-    owner.complete(request, this.#program.finish(request, status));
+    owner.complete(request, answer);
+  }
+
+  quiesce(): boolean {
+    this.#quiet = true;
+    const { operations } = this.walk;
+    operations.paused = true;
+    return operations.inFlight === 0 && this.#filters.every(({ jobs }) => jobs === 0);
+  }
+
+  resume(): void {
+    if (!this.#quiet) return;
+    this.#quiet = false;
+    this.walk.operations.paused = false;
+    this.wake();
   }
 
   close(): void {
-    for (const filter of this.#filters) {
-      try {
-        filter.hooks.close?.();
-      } catch (error) {
-        this.#condemn(filter, error);
-      }
-    }
+    this.filters = [];
+    this.#host.desk.remove(this);
     this.backend.close();
   }
 
-  stopped(request: BlockRequest, view: RequestView, at: number): number {
-    const { verdict } = view;
-    if (verdict >= 0) return this.#unwind(view, at - 1, verdict);
-    return this.submitThrew(request, view, at, new Error('submit() has neither passed the request on nor ended it'));
+  // --- in each turn, while there is something to do ------------------------------------------------------------
+
+  get active(): boolean {
+    return this.#freeDue || this.walk.active || this.#leaving.length > 0 || this.dueNs < Number.POSITIVE_INFINITY;
   }
 
-  submitThrew(request: BlockRequest, view: RequestView, at: number, error: unknown): number {
-    view.verdict = Verdict.CLOSED;
-    const filter = this.#filters[at]!;
-    this.#condemn(filter, error);
-    return filter.onFault === 'open' ? this.#goOn(request, view, at + 1) : this.#unwind(view, at - 1, Status.IOERR);
-  }
-
-  completeThrew(view: RequestView, at: number, status: number, error: unknown): number {
-    const filter = this.#filters[at]!;
-    this.#condemn(filter, error);
-    return this.#unwind(view, at - 1, filter.onFault === 'open' ? status : Status.IOERR);
-  }
-
-  later(request: BlockRequest, answer: number): number {
-    if (answer === PENDING) {
-      this.owner = request.queue;
-      request.queue = this;
+  get dueNs(): number {
+    if (this.#freeDue || this.walk.active) return 0;
+    let due = Number.POSITIVE_INFINITY;
+    for (const { wake, jobs, memory } of this.#filters) {
+      if (jobs > 0) return 0;
+      if (!memory.out && !this.#quiet) due = Math.min(due, wake[0]!);
     }
-    return answer;
+    return due;
+  }
+
+  turn(): number {
+    const { walk } = this;
+    const { operations } = walk;
+    if (this.#controlWords[0] !== this.#made) this.#look();
+    if (this.#freeDue) {
+      this.#freeDue = false;
+      walk.freeKept();
+    }
+    let work = walk.proceed() + operations.startWaiting() + operations.tell() + this.#takeAnswers();
+    if (!this.#quiet || this.walk.active) work += this.#tick();
+    walk.lookForLate();
+    this.#seeOff();
+    return work;
+  }
+
+  failed(): void {
+    this.#control.change();
+    this.#look();
+    this.wake();
+  }
+
+  /** Which filters are in service has changed. */
+  #look(): void {
+    this.#program = this.#compile();
+    this.#freeDue = true;
+  }
+
+  wake(): void {
+    this.#host.desk.add(this);
+  }
+
+  /** What helpers have answered. Returns how many. */
+  #takeAnswers(): number {
+    const answer = this.#answer;
+    let count = 0;
+    for (const filters of [this.#filters, this.#leaving])
+      for (const filter of filters) {
+        const { helper } = filter;
+        for (; helper?.channel.hasAnswers; count++) {
+          helper.channel.takeAnswer(answer);
+          filter.jobs--;
+          if (filters === this.#filters) this.walk.call(filter, Hook.ANSWERED, answer.tag, answer.result);
+        }
+      }
+    return count;
+  }
+
+  /** Returns how many filters were called. */
+  #tick(): number {
+    const now = this.#host.desk.now[0]!;
+    let count = 0;
+    for (let i = 0; i < this.#filters.length; i++) {
+      const filter = this.#filters[i]!;
+      const isTime = filter.wake[0]! <= now;
+      if (isTime) filter.wake[0] = Number.POSITIVE_INFINITY;
+      if (filter.hooks.tick === undefined || !(isTime || filter.held > 0)) continue;
+      this.walk.call(filter, Hook.TICK, 0, 0);
+      if (isTime) count++;
+    }
+    return count;
   }
 
   #submit(request: BlockRequest): number {
     if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
+    if (--this.#untilSample === 0) return this.#timedSubmit(request);
     return this.#program.submit(request);
+  }
+
+  /** The same, with how long each filter takes. */
+  #timedSubmit(request: BlockRequest): number {
+    this.#untilSample = SAMPLE;
+    this.walk.timed = true;
+    const view = (request.view as RequestView | undefined) ?? viewOf(request);
+    const answer = this.walk.first(request, view);
+    this.walk.timed = false;
+    return answer;
   }
 
   #compile(): Program {
     // First, so that a change that comes meanwhile is seen with the next request.
     this.#made = Atomics.load(this.#controlWords, 0);
     const stages = this.#filters.map(
-      ({ hooks, onFault, memory }): Stage => ({
+      ({ id, hooks, onFault, memory, defers }): Stage => ({
+        id,
         hooks,
+        defers,
         state: !memory.out ? 'live' : onFault === 'open' ? 'gone' : 'gate',
       }),
     );
-    return compileProgram(stages, this.backend, this);
+    return compileProgram(stages, this.backend, this.#host.mark, this.walk);
   }
 
-  #condemn(filter: ChainFilter, error: unknown): void {
-    filter.memory.condemn(faultText(error, filter.file));
-    this.#control.change();
-    this.#program = this.#compile();
+  #dismiss(filter: ChainFilter): void {
+    this.walk.operations.forget(filter);
+    this.#leaving.push(filter);
+    this.#seeOff();
   }
 
-  /** Takes a request down from a filter on, the slow way. */
-  #goOn(request: BlockRequest, view: RequestView, from: number): number {
-    for (let at = from; at < this.#filters.length; at++) {
-      const { hooks, onFault, memory } = this.#filters[at]!;
-      if (memory.out && onFault === 'closed') return this.#unwind(view, at - 1, Status.IOERR);
-      if (memory.out || hooks.submit === undefined) continue;
-      try {
-        view.verdict = Verdict.ASKED;
-        hooks.submit(view, passOn);
-      } catch (error) {
-        return this.submitThrew(request, view, at, error);
-      }
-      if (view.verdict !== Verdict.PASSED) return this.stopped(request, view, at);
+  /** Filters of which nothing is in flight any more are closed. */
+  #seeOff(): void {
+    for (let i = this.#leaving.length - 1; i >= 0; i--) {
+      const filter = this.#leaving[i]!;
+      if (filter.operations > 0 || filter.jobs > 0) continue;
+      this.#leaving.splice(i, 1);
+      this.walk.close(filter);
     }
-    const status = submitTo(this.backend, request);
-    return status < 0 ? this.later(request, status) : this.#unwind(view, this.#filters.length - 1, status);
-  }
-
-  /** Takes a request up from a filter on, the slow way. */
-  #unwind(view: RequestView, from: number, first: number): number {
-    let status = first;
-    for (let at = from; at >= 0; at--) {
-      const filter = this.#filters[at]!;
-      const { hooks, memory, onFault } = filter;
-      if (memory.out && onFault === 'closed') status = Status.IOERR;
-      if (memory.out || hooks.complete === undefined) continue;
-      try {
-        const answer = hooks.complete(view, status);
-        if (!isStatus(answer)) throw invalidStatus(answer);
-        status = answer;
-      } catch (error) {
-        this.#condemn(filter, error);
-        if (onFault === 'closed') status = Status.IOERR;
-      }
-    }
-    return status;
-  }
-}
-
-/** Gives a request to a back end, by its type. */
-function submitTo(backend: BlockBackend, request: BlockRequest): number {
-  switch (request.type) {
-    case RequestType.IN:
-      return backend.read(request);
-    case RequestType.OUT:
-      return backend.write(request);
-    case RequestType.FLUSH:
-      return backend.flush(request);
-    case RequestType.DISCARD:
-      return backend.discard(request);
-    case RequestType.WRITE_ZEROES:
-      return backend.writeZeroes(request);
-    default:
-      return backend.secureErase(request);
-  }
-}
-
-/** What was thrown, and where in the filter's file. It may be anything, and its own code may throw again. */
-export function faultText(error: unknown, file: string | undefined): string {
-  try {
-    const frames = error instanceof Error ? String(error.stack).split('\n') : [];
-    const frame = file === undefined ? undefined : frames.find((line) => line.includes(`${file}:`));
-    const place = frame && /(:\d+:\d+)\)?$/.exec(frame)?.[1];
-    return place ? `${messageOf(error)} (${file}${place})` : messageOf(error);
-  } catch {
-    return 'it threw what cannot be shown';
   }
 }

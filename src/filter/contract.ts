@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import type { BackendAbilities } from '../block/backends/backend.js';
+import type { BackendAbilities, DiskImage } from '../block/backends/backend.js';
+import type { BackendOptions } from '../block/backends/index.js';
 import type { Histogram } from './histogram.js';
 
 /** A stretch of guest memory: `bytes[offset … offset + length)`. */
@@ -28,6 +29,10 @@ export interface FilterRequest {
   readonly segmentCount: number;
   /** One of them; good until the next call. */
   segment(index: number): Segment;
+  /** Copies data of an OUT, `position` bytes into it, to `target[offset … offset + length)`. */
+  copyTo(position: number, target: Uint8Array, offset: number, length: number): void;
+  /** Fills data of an IN, `position` bytes into it, from `source[offset … offset + length)`. */
+  copyFrom(position: number, source: Uint8Array, offset: number, length: number): void;
   /** Ranges of DISCARD, WRITE_ZEROES and SECURE_ERASE; zero of the others. */
   readonly rangeCount: number;
   /** First sector of a range. */
@@ -38,7 +43,15 @@ export interface FilterRequest {
   rangeUnmap(index: number): boolean;
   /** Ends the request here, with one of `Status`: nobody below sees it. Only within `submit`, and instead of `next`. */
   complete(status: number): void;
+  /**
+   * Keeps the request: within `submit`, instead of `next`; or within `complete`, which returns `DEFERRED` then. Returns the token
+   * by which `context.goOn` or `context.finish` ends that. Only filters that say `defers`.
+   */
+  defer(): number;
 }
+
+/** What `complete` returns after `request.defer()`. */
+export const DEFERRED = -1;
 
 /** Says that a request goes on to the next filter, or to the back end, when `submit` returns. */
 export type Next = (request: FilterRequest) => void;
@@ -46,16 +59,24 @@ export type Next = (request: FilterRequest) => void;
 /** What a filter does with the requests of one queue. At least one of the first two. */
 export interface BlockFilterHooks {
   /**
-   * On the way down. Calls `next(request)` or `request.complete(status)`, once, before it returns. Not called for requests
-   * that filters nearer to the guest have ended.
+   * On the way down. Calls `next(request)`, `request.complete(status)` or `request.defer()`, once, before it returns. Not called for
+   * requests that filters nearer to the guest have ended.
    */
   submit?(request: FilterRequest, next: Next): void;
   /**
    * On the way up, in the opposite order: once for each request that this filter passed on, when its data are there. Returns
-   * the status that the filter above, or the guest, gets.
+   * the status that the filter above, or the guest, gets; or `DEFERRED`.
    */
   complete?(request: FilterRequest, status: number): number;
-  /** The queue is let go of; nothing is in flight. */
+  /** An operation that the filter had begun has ended, with one of `Status`. */
+  done?(tag: number, status: number): void;
+  /** The helper has answered. */
+  answered?(tag: number, result: number): void;
+  /** Once a turn of the sidecore while the filter keeps requests, and when the time of `context.wakeAt` has come. */
+  tick?(): void;
+  /** Another filter takes its place: gives what that gets as `context.previous`. Nothing is in flight. */
+  handOver?(): unknown;
+  /** The queue is let go of, or the filter is; nothing of it is in flight. */
   close?(): void;
 }
 
@@ -64,24 +85,116 @@ export interface Counter {
   add(count: number): void;
 }
 
+/** A piece of the filter's own memory, which storage and helpers can use too. */
+export interface IoBuffer {
+  /** Its number among those of its pool. */
+  readonly index: number;
+  readonly bytes: Buffer;
+  /** Of its first byte in this process, good on any thread; a multiple of the page size. */
+  readonly address: number;
+}
+
+export interface BufferPool {
+  /** Undefined if all are taken. */
+  take(): IoBuffer | undefined;
+  giveBack(buffer: IoBuffer): void;
+}
+
+/**
+ * Where a filter's own operations go. Each ends with one call of `done(tag, status)`: later, or when the hook that began it has
+ * returned, never within the call. Sectors are units of 512 bytes; lengths, bytes, multiples of 512. Throws if the filter has
+ * `FILTER_OPERATIONS_MAX` of them already, which is a fault of the filter's.
+ */
+export interface IoTarget {
+  /** Bytes. */
+  readonly sizeBytes: number;
+  /** Fills `buffer.bytes[offset … offset + length)`. */
+  read(buffer: IoBuffer, sector: number, length: number, tag: number, offset?: number): void;
+  /** Stores them; on stable storage when it ends, if `durable`. */
+  write(buffer: IoBuffer, sector: number, length: number, tag: number, offset?: number, durable?: boolean): void;
+  flush(tag: number): void;
+  discard(sector: number, sectors: number, tag: number): void;
+  writeZeroes(sector: number, sectors: number, unmap: boolean, tag: number): void;
+}
+
+/** The filter's helper, on a thread that may wait. */
+export interface HelperPort {
+  /**
+   * Has it do something: `handle({ code, bytes, a, b })` there, and `answered(tag, result)` here. The buffer is the helper's until then.
+   * Throws if the filter has `FILTER_JOBS_MAX` of them already.
+   */
+  ask(code: number, buffer: IoBuffer | undefined, tag: number, a?: number, b?: number): void;
+}
+
+/** What a helper is asked. */
+export interface HelperJob {
+  readonly code: number;
+  /** All of the buffer; empty if there is none. */
+  readonly bytes: Buffer;
+  readonly address: number;
+  readonly a: number;
+  readonly b: number;
+}
+
+/** A filter's part that may wait, made for each queue on the thread of helpers. */
+export interface FilterHelper {
+  /** Returns a number for `answered`, now or later. One that throws answers with `HELPER_FAILED`. */
+  handle(job: HelperJob): number | Promise<number>;
+  close?(): void;
+}
+
+/** The answer of a helper that has thrown. */
+export const HELPER_FAILED = -1;
+
+/** What a filter's helper gets. */
+export type FilterHelperContext<Options = unknown, Prepared = unknown> = Pick<
+  BlockFilterContext<Options, Prepared>,
+  'vm' | 'device' | 'queue' | 'options' | 'prepared' | 'shared' | 'group' | 'log'
+>;
+
 /** What a filter gets, once for each queue, on the sidecore that serves it. */
-export interface BlockFilterContext<Options = unknown> {
+export interface BlockFilterContext<Options = unknown, Prepared = unknown> {
   /** Names of VM and disk. */
   readonly vm: string;
   readonly device: string;
-  /** Number of the queue in its device. */
+  /** Number of the queue in its device, and how many it has. */
   readonly queue: number;
+  readonly queues: number;
   /** As the schema gave them: plain data. */
   readonly options: Options;
+  /** What `manage` has prepared: plain data. */
+  readonly prepared: Prepared;
   /** Requests that a sidecore may have in flight; see `FilterRequest.slot`. */
   readonly slots: number;
   /** Memory of `sharedBytes`, zeros at first: the same for all queues of the device, on whichever sidecores. */
   readonly shared: SharedArrayBuffer;
+  /** Memory of `groupBytes`: the same for all filters of this name and group in the daemon. */
+  readonly group: SharedArrayBuffer;
+  /** What `handOver` of the one gave whose place this takes; undefined if there was none. */
+  readonly previous: unknown;
   /** One of those that the definition names; of this queue alone. */
   counter(name: string): Counter;
   histogram(name: string): Histogram;
   /** Puts the monotonic time, ns, into a slot of an array. It is a system call at worst, and allocates nothing. */
   readNowNs(into: Float64Array, slot: number): void;
+  /** The time of the turn, ns, in its slot zero: good within `tick`, `done` and `answered`. */
+  readonly now: Float64Array;
+  /** Has `tick` called once that time has come, ns; of several calls the earliest counts. */
+  wakeAt(timeNs: number): void;
+  /** A request that was deferred in `submit` goes on. Its `complete` may be called before this returns. */
+  goOn(token: number): void;
+  /** Ends one: deferred in `submit`, as `request.complete(status)`; deferred in `complete`, as if that had returned `status`. */
+  finish(token: number, status: number): void;
+  /** One that is deferred. */
+  requestOf(token: number): FilterRequest;
+  /** Own memory. Only within `create`. At most `FILTER_BUFFER_BYTES_MAX` for each queue. */
+  buffers(count: number, bytes: number): BufferPool;
+  /** What is below this filter. */
+  readonly below: IoTarget;
+  /** One of the definition's `disks`. */
+  disk(name: string): IoTarget;
+  /** Only of a definition with a `helper`. */
+  readonly helper: HelperPort;
   /** Has the daemon log a line: of each filter of a disk one in ten seconds, others are counted. */
   log(text: string): void;
 }
@@ -89,10 +202,48 @@ export interface BlockFilterContext<Options = unknown> {
 /** The part of what a disk can do that filters may change. */
 export type FilterAbilities = Pick<
   BackendAbilities,
-  'readOnly' | 'discard' | 'writeZeroes' | 'secureErase' | 'inOrder'
+  'sizeBytes' | 'readOnly' | 'discard' | 'writeZeroes' | 'secureErase' | 'inOrder'
 >;
 
-export interface BlockFilter<Schema extends z.ZodType = z.ZodType> {
+/** A disk of a filter, on the main thread. */
+export interface ManagedDisk {
+  readonly abilities: BackendAbilities;
+  readonly image: DiskImage;
+}
+
+/** What a filter's side on the main thread gets. */
+export interface BlockFilterSetup<Options = unknown> {
+  readonly vm: string;
+  readonly device: string;
+  readonly queues: number;
+  readonly options: Options;
+  /** Folder of the configuration, from which paths in options start. */
+  readonly base: string;
+  /** What is below, as the filters there have changed it. */
+  readonly below: BackendAbilities;
+  /** The back end; undefined unless the filter is the last. What it has in flight is not waited for. */
+  readonly image: DiskImage | undefined;
+  readonly disks: Readonly<Record<string, ManagedDisk>>;
+  readonly shared: SharedArrayBuffer;
+  readonly group: SharedArrayBuffer;
+  /** Runs a function while nothing of the disk is in flight above its back end, and nothing is begun. */
+  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  log(text: string): void;
+}
+
+/** What an operator asks of a filter: `sidecore filter ask VM/disk NAME COMMAND key=value…`. Answers with plain data. */
+export type FilterCommand = (given: Readonly<Record<string, string>>) => unknown;
+
+/** A filter's side on the main thread: one for each disk. */
+export interface BlockFilterManager<Prepared = unknown> {
+  readonly prepared?: Prepared;
+  readonly commands?: Readonly<Record<string, FilterCommand>>;
+  /** Plain data, for `status`. */
+  status?(): unknown;
+  close?(): void | Promise<void>;
+}
+
+export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = unknown> {
   /** Letters, digits and `-`. */
   readonly name: string;
   /**
@@ -103,12 +254,25 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType> {
   /** Names of its counters and histograms: letters, digits and `_`. */
   readonly counters?: readonly string[];
   readonly histograms?: readonly string[];
+  /** It may keep requests: they may complete in another order than they came. */
+  readonly defers?: boolean;
   /** Bytes of `context.shared`. */
-  readonly sharedBytes?: number;
+  readonly sharedBytes?:
+    | number
+    | ((setup: { options: z.output<Schema>; below: BackendAbilities; queues: number }) => number);
+  /** Which others it shares `context.group` with; undefined if none. */
+  group?(options: z.output<Schema>): string | undefined;
+  readonly groupBytes?: number;
+  /** Back ends of its own, by name. */
+  disks?(options: z.output<Schema>, setup: { base: string; below: BackendAbilities }): Record<string, BackendOptions>;
+  /** Makes its side on the main thread, when the disk is opened. Throws if it cannot serve that disk. */
+  manage?(setup: BlockFilterSetup<z.output<Schema>>): BlockFilterManager<Prepared>;
   /** What a disk with this filter offers its guest, on the main thread, when the daemon starts: changes to what is below. */
-  offers?(below: FilterAbilities, options: z.output<Schema>): Partial<FilterAbilities>;
+  offers?(below: FilterAbilities, options: z.output<Schema>, prepared: Prepared): Partial<FilterAbilities>;
+  /** Makes its part that may wait. */
+  helper?(context: FilterHelperContext<z.output<Schema>, Prepared>): FilterHelper;
   /** Makes what serves one queue, on its sidecore: again when the queue moves, or when the sidecore was replaced. */
-  create(context: BlockFilterContext<z.output<Schema>>): BlockFilterHooks;
+  create(context: BlockFilterContext<z.output<Schema>, Prepared>): BlockFilterHooks;
 }
 
 /**
@@ -125,6 +289,8 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType> {
  *   }),
  * });
  */
-export function defineBlockFilter<Schema extends z.ZodType>(filter: BlockFilter<Schema>): BlockFilter<Schema> {
+export function defineBlockFilter<Schema extends z.ZodType, Prepared>(
+  filter: BlockFilter<Schema, Prepared>,
+): BlockFilter<Schema, Prepared> {
   return filter;
 }

@@ -1,54 +1,97 @@
-import type { BlockBackend } from '../block/backends/backend.js';
-import { readNowNs } from '../host/clock.js';
-import { REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
-import { type ChainFilter, FilterChain, faultText } from './chain.js';
-import type { BlockFilter, BlockFilterContext, BlockFilterHooks } from './contract.js';
-import { evaluate } from './evaluate.js';
+import type { BackendHost, BlockBackend } from '../block/backends/backend.js';
+import { createBackend } from '../block/backends/index.js';
+import { FilterChain } from './chain.js';
+import { ChainFilter } from './chain-filter.js';
+import { filterContext } from './context.js';
+import type { BlockFilterHooks } from './contract.js';
+import { definitionOf } from './evaluate-definition.js';
+import { faultText } from './fault-text.js';
+import { HelperBell, HelperChannel } from './helper-channel.js';
+import { SidecoreHelperPort } from './helper-port.js';
+import type { HelperSetup } from './helpers.js';
 import type { BuiltIns } from './load.js';
 import { ChainControl, FilterMemory } from './memory.js';
-import type { ChainSpec, FilterModule, FilterSpec } from './spec.js';
+import type { ChainSpec, FilterSpec } from './spec.js';
+import type { ChainHost } from './walk.js';
+
+/** What filters need of the sidecore that serves their queue. */
+export interface FilterHost extends BackendHost, ChainHost {
+  /** Of `HelperBell`. */
+  readonly helperBell: SharedArrayBuffer;
+  /** Has a helper made. */
+  makeHelper(setup: HelperSetup): void;
+}
+
+/** Puts a device's filters before the back end of one of its queues, on its sidecore. */
+export function createChain(
+  spec: ChainSpec,
+  queue: number,
+  backend: BlockBackend,
+  builtIns: BuiltIns,
+  host: FilterHost,
+): FilterChain {
+  const chain = new FilterChain(new ChainControl(spec.control), backend, host);
+  changeChain(chain, spec, queue, builtIns, host);
+  return chain;
+}
 
 /**
- * Puts a device's filters before the back end of one of its queues, on its sidecore. One that cannot be made is out of service, as
- * if it had failed a request.
+ * Has a chain consist of the filters that a spec names: those that it has already stay, the others are made, and take over the state
+ * of those whose place they take. One that cannot be made is out of service, as if it had failed a request. Nothing is in flight.
  */
-export function createChain(spec: ChainSpec, queue: number, backend: BlockBackend, builtIns: BuiltIns): BlockBackend {
+export function changeChain(
+  chain: FilterChain,
+  spec: ChainSpec,
+  queue: number,
+  builtIns: BuiltIns,
+  host: FilterHost,
+): void {
   const control = new ChainControl(spec.control);
-  const filters = spec.filters.map((filter): ChainFilter => {
+  const old = chain.filters;
+  chain.filters = spec.filters.map((filter) => {
+    const same = old.find(({ id }) => id === filter.id);
+    if (same !== undefined) return same;
     const memory = new FilterMemory({ ...filter, queues: spec.queues }, filter.memory);
     const file = filter.module.kind === 'text' ? filter.module.file : undefined;
-    let hooks: BlockFilterHooks = {};
+    const made = new ChainFilter({ ...filter, memory, file });
     try {
-      if (!memory.out) hooks = createHooks(filter, memory, spec, queue, builtIns);
+      const previous = handedOver(old, filter.replaces);
+      if (!memory.out) made.hooks = createHooks(made, filter, spec, { chain, queue, memory, previous, builtIns, host });
     } catch (error) {
       memory.condemn(faultText(error, file));
       control.change();
     }
-    return { hooks, onFault: filter.onFault, memory, file };
+    return made;
   });
-  return new FilterChain(filters, control, backend);
 }
 
-function createHooks(
-  { module, options, shared }: FilterSpec,
-  memory: FilterMemory,
-  { vm, device }: ChainSpec,
-  queue: number,
-  builtIns: BuiltIns,
-): BlockFilterHooks {
-  const context: BlockFilterContext = {
-    vm,
-    device,
+/** State of the filter whose place is taken. */
+function handedOver(old: readonly ChainFilter[], replaces: number | undefined): unknown {
+  return old.find(({ id, memory }) => id === replaces && !memory.out)?.hooks.handOver?.();
+}
+
+interface Parts {
+  readonly chain: FilterChain;
+  readonly queue: number;
+  readonly memory: FilterMemory;
+  readonly previous: unknown;
+  readonly builtIns: BuiltIns;
+  readonly host: FilterHost;
+}
+
+function createHooks(made: ChainFilter, filter: FilterSpec, spec: ChainSpec, parts: Parts): BlockFilterHooks {
+  const { chain, queue, memory, previous, builtIns, host } = parts;
+  const context = filterContext(filter, spec, {
+    chain,
+    filter: made,
+    memory,
     queue,
-    options,
-    slots: REQUESTS_IN_FLIGHT_MAX,
-    shared,
-    counter: (name) => memory.counter(queue, name),
-    histogram: (name) => memory.histogram(queue, name),
-    readNowNs,
-    log: (text) => memory.logNote.leave(text),
-  };
-  const hooks: unknown = definitionOf(module, builtIns).create(context);
+    previous,
+    openDisk: (name) => createBackend(filter.disks[name]!.backend, host),
+    helper: filter.hasHelper ? createHelper(made, filter, spec, parts) : undefined,
+    now: host.desk.now,
+  });
+  const hooks: unknown = definitionOf(filter.module, builtIns).create(context);
   const { submit, complete } = (hooks ?? {}) as BlockFilterHooks;
   const good = [submit, complete].every((hook) => hook === undefined || typeof hook === 'function');
   if (!good || (submit === undefined && complete === undefined))
@@ -56,6 +99,16 @@ function createHooks(
   return hooks as BlockFilterHooks;
 }
 
-function definitionOf(module: FilterModule, builtIns: BuiltIns): BlockFilter {
-  return module.kind === 'built-in' ? builtIns[module.name]! : (evaluate(module.text, module.file) as BlockFilter);
+function createHelper(
+  made: ChainFilter,
+  filter: FilterSpec,
+  { vm, device, queues }: ChainSpec,
+  { chain, queue, host }: Parts,
+): SidecoreHelperPort {
+  const channel = new HelperChannel();
+  host.makeHelper({ vm, device, queue, queues, filter, channel: channel.buffer });
+  made.onRelease(() => channel.close());
+  const port = new SidecoreHelperPort(made, channel, new HelperBell(host.helperBell), () => chain.wake());
+  made.helper = port;
+  return port;
 }

@@ -9,9 +9,9 @@ import {
   FILTER_SHARED_BYTES_MAX,
   FILTER_TEXT_BYTES_MAX,
 } from '../limits.js';
-import { faultText } from './chain.js';
 import type { BlockFilter } from './contract.js';
 import { evaluate, OWN_NAME } from './evaluate.js';
+import { faultText } from './fault-text.js';
 import { SourceLines } from './source-lines.js';
 import type { FilterModule } from './spec.js';
 
@@ -138,6 +138,11 @@ function requireDefinition(found: unknown, use: string): asserts found is BlockF
     counters = [],
     histograms = [],
     sharedBytes = 0,
+    groupBytes = 0,
+    group,
+    disks,
+    manage,
+    helper,
   } = found as Partial<BlockFilter>;
   require(typeof name === 'string' && /^[A-Za-z0-9-]{1,63}$/.test(name), '`name` has 1 to 63 letters, digits and -');
   require(typeof create === 'function', '`create` is no function');
@@ -146,9 +151,16 @@ function requireDefinition(found: unknown, use: string): asserts found is BlockF
   require(options === undefined || isSchema, '`options` is neither a zod schema nor a function that makes one');
   requireNames(counters, 'counters', FILTER_COUNTERS_MAX, require);
   requireNames(histograms, 'histograms', FILTER_HISTOGRAMS_MAX, require);
-  const fits = Number.isInteger(sharedBytes) && sharedBytes >= 0 && sharedBytes <= FILTER_SHARED_BYTES_MAX;
-  require(fits, `\`sharedBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
+  require(typeof sharedBytes === 'function' ||
+    isSharedBytes(sharedBytes), `\`sharedBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
+  require(isSharedBytes(groupBytes), `\`groupBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
+  for (const [name, hook] of Object.entries({ group, disks, manage, helper }))
+    require(hook === undefined || typeof hook === 'function', `\`${name}\` is no function`);
 }
+
+/** Whether a filter may have so much shared memory. */
+export const isSharedBytes = (bytes: unknown): bytes is number =>
+  Number.isInteger(bytes) && (bytes as number) >= 0 && (bytes as number) <= FILTER_SHARED_BYTES_MAX;
 
 function requireNames(
   names: readonly unknown[],

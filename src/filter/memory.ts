@@ -9,7 +9,11 @@ const Word = {
   /** How many requests it has failed, and other faults of its. */
   FAULTS: 1,
 } as const;
-const WORDS_BYTES = 16;
+/** Words, and two doubles: how long calls take on average, ns, and how many were timed. */
+const WORDS_BYTES = 32;
+const TIMES_AT = 16;
+/** Calls that are averaged; fewer say nothing. */
+const TIMES = 16;
 
 /** A text that threads leave for the daemon: of several the last one. */
 class Note {
@@ -62,6 +66,8 @@ export interface FilterShape {
   readonly counters: readonly string[];
   readonly histograms: readonly string[];
   readonly queues: number;
+  /** Longest that a call may take on average, ns; without it any. */
+  readonly timeNsMax?: number;
 }
 
 /**
@@ -74,12 +80,14 @@ export class FilterMemory {
   readonly logNote: Note;
   readonly #shape: FilterShape;
   readonly #words: Int32Array;
+  readonly #times: Float64Array;
 
   /** @param buffer - of one that was made before; without it, a new one */
   constructor(shape: FilterShape, buffer?: SharedArrayBuffer) {
     this.#shape = shape;
     this.buffer = buffer ?? new SharedArrayBuffer(HEAD_BYTES + shape.queues * queueBytes(shape));
     this.#words = new Int32Array(this.buffer, 0, 2);
+    this.#times = new Float64Array(this.buffer, TIMES_AT, 2);
     this.faultNote = new Note(this.buffer, WORDS_BYTES);
     this.logNote = new Note(this.buffer, WORDS_BYTES + Note.BYTES);
   }
@@ -90,6 +98,24 @@ export class FilterMemory {
 
   get faults(): number {
     return Atomics.load(this.#words, Word.FAULTS);
+  }
+
+  /** How long its calls take on average, ns. */
+  get timeNs(): number {
+    return this.#times[0]!;
+  }
+
+  /** A call was timed, in CPU time. True if it takes too long on average: it is out of service then. */
+  noteTime(ns: number): boolean {
+    const times = this.#times;
+    const count = times[1]! + 1;
+    times[1] = count;
+    times[0]! += (ns - times[0]!) / Math.min(count, TIMES);
+    const { timeNsMax = Number.POSITIVE_INFINITY } = this.#shape;
+    if (count < TIMES || times[0]! <= timeNsMax || this.out) return false;
+    const us = (value: number) => `${Math.round(value / 100) / 10} us`;
+    this.condemn(`its calls take ${us(times[0]!)} on average, more than its time_limit of ${us(timeNsMax)}`);
+    return true;
   }
 
   /** Counts a fault and takes the filter out of service. */

@@ -1,3 +1,4 @@
+import type { BackendSpec } from '../block/backends/index.js';
 import type { BlockDeviceSpec } from '../block/device.js';
 
 /** What a filter does when it has thrown: errors to its guest, or requests pass it by. */
@@ -9,19 +10,40 @@ export type FilterModule =
   /** CommonJS, everything that it needs in one text. */
   | { readonly kind: 'text'; readonly file: string; readonly text: string };
 
+/** A disk of a filter's own, as sidecores are told of it. */
+export interface FilterDiskSpec {
+  readonly backend: BackendSpec;
+  readonly sizeBytes: number;
+}
+
 /** One filter of a device as a sidecore is told of it. Plain data. */
 export interface FilterSpec {
+  /** Unlike that of any other in the daemon, and of what was in its place before; positive, 31 bits. */
+  readonly id: number;
+  /** Whose place it takes, and state. */
+  readonly replaces?: number | undefined;
   /** As its definition has them. */
   readonly name: string;
   readonly counters: readonly string[];
   readonly histograms: readonly string[];
+  readonly defers: boolean;
+  readonly hasHelper: boolean;
   readonly module: FilterModule;
   readonly options: unknown;
+  /** By its `manage`. */
+  readonly prepared: unknown;
   readonly onFault: FaultPolicy;
+  /** Longest that it may keep a request, and that a call may take on average, ns. */
+  readonly deferNsMax: number;
+  readonly timeNsMax: number;
   /** Of `FilterMemory`. */
   readonly memory: SharedArrayBuffer;
-  /** State of its own that all queues share. */
+  /** State of its own that all queues share, and that of its group. */
   readonly shared: SharedArrayBuffer;
+  readonly group: SharedArrayBuffer;
+  readonly disks: Readonly<Record<string, FilterDiskSpec>>;
+  /** Of the disk as it is below the filter, bytes. */
+  readonly belowBytes: number;
 }
 
 /** The filters of a device, nearest to the guest first. Plain data. */
@@ -34,7 +56,7 @@ export interface ChainSpec {
   readonly filters: readonly FilterSpec[];
 }
 
-/** A disk with filters. */
+/** A disk with filters. They may be others later. */
 export interface FilteredDeviceSpec extends BlockDeviceSpec {
-  readonly filters?: ChainSpec | undefined;
+  filters?: ChainSpec | undefined;
 }

@@ -94,6 +94,10 @@ export class NetControlQueue implements DeviceQueue {
 
   start(): void {}
 
+  quiesce(): boolean {
+    return true;
+  }
+
   close(): void {}
 
   #answer(head: number): void {

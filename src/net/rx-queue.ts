@@ -183,6 +183,10 @@ export class NetRxQueue implements DeviceQueue {
     this.ready = true;
   }
 
+  quiesce(): boolean {
+    return true;
+  }
+
   close(): void {
     this.#giveUp();
     this.#onClose();

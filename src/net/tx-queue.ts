@@ -133,6 +133,10 @@ export class NetTxQueue implements DeviceQueue {
 
   start(): void {}
 
+  quiesce(): boolean {
+    return true;
+  }
+
   close(): void {
     this.#calls.end();
   }

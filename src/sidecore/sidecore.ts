@@ -325,7 +325,7 @@ export class Sidecore implements DeviceHost {
       // A request that was begun is brought to its end.
       if (served.queue.inFlight > 0) served.queue.serve(0, PIECE_BYTES);
       this.#publisher.publish();
-      if (served.queue.inFlight > 0) continue;
+      if (served.queue.inFlight > 0 || !served.queue.quiesce()) continue;
       this.#closing.splice(i, 1);
       const position = this.#queues.remove(served);
       this.#list.count();

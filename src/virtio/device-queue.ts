@@ -35,6 +35,8 @@ export interface DeviceQueue {
   publish(): void;
   /** Does again what a sidecore that died had taken. Called once, before the first `serve`. */
   retakeUnfinished(): void;
+  /** It is about to be let go of: begins nothing by itself any more, unless `start` is called again. True once nothing of that is in flight. */
+  quiesce(): boolean;
   /** Lets go of all that the queue holds; nothing of it is in flight. */
   close(): void;
 }

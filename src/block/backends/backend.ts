@@ -51,8 +51,23 @@ export interface BlockBackend {
   proceed?(request: BlockRequest): number;
   /** The kernel's answer to the operation of this request that was in flight: a count, or a negative error number. */
   completed(request: BlockRequest, result: number): void;
+  /**
+   * Its queue is being let go of: begins nothing of its own any more, until `resume`. True once nothing of its own is in flight. Missing
+   * where nothing ever is.
+   */
+  quiesce?(): boolean;
+  resume?(): void;
   /** Lets go of what this thread holds. No request is in flight. */
   close(): void;
+}
+
+/** A disk's content as the main thread reaches it, waiting for storage. Offsets and lengths in bytes. Throws what storage does. */
+export interface DiskImage {
+  /** Fills `target` from `offset` on; what is beyond the end stays as it is. */
+  read(offset: number, target: Uint8Array): void;
+  write(offset: number, source: Uint8Array): void;
+  /** Makes what was written durable. */
+  sync(): void;
 }
 
 /** What a sidecore lends its back ends. */
@@ -67,6 +82,7 @@ export interface OpenDisk<Spec> {
   /** What a sidecore needs to make its `BlockBackend`: plain data, it crosses threads. */
   readonly spec: Spec;
   readonly abilities: BackendAbilities;
+  readonly image: DiskImage;
   /** What storage failed; missing where it cannot fail. */
   readonly ioErrors?: IoErrors;
   /**

@@ -18,6 +18,7 @@ import type { OpenDisk } from '../backend.js';
 import { IoErrors } from '../io-errors.js';
 import { type EngineKind, noUring } from './engine.js';
 import { formatFault } from './format.js';
+import { openImageHere } from './image.js';
 import { lockImage } from './lock.js';
 import { bytesOf, canPunchHoles, directAlignBytes, fileSystemKind, physicalBlockBytes, sizeOf } from './probe.js';
 
@@ -81,6 +82,7 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
   const kind = fileSystemKind(path, stats);
   const canPunch = !readOnly && canPunchHoles(fd, stats);
   const ioErrors = new IoErrors();
+  const image = openImageHere(fd, readOnly);
   return {
     spec: {
       type: 'file',
@@ -101,8 +103,12 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
       inOrder: false,
       physicalBlockBytes: physicalBlockBytes(stats),
     },
+    image: image.image,
     resize: (wantedBytes) => resize(fd, path, readOnly, wantedBytes),
-    close: () => closeSync(fd),
+    close() {
+      image.close();
+      closeSync(fd);
+    },
   };
 }
 

@@ -1,7 +1,8 @@
 import { freemem } from 'node:os';
 import { SidecoreError } from '../../../errors.js';
 import { mapAnonymous, PAGE_BYTES, unmap } from '../../../host/memory-map.js';
-import type { OpenDisk } from '../backend.js';
+import { viewBytes } from '../../../host/memory-view.js';
+import type { DiskImage, OpenDisk } from '../backend.js';
 
 export interface MemoryOptions {
   readonly type: 'memory';
@@ -37,10 +38,24 @@ export function openMemory(options: MemoryOptions): OpenDisk<MemorySpec> {
       inOrder: true,
       physicalBlockBytes: PAGE_BYTES,
     },
+    image: memoryImage(map.address, options.size),
     resize(sizeBytes = options.size) {
       if (sizeBytes === options.size) return sizeBytes;
       throw new SidecoreError('IMAGE_INVALID', 'a disk in memory keeps its size', 'Use a file for disks that grow.');
     },
     close: () => unmap(map),
+  };
+}
+
+function memoryImage(address: number, sizeBytes: number): DiskImage {
+  const viewAt = (offset: number, length: number) =>
+    viewBytes(address + offset, Math.max(0, Math.min(length, sizeBytes - offset)));
+  return {
+    read: (offset, target) => void target.set(viewAt(offset, target.length)),
+    write(offset, source) {
+      const view = viewAt(offset, source.length);
+      view.set(source.subarray(0, view.length));
+    },
+    sync() {},
   };
 }

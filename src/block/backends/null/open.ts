@@ -23,6 +23,7 @@ export function openNull(options: NullOptions): OpenDisk<NullSpec> {
       inOrder: true,
       physicalBlockBytes: SECTOR_BYTES,
     },
+    image: { read() {}, write() {}, sync() {} },
     resize: (sizeBytes = options.size) => sizeBytes,
     close: () => {},
   };

@@ -1,0 +1,35 @@
+import { closeSync, constants, fdatasyncSync, openSync, readSync, writeSync } from 'node:fs';
+import type { DiskImage } from '../backend.js';
+
+/**
+ * An open image as the main thread reaches it: through a descriptor of its own, by way of the page cache, so that buffers need no
+ * alignment. Opened when it is first used.
+ */
+export function openImageHere(fd: number, readOnly: boolean): { readonly image: DiskImage; close(): void } {
+  let own = -1;
+  const open = () => {
+    if (own < 0) own = openSync(`/proc/self/fd/${fd}`, readOnly ? constants.O_RDONLY : constants.O_RDWR);
+    return own;
+  };
+  /** Goes on until all is done, or nothing more can be. */
+  const each = (length: number, offset: number, call: (at: number, position: number) => number) => {
+    for (let at = 0; at < length; ) {
+      const count = call(at, offset + at);
+      if (count === 0) return;
+      at += count;
+    }
+  };
+  const image: DiskImage = {
+    read: (offset, target) =>
+      each(target.length, offset, (at, position) => readSync(open(), target, at, target.length - at, position)),
+    write: (offset, source) =>
+      each(source.length, offset, (at, position) => writeSync(open(), source, at, source.length - at, position)),
+    sync: () => fdatasyncSync(open()),
+  };
+  return {
+    image,
+    close() {
+      if (own >= 0) closeSync(own);
+    },
+  };
+}

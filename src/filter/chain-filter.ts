@@ -1,0 +1,61 @@
+import type { BlockFilterHooks } from './contract.js';
+import type { SidecoreHelperPort } from './helper-port.js';
+import type { FilterMemory } from './memory.js';
+import type { FaultPolicy } from './spec.js';
+
+/** What the makers of a `ChainFilter` say of it. */
+export interface ChainFilterParts {
+  /** Of its `FilterSpec`. */
+  readonly id: number;
+  readonly onFault: FaultPolicy;
+  /** Whether it is in service, on whichever sidecore it failed. */
+  readonly memory: Pick<FilterMemory, 'out' | 'condemn' | 'noteTime'>;
+  /** The file that its code names in stack traces, where it is not ours. */
+  readonly file: string | undefined;
+  /** It may keep requests, for so long at most, ns. */
+  readonly defers: boolean;
+  readonly deferNsMax: number;
+}
+
+/** One filter of a chain: its code, and what of it is under way. */
+export class ChainFilter implements ChainFilterParts {
+  readonly id: number;
+  readonly onFault: FaultPolicy;
+  readonly memory: ChainFilterParts['memory'];
+  readonly file: string | undefined;
+  readonly defers: boolean;
+  readonly deferNsMax: number;
+  /** Empty until its `create` has given them. */
+  hooks: BlockFilterHooks = {};
+  /** Its place in its chain. */
+  index = 0;
+  /** Requests that it keeps, operations of its own, and what its helper was asked and has not answered. */
+  held = 0;
+  operations = 0;
+  jobs = 0;
+  /** The way to its helper, if it has one. */
+  helper: SidecoreHelperPort | undefined = undefined;
+  /** When it wants to be called, ns; infinite if it does not. */
+  readonly wake = new Float64Array([Number.POSITIVE_INFINITY]);
+  /** Gives back what was made for it. */
+  readonly #releases: (() => void)[] = [];
+
+  constructor({ id, onFault, memory, file, defers, deferNsMax }: ChainFilterParts) {
+    this.id = id;
+    this.onFault = onFault;
+    this.memory = memory;
+    this.file = file;
+    this.defers = defers;
+    this.deferNsMax = deferNsMax;
+  }
+
+  /** Has something called when it is let go of. */
+  onRelease(release: () => void): void {
+    this.#releases.push(release);
+  }
+
+  /** It is called no more; nothing of it is in flight. */
+  release(): void {
+    for (const release of this.#releases.splice(0)) release();
+  }
+}

@@ -1,0 +1,71 @@
+import { readNowNs } from '../host/clock.js';
+
+/** A chain of filters, as the desk sees it. */
+export interface DeskUser {
+  /** Something of it has to be looked at. */
+  readonly active: boolean;
+  /** When, ns: zero if in each turn. */
+  readonly dueNs: number;
+  /** Looks at it. Returns how much was done. */
+  turn(): number;
+}
+
+/** Longest sleep of a sidecore while filters have something to do, ms. */
+const SLEEP_MS_MAX = 1000;
+
+/**
+ * What filters of one sidecore have under way besides requests that go down and up: kept ones, operations of their own, answers of
+ * helpers, times to be called at. Costs one look a turn while there is none.
+ */
+export class FilterDesk {
+  /** The time of the turn, ns; the filters' too. */
+  readonly now = new Float64Array(1);
+  readonly #users: DeskUser[] = [];
+  readonly #readNowNs: (into: Float64Array, slot: number) => void;
+
+  constructor(clock = readNowNs) {
+    this.#readNowNs = clock;
+  }
+
+  get busy(): boolean {
+    return this.#users.length > 0;
+  }
+
+  /** Has a chain looked at from now on, as long as it is active. */
+  add(user: DeskUser): void {
+    if (!this.#users.includes(user)) this.#users.push(user);
+  }
+
+  remove(user: DeskUser): void {
+    const at = this.#users.indexOf(user);
+    if (at >= 0) this.#users.splice(at, 1);
+  }
+
+  /** Returns how much was done. */
+  turn(): number {
+    const users = this.#users;
+    this.readNow();
+    let work = 0;
+    for (let i = users.length - 1; i >= 0; i--) {
+      const user = users[i]!;
+      work += user.turn();
+      if (!user.active) this.remove(user);
+    }
+    return work;
+  }
+
+  readNow(): void {
+    this.#readNowNs(this.now, 0);
+  }
+
+  /** How long a sidecore may sleep, ms; negative if until it is woken. */
+  get sleepMs(): number {
+    if (this.#users.length === 0) return -1;
+    this.readNow();
+    let due = Number.POSITIVE_INFINITY;
+    for (const { dueNs } of this.#users) due = Math.min(due, dueNs);
+    const ms = Math.ceil((due - this.now[0]!) / 1e6);
+    // A millisecond is the shortest that there is.
+    return Math.max(1, Math.min(ms, SLEEP_MS_MAX));
+  }
+}

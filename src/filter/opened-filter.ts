@@ -1,0 +1,199 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { BackendAbilities, DiskImage, OpenDisk } from '../block/backends/backend.js';
+import { type BackendSpec, openDisk } from '../block/backends/index.js';
+import { messageOf, SidecoreError } from '../errors.js';
+import type { BlockFilter, BlockFilterManager, FilterAbilities, FilterCommand, ManagedDisk } from './contract.js';
+import type { FilterGroups } from './filter-groups.js';
+import { isSharedBytes, type LoadedFilter } from './load.js';
+import { FilterMemory } from './memory.js';
+import type { FaultPolicy, FilterSpec } from './spec.js';
+
+/** A filter as its configuration has it, loaded. */
+export interface ReadyFilter extends LoadedFilter {
+  /** As it is called in the configuration. */
+  readonly use: string;
+  /** As its own schema gives them. */
+  readonly options: unknown;
+  readonly onFault: FaultPolicy;
+  readonly deferNsMax: number;
+  readonly timeNsMax: number;
+  /** Folder of the configuration. */
+  readonly base: string;
+}
+
+/** Where a filter is. */
+export interface FilterPlace {
+  readonly vm: string;
+  readonly device: string;
+  readonly queues: number;
+  readonly groups: FilterGroups;
+  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  log(text: string): void;
+}
+
+interface OwnDisk {
+  readonly options: unknown;
+  readonly opened: OpenDisk<BackendSpec>;
+}
+
+let lastId = 0;
+
+/** One filter of a device, on the main thread. */
+export class OpenedFilter {
+  readonly ready: ReadyFilter;
+  readonly memory: FilterMemory;
+  readonly spec: FilterSpec;
+  /** What the device offers with it. */
+  readonly abilities: BackendAbilities;
+  readonly #manager: BlockFilterManager;
+  readonly #disks = new Map<string, OwnDisk>();
+
+  /**
+   * Opens its disks, and makes its side on this thread. Throws what is wrong, and leaves nothing open.
+   *
+   * @param below - what is below it
+   * @param image - of the back end, if that is next
+   * @param old - whose place it takes: what both have alike stays as it is
+   */
+  constructor(
+    ready: ReadyFilter,
+    place: FilterPlace,
+    below: BackendAbilities,
+    image: DiskImage | undefined,
+    old?: OpenedFilter,
+  ) {
+    this.ready = ready;
+    const { definition, options } = ready;
+    const { name, counters = [], histograms = [], defers = false } = definition;
+    const { vm, device, queues, groups } = place;
+    const isSame = old?.spec.name === name;
+    const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };
+    this.memory = isSame && !old.memory.out && old.hasShape(shape) ? old.memory : new FilterMemory(shape);
+    const sharedBytes = bytesOf(definition, options, below, queues);
+    const sharedOld = isSame ? old.spec.shared : undefined;
+    const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
+    const group = groups.memoryOf(name, call(ready, 'group', () => definition.group?.(options)), definition.groupBytes ?? 0);
+    try {
+      this.#openDisks(below, old);
+      const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));
+      const { base } = ready;
+      const setup = { vm, device, queues, options, base, below, image, disks, shared, group };
+      const { hold, log } = place;
+      this.#manager = call(ready, 'manage', () => definition.manage?.({ ...setup, hold, log })) ?? {};
+      const { prepared } = this.#manager;
+      const change = call(ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
+      this.abilities = { ...below, ...onlyAbilities(change), ...(defers ? { inOrder: false } : {}) };
+      this.spec = {
+        id: ++lastId,
+        replaces: old?.spec.id,
+        name,
+        counters,
+        histograms,
+        defers,
+        hasHelper: definition.helper !== undefined,
+        module: ready.module,
+        options,
+        prepared: plain(ready, prepared),
+        onFault: ready.onFault,
+        deferNsMax: ready.deferNsMax,
+        timeNsMax: ready.timeNsMax,
+        memory: this.memory.buffer,
+        shared,
+        group,
+        disks: Object.fromEntries(
+          [...this.#disks].map(([key, { opened }]) => [
+            key,
+            { backend: opened.spec, sizeBytes: opened.abilities.sizeBytes },
+          ]),
+        ),
+        belowBytes: below.sizeBytes,
+      };
+    } catch (error) {
+      this.#closeDisks(old);
+      throw error;
+    }
+  }
+
+  hasShape({ counters, histograms }: { counters: readonly string[]; histograms: readonly string[] }): boolean {
+    return isDeepStrictEqual([counters, histograms], [this.spec.counters, this.spec.histograms]);
+  }
+
+  get commands(): Readonly<Record<string, FilterCommand>> {
+    return this.#manager.commands ?? {};
+  }
+
+  /** What it says of itself; null if it says nothing. */
+  status(): unknown {
+    try {
+      return structuredClone(this.#manager.status?.() ?? null);
+    } catch (error) {
+      return { error: messageOf(error) };
+    }
+  }
+
+  /**
+   * No sidecore uses it any more.
+   *
+   * @param next - what has taken its place, with its disks perhaps
+   */
+  async close(next?: OpenedFilter): Promise<void> {
+    try {
+      await this.#manager.close?.();
+    } finally {
+      this.#closeDisks(next);
+    }
+  }
+
+  #openDisks(below: BackendAbilities, old: OpenedFilter | undefined): void {
+    const { definition, options, base } = this.ready;
+    const wanted = call(this.ready, 'disks', () => definition.disks?.(options, { base, below })) ?? {};
+    for (const [key, disk] of Object.entries(wanted)) {
+      const same = old === undefined ? undefined : old.#disks.get(key);
+      const opened = same && isDeepStrictEqual(same.options, disk) ? same.opened : openDisk(disk);
+      this.#disks.set(key, { options: disk, opened });
+    }
+  }
+
+  /** Those that another has not. */
+  #closeDisks(other: OpenedFilter | undefined): void {
+    const others = other === undefined ? [] : [...other.#disks.values()];
+    const kept = new Set(others.map(({ opened }) => opened));
+    for (const { opened } of this.#disks.values()) if (!kept.has(opened)) opened.close();
+  }
+}
+
+function bytesOf({ sharedBytes = 0 }: BlockFilter, options: unknown, below: BackendAbilities, queues: number): number {
+  const bytes = typeof sharedBytes === 'number' ? sharedBytes : sharedBytes({ options, below, queues });
+  if (isSharedBytes(bytes)) return bytes;
+  throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
+}
+
+/** Calls a hook of a filter's, and says whose it was that threw. */
+function call<T>({ use }: ReadyFilter, hook: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof SidecoreError) throw error;
+    throw new SidecoreError('FILTER_INVALID', `${hook}() of the filter ${use} has thrown: ${messageOf(error)}`, '', {
+      cause: error,
+    });
+  }
+}
+
+function plain({ use }: ReadyFilter, prepared: unknown): unknown {
+  try {
+    return structuredClone(prepared);
+  } catch (error) {
+    const text = `manage() of the filter ${use} has prepared what is no plain data: ${messageOf(error)}`;
+    throw new SidecoreError('FILTER_INVALID', text);
+  }
+}
+
+/** Of what a filter says, which may be anything. */
+function onlyAbilities(said: Partial<FilterAbilities>): Partial<FilterAbilities> {
+  const known = ['readOnly', 'discard', 'writeZeroes', 'secureErase', 'inOrder'] as const;
+  const flags = known.filter((key) => said[key] !== undefined).map((key) => [key, said[key] === true]);
+  const { sizeBytes } = said;
+  const size = Number.isInteger(sizeBytes) && sizeBytes! > 0 ? { sizeBytes } : {};
+  return { ...Object.fromEntries(flags), ...size };
+}
