@@ -36,8 +36,9 @@ async function createProgram(): Promise<Command> {
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
+    import('./luks.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }, { simCommand }] =
+  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }, { simCommand }, { luksCommand }] =
     others;
   const program = new Command('sidecore')
     .description(
@@ -54,6 +55,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     .addCommand(simCommand)
+    .addCommand(luksCommand)
     // Commander's own shows everything where it does not know the command.
     .helpCommand(false)
     .addCommand(helpCommand())

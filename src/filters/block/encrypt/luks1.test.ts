@@ -220,7 +220,10 @@ describe('a LUKS1 header', () => {
     assert.equal(bytes.indexOf(key.subarray(0, 16)), -1);
     const other = makeLuks1({ passphrase: PASSPHRASE, iterations: 1000 });
     assert.notDeepEqual(openLuks1(other.header, read(other.bytes), [PASSPHRASE]).key, key);
-    assert.throws(() => openLuks1(header, read(bytes), [Buffer.from('wrong'), Buffer.from('false')]), code('KEY_INVALID', /opens none/));
+    assert.throws(
+      () => openLuks1(header, read(bytes), [Buffer.from('wrong'), Buffer.from('false')]),
+      code('KEY_INVALID', /opens none/),
+    );
   });
 
   it('makes as many iterations as take the time asked for', () => {

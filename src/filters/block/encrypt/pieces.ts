@@ -217,8 +217,9 @@ export class QueueCipher implements BlockFilterHooks {
   #pieceEnded(index: number, status: number): void {
     const slot = this.#slotOf[index]!;
     this.pool.giveBack(this.#buffers[index]!);
-    this.#ended(slot, status);
+    // First those that have none.
     this.#serveWaiting();
+    this.#ended(slot, status);
   }
 
   /** A part of a request has ended: the next goes on, or the request has ended with its last. */
