@@ -25,7 +25,8 @@ interface CreateOptions extends KeyOptions {
 const IMAGE_MODE = 0o600;
 
 const keyFile = () => new Option('--key-file <file>', 'the passphrase: all bytes of the file');
-const keyEnv = () => new Option('--key-env <name>', 'the passphrase, from an environment variable').conflicts('keyFile');
+const keyEnv = () =>
+  new Option('--key-env <name>', 'the passphrase, from an environment variable').conflicts('keyFile');
 
 const createCommand = new Command('create')
   .description('Make an empty encrypted image, a new file.')
@@ -81,7 +82,11 @@ function open(path: string, flags: string): number {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EEXIST')
-      throw new SidecoreError('IMAGE_INVALID', `${path} is there already`, 'An image is only made where there is none.');
+      throw new SidecoreError(
+        'IMAGE_INVALID',
+        `${path} is there already`,
+        'An image is only made where there is none.',
+      );
     throw new SidecoreError(code === 'ENOENT' ? 'IMAGE_MISSING' : 'IMAGE_PERMISSION', messageOf(error));
   }
 }
