@@ -4,10 +4,12 @@
  */
 import { NullBackend } from '../src/block/backends/null/backend.js';
 import { RequestType, SECTOR_BYTES, Status } from '../src/block/features.js';
-import { BlockRequest } from '../src/block/request.js';
+import { BlockRequest, RequestPool } from '../src/block/request.js';
 import { FilterChain } from '../src/filter/chain.js';
+import { ChainFilter, type ChainFilterParts } from '../src/filter/chain-filter.js';
 import type { BlockFilter, BlockFilterContext } from '../src/filter/contract.js';
 import { evaluate } from '../src/filter/evaluate.js';
+import { FilterDesk } from '../src/filter/filter-desk.js';
 import { ChainControl } from '../src/filter/memory.js';
 
 const LENGTHS = [0, 1, 2, 4, 8];
@@ -31,19 +33,21 @@ const service = {
   condemn(text: string): void {
     throw new Error(text);
   },
+  noteTime: () => false,
 };
 
+const host = { pool: new RequestPool(POOL), filterDesk: new FilterDesk(), filterMark: new Int32Array(1) };
+
 function chainOf(text: string, length: number): FilterChain {
-  const filters = Array.from({ length }, () => {
+  const chain = new FilterChain(new ChainControl(), new NullBackend(), host);
+  chain.filters = Array.from({ length }, (_, at) => {
     const definition = evaluate(text, 'pass.js') as BlockFilter;
-    return {
-      hooks: definition.create({} as BlockFilterContext),
-      onFault: 'closed',
-      memory: service,
-      file: 'pass.js',
-    } as const;
+    const parts = { id: at + 1, onFault: 'closed', memory: service, file: 'pass.js', defers: false, deferNsMax: 1 };
+    const filter = new ChainFilter(parts as ChainFilterParts);
+    filter.hooks = definition.create({} as BlockFilterContext);
+    return filter;
   });
-  return new FilterChain(filters, new ChainControl(), new NullBackend());
+  return chain;
 }
 
 const pool = Array.from({ length: POOL }, (_, slot) => {

@@ -26,6 +26,7 @@ export const ERROR_CODES = {
   TAP_INVALID: 'process',
   BRIDGE_MISSING: 'process',
   DAEMON_UNREACHABLE: 'process',
+  DEVICE_BUSY: 'process',
   CAPTURE_BUSY: 'process',
   CAPTURE_FILE: 'process',
   UNSUPPORTED_PLATFORM: 'process',
@@ -35,6 +36,7 @@ export const ERROR_CODES = {
 
   CORE_DIED: 'core',
   CORE_STALLED: 'core',
+  FILTER_STALLED: 'core',
 
   INTERNAL_ERROR: 'session',
   MESSAGE_INVALID: 'session',

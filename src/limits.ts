@@ -115,11 +115,25 @@ export const FILTER_OPERATIONS_MAX = 512;
 export const FILTER_JOBS_MAX = 64;
 /** Bytes of a filter's buffers for one queue: they are mapped, and take up room only once used. */
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
+/** How long what is in flight of a disk may take to end when its filters are changed, ms. */
+export const HOLD_MS_MAX = 10_000;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
+
+/** How long a filter may keep its sidecore from everything else, ms, if the configuration does not say; and what it may say. */
+export const FILTER_STALL_MS = 10;
+export const FILTER_STALL_MS_MIN = 2;
+export const FILTER_STALL_MS_MAX = 1000;
+/** The same while a filter is made, if that is longer: its module is read, compiled and run for the first time. */
+export const FILTER_MAKING_MS_MAX = 250;
+/**
+ * What the JavaScript of a sidecore may have in memory, MiB, for filters that keep what they make: the thread ends then, and not the
+ * process. Without filters it has a few.
+ */
+export const CORE_HEAP_MIB_MAX = 512;
 
 /**
  * Iterations of PBKDF2 that the header of an encrypted image may ask for, all key slots in use and their digests together: about a

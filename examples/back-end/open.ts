@@ -15,8 +15,10 @@ export interface ArraySpec {
 }
 
 export function openArray({ size }: ArrayOptions): OpenDisk<ArraySpec> {
+  const memory = new SharedArrayBuffer(size);
+  const bytes = new Uint8Array(memory);
   return {
-    spec: { type: 'array', memory: new SharedArrayBuffer(size) },
+    spec: { type: 'array', memory },
     abilities: {
       sizeBytes: size,
       readOnly: false,
@@ -25,6 +27,11 @@ export function openArray({ size }: ArrayOptions): OpenDisk<ArraySpec> {
       secureErase: true,
       inOrder: true,
       physicalBlockBytes: 512,
+    },
+    image: {
+      read: (offset, target) => target.set(bytes.subarray(offset, offset + target.length)),
+      write: (offset, source) => bytes.set(source, offset),
+      sync() {},
     },
     resize() {
       throw new SidecoreError('IMAGE_INVALID', 'a disk in an array keeps its size');

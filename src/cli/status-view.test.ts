@@ -51,6 +51,7 @@ const CORE: DaemonStatus['cores'][number] = {
   index: 0,
   cpus: [2],
   shared: false,
+  quarantined: null,
   in_use: true,
   stalled: false,
   thread: 4711,
@@ -155,11 +156,20 @@ it('shows which cores are not in use, which is the shared one, which does not an
   const queues = [2, null, 0, 2].map((core, index) => ({ ...QUEUE, index, core }));
   const status = {
     ...STATUS,
-    cores: [CORE, { ...parked, index: 1, cpus: [3] }, shared, { ...CORE, index: 3, cpus: [4], stalled: true }],
+    cores: [
+      CORE,
+      { ...parked, index: 1, cpus: [3] },
+      shared,
+      { ...CORE, index: 3, cpus: [4], stalled: true },
+      { ...CORE, index: 4, cpus: [0], quarantined: 'a/d' },
+    ],
     vms: { web1: { root: { ...DISK, queues } } },
   };
   const text = renderStatus({ status, at: 0 }, undefined, WIDE);
-  assert.match(text, /^ +0 +2 +sidecore .*\n +1 +3 +parked .*\n +2 +0,1 +shared .*\n +3 +4 +stalled /m);
+  assert.match(
+    text,
+    /^ +0 +2 +sidecore .*\n +1 +3 +parked .*\n +2 +0,1 +shared .*\n +3 +4 +stalled .*\n +4 +0 +quarantine of a\/d /m,
+  );
   assert.match(text, /^web1\/root +file +10 GiB +0,2 +connected /m);
 });
 

@@ -79,9 +79,10 @@ function coreRow(core: CoreStatus, before: CoreStatus | undefined, seconds: numb
   ];
 }
 
-/** What a core does: it may not answer, be the one for when no other is in use, or not be in use itself. */
-function modeText({ stalled, in_use, shared }: CoreStatus, mode: string): string {
+/** What a core does: it may not answer, be there for one device, be the one for when no other is in use, or not be in use itself. */
+function modeText({ stalled, in_use, shared, quarantined }: CoreStatus, mode: string): string {
   if (stalled) return 'stalled';
+  if (quarantined !== null) return `quarantine of ${quarantined}`;
   if (!in_use) return 'parked';
   return shared ? 'shared' : mode;
 }

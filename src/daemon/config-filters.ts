@@ -16,6 +16,7 @@ const filter = z
     on_fault: z.enum(['closed', 'open']).default('closed'),
     time_limit_us: z.number().min(1).max(10_000).default(FILTER_TIME_US),
     defer_limit_s: z.number().min(0.001).max(3600).default(FILTER_DEFER_S),
+    quarantine: z.boolean().default(false),
   })
   .transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
 
@@ -23,6 +24,10 @@ const filter = z
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
 
 export type FilterConfig = z.output<typeof filter>;
+
+/** Whether a device with these filters has a sidecore of its own. */
+export const isQuarantined = (configs: readonly FilterConfig[]): boolean =>
+  configs.some(({ quarantine }) => quarantine);
 
 /** Loads filters and checks their options. Returns what is wrong with them. */
 export function completeFilters(

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { WEIGHT_MAX } from '../limits.js';
+import { FILTER_STALL_MS, FILTER_STALL_MS_MAX, FILTER_STALL_MS_MIN, WEIGHT_MAX } from '../limits.js';
 import { disk } from './config-disks.js';
 import { network, nic } from './config-networks.js';
 import { scheduler } from './config-scheduler.js';
@@ -36,6 +36,7 @@ export const configSchema = z.strictObject({
   balance: z.boolean().default(true),
   mode: z.enum(['sidecore', 'adaptive', 'baseline']).default('sidecore'),
   scheduler,
+  filter_stall_ms: z.int().min(FILTER_STALL_MS_MIN).max(FILTER_STALL_MS_MAX).default(FILTER_STALL_MS),
   sqpoll_cpu: z.int().min(0).max(1023).optional(),
   log: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
   socket,

@@ -34,6 +34,7 @@ describe('a good configuration', () => {
         stuck_items: 50,
         notified_us: 20,
       },
+      filter_stall_ms: 10,
       log: 'info',
       socket: {},
       networks: {},
@@ -123,7 +124,7 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'an unknown key': [
       'cpus: [1]\n',
-      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, cores_min, balance, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
+      '/etc/s.yaml:1: cpus: unknown key; known here: run_dir, cores, cores_min, balance, mode, scheduler, filter_stall_ms, sqpoll_cpu, log, socket, networks, vms',
     ],
     'unknown keys below': [
       oneDisk(MEMORY, 'readonly: true', 'queue: 1'),
@@ -274,7 +275,7 @@ describe('a bad configuration is told file, line and key', () => {
       name: 'SidecoreError',
       code: 'CONFIG_INVALID',
       message:
-        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, cores_min, balance, mode, scheduler, sqpoll_cpu, log, socket, networks, vms',
+        's.yaml:1: log: expects error, warn, info or debug, not "loud"\ns.yaml:2: x: unknown key; known here: run_dir, cores, cores_min, balance, mode, scheduler, filter_stall_ms, sqpoll_cpu, log, socket, networks, vms',
       remedy: 'docs/configuration.md lists every key.',
     });
   });

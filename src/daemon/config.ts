@@ -6,7 +6,7 @@ import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { MAC_PORTS_MAX, NETWORKS_MAX } from '../limits.js';
 import type { DiskConfig } from './config-disks.js';
 import { explain } from './config-explain.js';
-import { completeFilters } from './config-filters.js';
+import { completeFilters, isQuarantined } from './config-filters.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
 import { type Config, configSchema } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
@@ -117,6 +117,12 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
   return problems;
 }
 
+/** How many devices have a sidecore of their own for their filters' sake. */
+export function countQuarantines({ vms }: Pick<Config, 'vms'>): number {
+  const disks = Object.values(vms).flatMap(({ disks }) => Object.values(disks));
+  return disks.filter(({ filters }) => isQuarantined(filters)).length;
+}
+
 /** Sidecores are taken out of use only where what they serve can move. */
 function requireCoresMin({ cores, cores_min: coresMin, balance, mode }: Config, complain: Complain): void {
   if (coresMin === undefined) return;
@@ -141,7 +147,8 @@ function requirePortNumbers({ vms, networks, cores, cores_min: coresMin, mode }:
   const cards = count(Object.values(vms).map(({ nics }) => nics));
   const ports = cards + count(Object.values(networks).map(({ ports }) => ports));
   const disks = count(Object.values(vms).map(({ disks }) => disks));
-  const sidecores = mode === 'baseline' ? disks + ports : cores.length + (coresMin === 0 ? 1 : 0);
+  const others = (coresMin === 0 ? 1 : 0) + countQuarantines({ vms });
+  const sidecores = mode === 'baseline' ? disks + ports : cores.length + others;
   if (ports === 0 || ports + sidecores <= MAC_PORTS_MAX) return;
   const all = `network cards and ports (${ports}) and sidecores (${sidecores})`;
   complain(

@@ -5,9 +5,11 @@ import type { SchedulerOptions } from '../scheduler/policy.js';
 import { POLLING_RULES } from '../scheduler/polling.js';
 import type { DeviceSpec } from '../virtio/queue-spec.js';
 import { Core, type CoreListener } from './core.js';
+import { CoreThreads } from './core-threads.js';
 import { SUPERVISE_MS } from './core-watch.js';
 import { Mesh } from './mesh.js';
 import { PlacedDevice } from './placed-device.js';
+import { Watchdog } from './watchdog.js';
 
 /** How sidecores are run. */
 export type Mode = 'sidecore' | 'adaptive' | 'baseline';
@@ -26,6 +28,8 @@ export interface CoreSetOptions {
   readonly sqpollCpu: number | undefined;
   /** Whether there are network cards: then frames cross from one to another. */
   readonly networked: boolean;
+  /** How many devices have a sidecore of their own, because of filters that nobody trusts. In `baseline` each has. */
+  readonly quarantines?: number;
   /** As of `CoreOptions`. */
   readonly thread?: URL;
 }
@@ -44,23 +48,32 @@ export class CoreSet {
   /** Cores that have ports which cannot move. */
   readonly ports: Core[] = [];
   readonly #mode: Mode;
+  /** Where their threads come from. */
+  readonly threads = new CoreThreads();
+  #watchdog: Watchdog | undefined;
   readonly #supervision: NodeJS.Timeout;
 
   /**
    * @param devices - number of devices; in `baseline` each gets a thread, and the threads share the CPUs
    */
   constructor(options: CoreSetOptions, devices: number, listener: CoreListener) {
-    const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked, thread } = options;
+    const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked, quarantines = 0, thread } = options;
     this.#mode = mode;
     const common = { scheduler, helperCpus, sqpollCpu, ...(thread && { thread }) };
     const places =
       mode === 'baseline' ? Array.from({ length: Math.max(1, devices) }, () => cpus) : cpus.map((cpu) => [cpu]);
     const polling = POLLING_RULES[mode];
-    const cores = places.map((cpus, index) => new Core({ ...common, polling, index, cpus }, listener));
+    const cores = places.map((cpus, index) => new Core({ ...common, polling, index, cpus }, this.threads, listener));
+    const anywhere = helperCpus.length > 0 ? helperCpus : cpus;
+    // Where it could take time from sidecores it waits for its guest's kicks, and does not poll.
+    const modest = helperCpus.length > 0 ? POLLING_RULES.adaptive : POLLING_RULES.baseline;
+    for (let i = 0; i < (mode === 'baseline' ? 0 : quarantines); i++) {
+      const place = { index: cores.length, cpus: anywhere, quarantine: true };
+      cores.push(new Core({ ...common, ...place, polling: modest }, this.threads, listener));
+    }
     if (coresMin === 0) {
-      const anywhere = helperCpus.length > 0 ? helperCpus : cpus;
       const place = { index: cores.length, cpus: anywhere };
-      this.shared = new Core({ ...common, ...place, polling: POLLING_RULES.baseline }, listener);
+      this.shared = new Core({ ...common, ...place, polling: POLLING_RULES.baseline }, this.threads, listener);
       cores.push(this.shared);
     }
     this.cores = cores;
@@ -73,9 +86,14 @@ export class CoreSet {
     }, SUPERVISE_MS).unref();
   }
 
-  /** Cores that have a CPU to themselves. */
+  /** Cores among which things are shared out, and move: all but those that are there for one device each. */
+  get common(): readonly Core[] {
+    return this.cores.filter(({ options }) => !options.quarantine);
+  }
+
+  /** Those of them that have a CPU to themselves. */
   get dedicated(): readonly Core[] {
-    return this.cores.filter((core) => core !== this.shared);
+    return this.common.filter((core) => core !== this.shared);
   }
 
   /** Those of them that are in use. */
@@ -97,10 +115,15 @@ export class CoreSet {
     if (this.shared !== undefined) this.shared.inUse = this.inUse.length === 0;
   }
 
-  /** Places a device of a VM. Its queues have one core together, unless each can have its own. */
-  place(label: string, spec: DeviceSpec): PlacedDevice {
+  /**
+   * Places a device of a VM. Its queues have one core together, unless each can have its own.
+   *
+   * @param quarantine - it has a core that serves nothing else, and stays there
+   */
+  place(label: string, spec: DeviceSpec, quarantine = false): PlacedDevice {
     const together = spec.kind !== 'block' || this.#mode === 'baseline';
-    const home = together ? this.choose(queuesOf(spec)) : undefined;
+    const own = quarantine ? this.#freeQuarantine() : undefined;
+    const home = own ?? (together ? this.choose(queuesOf(spec)) : undefined);
     const device = new PlacedDevice(label, spec, home, () => this.choose());
     this.devices.push(device);
     return device;
@@ -140,6 +163,12 @@ export class CoreSet {
     return candidates.reduce((fewest, core) => (counts.get(core)! < counts.get(fewest)! ? core : fewest));
   }
 
+  /** A core that is kept for one device, and has none yet; undefined in `baseline`, where each has its thread anyway. */
+  #freeQuarantine(): Core | undefined {
+    const taken = new Set(this.devices.map(({ home }) => home));
+    return this.cores.find((core) => core.options.quarantine && !taken.has(core));
+  }
+
   /** Cards' queues come to their core later, and have their room. */
   #hasRoom(core: Core, queues: number): boolean {
     let bound = queues;
@@ -150,9 +179,21 @@ export class CoreSet {
     return bound <= CORE_QUEUES_MAX;
   }
 
+  /**
+   * Has no filter keep a sidecore for longer, from now on: a thread watches, and another is kept in reserve to take the place of
+   * one that is ended. To be called where there is a filter; again makes no difference.
+   */
+  guard(stallMsMax: number): void {
+    if (this.#watchdog !== undefined) return;
+    this.#watchdog = new Watchdog(this.cores, stallMsMax);
+    this.threads.keepSpare();
+  }
+
   /** Ends all threads. No device is served any more. */
   async stop(): Promise<void> {
     clearInterval(this.#supervision);
+    await this.#watchdog?.stop();
+    await this.threads.stop();
     await Promise.all(this.cores.map((core) => core.stop()));
   }
 }

@@ -58,7 +58,7 @@ export class CoreUsage {
     const units = this.#unitsNow();
     const done = new Map([...units].map(([id, unit]) => [id, this.#since(id, countsOf(unit))]));
     for (const id of this.#units.keys()) if (!units.has(id)) this.#units.delete(id);
-    const spent = new Map(this.#set.cores.map((core) => [core, this.#spentBy(core)]));
+    const spent = new Map(this.#set.common.map((core) => [core, this.#spentBy(core)]));
     const all = [...units.values()];
     const movables = [...spent].flatMap(([core, { busyNs }]) => {
       const there = all.filter((unit) => unit.core === core);
@@ -75,6 +75,7 @@ export class CoreUsage {
     const units = new Map<number, Unit>();
     for (const [number, device] of this.#set.devices.entries()) {
       // Queues' keys are positive.
+      if (device.home?.options.quarantine) continue;
       if (device.home !== undefined) {
         units.set(-1 - number, { id: -1 - number, device, queue: undefined, core: device.home });
         continue;
@@ -127,7 +128,7 @@ export class CoreUsage {
     return {
       cores: this.#set.inUse.length,
       work: sum(this.#set.candidates, ({ busyNs }) => busyNs),
-      cpu: sum(this.#set.cores, ({ busyNs, emptyNs }) => busyNs + emptyNs),
+      cpu: sum(this.#set.common, ({ busyNs, emptyNs }) => busyNs + emptyNs),
       rate: requests / (windowNs / 1e9),
     };
   }

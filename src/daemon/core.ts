@@ -1,15 +1,13 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { assert, SidecoreError } from '../errors.js';
-import { Epoll } from '../host/epoll.js';
+import type { ChainSpec } from '../filter/spec.js';
 import { createEventFd, eventCount, signal } from '../host/eventfd.js';
-import { type IoUringHandles, retireIoUring } from '../host/io-uring.js';
+import type { IoUringHandles } from '../host/io-uring.js';
 import { close } from '../host/libc.js';
 import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import { CoreState } from '../sidecore/core-state.js';
-import type { CaptureSpec, CoreMessage, CoreRequest, CoreSetup, Neighbourhood } from '../sidecore/messages.js';
+import type { CaptureSpec, CoreMessage, CoreRequest, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueueState } from '../virtio/queue-state.js';
@@ -23,17 +21,21 @@ import {
   takenOver,
 } from './attached.js';
 import type { CoreListener, CoreOptions } from './core-options.js';
+import type { CoreThread, CoreThreads } from './core-threads.js';
 import { CoreWatch, type Unanswered } from './core-watch.js';
+import { FilterBlame } from './filter-blame.js';
+import { retired } from './retired.js';
+import type { Stall } from './watchdog.js';
 
 export type { CoreListener, CoreOptions } from './core-options.js';
 
-/** How long a replacement waits for the kernel to finish what the dead thread had started, and how often it looks, ms. */
-const RETIRE_MS_MAX = 10_000;
-const RETIRE_LOOK_MS = 5;
-
-const SIDECORE_THREAD = new URL('../sidecore/core-thread.js', import.meta.url);
+/** What a core is told, before it has a number. */
+type CoreOrder = DistributiveOmit<CoreRequest, 'id'>;
+type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;
 
 interface Pending extends Unanswered {
+  /** Of an order that holds. */
+  readonly name: string | undefined;
   readonly resolve: (position: QueuePosition | undefined) => void;
   readonly reject: (error: Error) => void;
 }
@@ -52,23 +54,23 @@ export class Core {
   inUse = true;
   readonly #listener: CoreListener;
   readonly #attached = new Map<number, Attached>();
-  /** By port. */
-  readonly #captures = new Map<number, CaptureSpec>();
-  readonly #frozen = new Set<number>();
+  /** What holds until the core is told otherwise: a thread that takes over is told again. By a name of their own. */
+  readonly #orders = new Map<string, CoreOrder>();
   /** Told when a network is frozen no more. */
   readonly #thawing: (() => void)[] = [];
   readonly #pending = new Map<number, Pending>();
-  readonly #ports = new Map<number, PortSpec>();
   #neighbours: Neighbourhood | undefined;
-  #worker: Worker | undefined;
-  #mailbox: MessagePort | undefined;
+  readonly #threads: CoreThreads;
+  #thread: CoreThread | undefined;
   #uring: IoUringHandles | undefined;
   #nextId = 1;
   #stopping = false;
   readonly #watch = new CoreWatch();
+  readonly #filterBlame = new FilterBlame();
 
-  constructor(options: CoreOptions, listener: CoreListener) {
+  constructor(options: CoreOptions, threads: CoreThreads, listener: CoreListener) {
     this.options = options;
+    this.#threads = threads;
     this.#listener = listener;
   }
 
@@ -91,39 +93,17 @@ export class Core {
   start(neighbours: Neighbourhood): void {
     this.#neighbours = neighbours;
     this.state.threadId = 0;
-    const { port1, port2 } = new MessageChannel();
-    const { helperCpus, thread = SIDECORE_THREAD, ...options } = this.options;
-    const doorwayFd = new Epoll(1).fd;
-    const setup: CoreSetup = {
-      ...options,
-      workerCpus: [...helperCpus, ...options.cpus],
-      state: this.state.buffer,
-      bellFd: this.bellFd,
-      doorwayFd,
-      neighbours,
-      mailbox: port2,
+    const { helperCpus, thread, ...options } = this.options;
+    const workerCpus = [...helperCpus, ...options.cpus];
+    const setup = { ...options, workerCpus, state: this.state.buffer, bellFd: this.bellFd, neighbours };
+    const listener = {
+      heard: (message: CoreMessage) => this.#hear(message),
+      ended: (reason: string) => {
+        // Later: whoever waited for one of its last answers goes on first, so that all agree on what is attached.
+        if (!this.#stopping) setImmediate(() => void this.#replace(reason));
+      },
     };
-    const worker = new Worker(thread, {
-      name: `sidecore-${options.index}`,
-      workerData: setup,
-      transferList: [port2],
-    });
-    let reason = '';
-    worker.on('error', (error) => {
-      reason = error.stack ?? error.message;
-    });
-    worker.on('exit', (code) => {
-      // What it still said: a last answer, or that it had made an io_uring.
-      for (let mail = receiveMessageOnPort(port1); mail; mail = receiveMessageOnPort(port1)) this.#hear(mail.message);
-      port1.close();
-      close(doorwayFd);
-      if (this.#stopping) return;
-      // Later: whoever waited for one of those answers goes on first, so that all agree on what is attached.
-      setImmediate(() => void this.#replace(reason || `the thread ended with code ${code}`));
-    });
-    port1.on('message', (message: CoreMessage) => this.#hear(message));
-    this.#worker = worker;
-    this.#mailbox = port1;
+    this.#thread = this.#threads.start(setup, listener, thread);
   }
 
   /**
@@ -134,8 +114,9 @@ export class Core {
   async attach(spec: QueueSpec, onFault: (fault: number) => void, crashes = 0): Promise<void> {
     const attached = newAttached(spec, onFault, crashes);
     this.#attached.set(spec.key, attached);
+    this.#threads.expect(spec);
     try {
-      await this.#ask({ id: this.#nextId++, op: 'attach', queue: spec });
+      await this.#ask({ op: 'attach', queue: spec });
       attached.served = true;
     } catch (error) {
       this.#attached.delete(spec.key);
@@ -154,10 +135,10 @@ export class Core {
     const attached = this.#attached.get(key);
     assert(attached !== undefined, 'a queue is detached that was attached');
     let position: QueuePosition | undefined;
-    const retain = () => this.#ask({ id: this.#nextId++, op: 'retain', key });
+    const retain = () => this.#ask({ op: 'retain', key });
     const timer = waitMsMax === undefined ? undefined : setTimeout(() => void retain().catch(() => {}), waitMsMax);
     try {
-      if (!attached.leftOut) position = await this.#ask({ id: this.#nextId++, op: 'detach', key });
+      if (!attached.leftOut) position = await this.#ask({ op: 'detach', key });
       if (position === undefined && !attached.leftOut) return undefined;
     } catch (error) {
       // It may have been left out since it was asked.
@@ -171,50 +152,64 @@ export class Core {
 
   /** Has the core send a frame as if a network card of its had sent it; once nothing keeps it from being sent. */
   async inject(device: NetDeviceSpec, frame: Uint8Array): Promise<void> {
-    while (this.#frozen.has(device.switchId)) await new Promise<void>((resolve) => this.#thawing.push(resolve));
-    await this.#ask({ id: this.#nextId++, op: 'inject', device, frame });
+    while (this.#orders.has(`freeze ${device.switchId}`))
+      await new Promise<void>((resolve) => this.#thawing.push(resolve));
+    await this.#ask({ op: 'inject', device, frame });
   }
 
   /** Has the core serve a port that is no guest's card. */
   async plug(port: PortSpec): Promise<void> {
-    this.#ports.set(port.number, port);
-    await this.#ask({ id: this.#nextId++, op: 'plug', port });
+    await this.#order(`plug ${port.number}`, { op: 'plug', port });
   }
 
   /** Has what passes a port recorded; a thread that takes over goes on with it. */
   async capture(spec: CaptureSpec): Promise<void> {
-    this.#captures.set(spec.port, spec);
-    await this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
+    await this.#order(`capture ${spec.port}`, { op: 'capture', ...spec });
   }
 
   /** What is recorded of a port here. */
   captureOf(port: number): CaptureSpec | undefined {
-    return this.#captures.get(port);
-  }
-
-  /** Has nothing more sent in a network. Resolves when others can see all that was sent. */
-  async freeze(network: number): Promise<void> {
-    this.#frozen.add(network);
-    await this.#ask({ id: this.#nextId++, op: 'freeze', network });
-  }
-
-  /** Ends that. */
-  async thaw(network: number): Promise<void> {
-    this.#frozen.delete(network);
-    for (const goOn of this.#thawing.splice(0)) goOn();
-    await this.#ask({ id: this.#nextId++, op: 'thaw', network });
+    return this.#orders.get(`capture ${port}`) as CaptureSpec | undefined;
   }
 
   /** Ends that; resolves when nothing more is recorded. */
   async uncapture(port: number): Promise<void> {
-    this.#captures.delete(port);
-    await this.#ask({ id: this.#nextId++, op: 'uncapture', port });
+    this.#orders.delete(`capture ${port}`);
+    await this.#ask({ op: 'uncapture', port });
+  }
+
+  /** Has nothing more sent in a network. Resolves when others can see all that was sent. */
+  async freeze(network: number): Promise<void> {
+    await this.#order(`freeze ${network}`, { op: 'freeze', network });
+  }
+
+  /** Ends that. */
+  async thaw(network: number): Promise<void> {
+    this.#orders.delete(`freeze ${network}`);
+    for (const goOn of this.#thawing.splice(0)) goOn();
+    await this.#ask({ op: 'thaw', network });
+  }
+
+  /** Has nothing more taken from a queue of a disk. Resolves when nothing of it is in flight. */
+  async hold(key: number): Promise<void> {
+    await this.#order(`hold ${key}`, { op: 'hold', key });
+  }
+
+  /** Ends that. */
+  async release(key: number): Promise<void> {
+    this.#orders.delete(`hold ${key}`);
+    await this.#ask({ op: 'release', key });
+  }
+
+  /** Has a queue that is held use other filters; these are in its device's spec already, for a thread that takes over. */
+  async changeFilters(key: number, filters: ChainSpec | undefined): Promise<void> {
+    await this.#ask({ op: 'filters', key, filters });
   }
 
   /** Ends the thread, after what is in flight. */
   async stop(): Promise<void> {
-    await this.#ask({ id: this.#nextId++, op: 'stop' });
-    await this.#worker?.terminate();
+    await this.#ask({ op: 'stop' });
+    await this.#thread?.terminate();
     close(this.bellFd);
   }
 
@@ -238,18 +233,32 @@ export class Core {
 
   /** Ends the thread as a fault would, at any point of its work. For tests of what happens then. */
   async kill(): Promise<void> {
-    await this.#worker?.terminate();
+    this.#filterBlame.excuse();
+    await this.#thread?.terminate();
   }
 
-  #ask(request: CoreRequest): Promise<QueuePosition | undefined> {
+  /** Ends the thread, because a filter keeps it from everything else, if it still does. */
+  endStalled({ filter, beat, ms }: Stall): void {
+    if (this.state.filter !== filter || this.state.beat !== beat) return;
+    this.#filterBlame.accuse(filter, ms);
+    void this.#thread?.terminate();
+  }
+
+  #ask(order: CoreOrder, name?: string): Promise<QueuePosition | undefined> {
     return new Promise((resolve, reject) => {
-      this.#pending.set(request.id, { request, looks: 0, resolve, reject });
+      const request: CoreRequest = { id: this.#nextId++, ...order };
+      this.#pending.set(request.id, { request, name, looks: 0, resolve, reject });
       this.#post(request);
     });
   }
 
+  async #order(name: string, order: CoreOrder): Promise<void> {
+    this.#orders.set(name, order);
+    await this.#ask(order, name);
+  }
+
   #post(request: CoreRequest): void {
-    this.#mailbox?.postMessage(request);
+    this.#thread?.post(request);
     if (this.state.ring()) signal(this.bellFd);
   }
 
@@ -275,10 +284,15 @@ export class Core {
   /** Starts another thread and gives it everything that the dead one had. */
   async #replace(reason: string): Promise<void> {
     this.deaths++;
-    this.#blame(this.state.serving);
+    const fault = this.#filterBlame.settle(this.state.filter, this.#attached.values(), reason);
+    // A filter that is out of service will not do it again: the queue is not to blame.
+    if (fault === undefined) this.#blame(this.state.serving);
     this.state.serving = 0;
+    this.state.marks[0] = 0;
     // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
-    if (!(await this.#retired())) return this.#listener.lost(this);
+    const uring = this.#uring;
+    this.#uring = undefined;
+    if (!(await retired(uring))) return this.#listener.lost(this);
     this.start(this.#neighbours!);
     this.#watch.restart(this.#pending.values());
     for (const attached of this.#attached.values()) {
@@ -290,41 +304,25 @@ export class Core {
     }
     this.#forgetAttaching();
     const unanswered = [...this.#pending.values()].map(({ request }) => request);
-    for (const port of this.#ports.values()) {
-      if (unanswered.some((request) => request.op === 'plug' && request.port === port)) continue;
-      void this.#ask({ id: this.#nextId++, op: 'plug', port });
-    }
-    for (const network of this.#frozen) void this.#ask({ id: this.#nextId++, op: 'freeze', network });
-    for (const spec of this.#captures.values()) void this.#ask({ id: this.#nextId++, op: 'capture', ...spec });
+    const named = new Set([...this.#pending.values()].map(({ name }) => name));
+    for (const [name, order] of this.#orders) if (!named.has(name)) void this.#ask(order);
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
     for (const [key, attached] of this.#attached) {
       if (attached.leftOut || asked.has(key)) continue;
-      const takeOver = this.#ask({ id: this.#nextId++, op: 'attach', queue: takenOver(attached) });
+      const takeOver = this.#ask({ op: 'attach', queue: takenOver(attached) });
       takeOver.catch(() => this.#leaveOut(attached));
     }
     for (const request of unanswered) {
       const attached = request.op === 'attach' ? this.#attached.get(request.queue.key) : undefined;
       this.#post(attached === undefined ? request : { ...request, op: 'attach', queue: takenOver(attached) });
     }
-    this.#listener.died(this, reason);
+    this.#listener.died(this, reason, fault);
   }
 
   #tellFault(attached: Attached | undefined, fault: number): void {
     if (attached === undefined || attached.faultTold) return;
     attached.faultTold = true;
     attached.onFault(fault);
-  }
-
-  /** Waits until the kernel has finished what the dead thread had started; false if that does not happen. */
-  async #retired(): Promise<boolean> {
-    const uring = this.#uring;
-    this.#uring = undefined;
-    const deadline = performance.now() + RETIRE_MS_MAX;
-    while (uring !== undefined && !retireIoUring(uring, 0)) {
-      if (performance.now() > deadline) return false;
-      await sleep(RETIRE_LOOK_MS);
-    }
-    return true;
   }
 
   /** A queue that is left out is not attached any more, even if that had been asked for and not answered. */

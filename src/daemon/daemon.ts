@@ -8,7 +8,7 @@ import { startCloser } from '../host/closer.js';
 import { requireDescriptors } from '../host/descriptors.js';
 import { groupId, userId } from './accounts.js';
 import { Captures } from './captures.js';
-import type { Config } from './config.js';
+import { type Config, countQuarantines } from './config.js';
 import { schedulerOptions } from './config-scheduler.js';
 import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
@@ -98,8 +98,11 @@ export class Daemon {
       ports,
     );
     const coresMin = coresMinOf(config);
-    const threads = config.mode === 'baseline' ? devices : config.cores.length + (coresMin === 0 ? 1 : 0);
-    requireDescriptors(DEVICE_DESCRIPTORS * devices + THREAD_DESCRIPTORS * (threads + 1));
+    const quarantines = countQuarantines(config);
+    const sidecores = config.cores.length + (coresMin === 0 ? 1 : 0) + quarantines;
+    const threads = config.mode === 'baseline' ? devices : sidecores;
+    // The main thread, the watchdog, and the sidecore that is kept in reserve.
+    requireDescriptors(DEVICE_DESCRIPTORS * devices + THREAD_DESCRIPTORS * (threads + 3));
     const places = {
       mode: config.mode,
       scheduler: schedulerOptions(config.scheduler),
@@ -108,9 +111,10 @@ export class Daemon {
       helperCpus: others.filter((cpu) => cpu !== config.sqpoll_cpu),
       sqpollCpu: config.sqpoll_cpu,
       networked: Object.keys(config.networks).length > 0,
+      quarantines,
     };
     this.cores = new CoreSet(places, devices, {
-      died: (core, reason) => this.#coreDied(core, reason),
+      died: (core, reason, fault) => this.#coreDied(core, reason, fault),
       stalled: (core, stalled) => this.#coreStalled(core, stalled),
       lost: (core) => this.#coreLost(core),
     });
@@ -165,8 +169,9 @@ export class Daemon {
         about(`port ${name} of network ${network}`, () => this.#ports.push(new NetPort(network, name, port, place)));
       }
     }
-    if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.cores.length > 1)
+    if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.common.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
+    if (this.#disks.some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
     this.#supervision = setInterval(() => {
       for (const disk of this.#disks) disk.report();
       for (const port of this.#ports) port.reportLoss();
@@ -192,7 +197,7 @@ export class Daemon {
       node: process.version,
       mode: this.#config.mode,
       uptime_s: Math.round((Date.now() - this.#startedAt) / 1000),
-      cores: this.cores.cores.map((core) => coreStatus(core, core === this.cores.shared)),
+      cores: this.cores.cores.map((core) => coreStatus(core, this.cores)),
       placement: {
         cores_in_use: this.cores.inUse.length,
         moved: this.#rebalancer?.moved ?? 0,
@@ -223,10 +228,12 @@ export class Daemon {
     process.exit(1);
   }
 
-  #coreDied(core: Core, reason: string): void {
+  #coreDied(core: Core, reason: string, fault: string | undefined): void {
+    const code = fault === undefined ? 'CORE_DIED' : 'FILTER_STALLED';
+    const what = fault === undefined ? 'died and was replaced' : 'was replaced for a filter’s sake';
     this.#log.error(
-      { code: 'CORE_DIED' },
-      `sidecore ${core.options.index} died and was replaced; ${core.queueCount} queues were taken over [CORE_DIED]: ${reason}`,
+      { code },
+      `sidecore ${core.options.index} ${what}; ${core.queueCount} queues were taken over [${code}]: ${fault ?? reason}`,
     );
   }
 }
@@ -234,12 +241,14 @@ export class Daemon {
 /** What `status` prints. */
 export type DaemonStatus = ReturnType<Daemon['status']>;
 
-function coreStatus(core: Core, shared: boolean) {
+function coreStatus(core: Core, cores: CoreSet) {
   const { turns, busyNs, emptyNs, asleepNs, sleeps, queuesPolled, queuesWatched, ...crossings } = core.state.read();
   return {
     index: core.options.index,
     cpus: core.options.cpus,
-    shared,
+    shared: core === cores.shared,
+    /** The device that it is there for alone. */
+    quarantined: core.options.quarantine ? (cores.devices.find(({ home }) => home === core)?.label ?? null) : null,
     in_use: core.inUse,
     stalled: core.stalled,
     thread: core.state.threadId,

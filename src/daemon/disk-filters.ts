@@ -10,6 +10,9 @@ import type { FaultLog } from './fault-log.js';
 /** What there is below the filters of a disk. */
 export type FilteredDisk = Pick<OpenDisk<BackendSpec>, 'abilities' | 'image'>;
 
+/** A filter that stays, or a new one, and whose place it takes. */
+export type FilterPlan = OpenedFilter | { readonly ready: ReadyFilter; readonly old?: OpenedFilter | undefined };
+
 /** The filters of one disk, as the daemon sees them: nearest to the guest first. */
 export class DiskFilters {
   readonly #place: FilterPlace;
@@ -50,10 +53,7 @@ export class DiskFilters {
    * @param filters - those that stay, and those that are new; these with whose place they take
    * @param change - has the sidecores use `spec`, which is new, while nothing is in flight
    */
-  async change(
-    filters: readonly (OpenedFilter | { readonly ready: ReadyFilter; readonly old?: OpenedFilter | undefined })[],
-    change: () => Promise<void>,
-  ): Promise<void> {
+  async change(filters: readonly FilterPlan[], change: () => Promise<void>): Promise<void> {
     const before = this.#filters;
     const opened = this.#open(
       filters.map((filter) => filter.ready),
@@ -128,10 +128,7 @@ export class DiskFilters {
         const text = ready.lines.translate(fault);
         this.#lastFaults.set(filter, text);
         const so = ready.onFault === 'open' ? 'requests pass it by' : 'its disk answers with errors';
-        faults.add(
-          'FILTER_FAILED',
-          `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`,
-        );
+        faults.add('FILTER_FAILED', `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`);
       }
       const said = memory.logNote.look();
       if (said !== undefined) faults.note(`filter ${index}`, `${this.#label}: filter ${ready.use}: ${said}`);

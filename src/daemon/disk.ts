@@ -1,12 +1,14 @@
-import type { OpenDisk } from '../block/backends/backend.js';
+import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice } from '../block/device.js';
 import { assert, SidecoreError } from '../errors.js';
-import type { FilterPlace } from '../filter/opened-filter.js';
+import type { FilterPlace, OpenedFilter } from '../filter/opened-filter.js';
 import type { FilteredDeviceSpec } from '../filter/spec.js';
 import { errorText } from '../host/libc.js';
+import { RING_FEATURES } from '../virtio/features.js';
 import type { DiskConfig } from './config.js';
-import { DiskFilters } from './disk-filters.js';
+import { isQuarantined } from './config-filters.js';
+import { DiskFilters, type FilterPlan } from './disk-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured disk while the daemon runs: its image, its device, its socket, its core. */
@@ -17,6 +19,9 @@ export class ServedDisk {
   readonly #filters: DiskFilters;
   readonly #device: BlockDevice;
   readonly #served: ServedDevice;
+  readonly #spec: FilteredDeviceSpec;
+  /** One change of filters at a time. */
+  #changed: Promise<unknown> = Promise.resolve();
 
   /** Opens the image; throws one clear error if it cannot. */
   constructor(vm: string, name: string, config: DiskConfig, place: DevicePlace) {
@@ -25,13 +30,15 @@ export class ServedDisk {
     this.#opened = openDisk(
       config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
     );
+    // Filters have something to say before there is anything that serves them.
+    const log = place.log.child({ device: this.label });
     const filterPlace: FilterPlace = {
       vm,
       device: name,
       queues: config.queues,
       groups: place.groups,
       hold: (during) => this.#hold(during),
-      log: (text) => this.#served.log.info(`${this.label}: ${text}`),
+      log: (text) => log.info(`${this.label}: ${text}`),
     };
     this.#filters = this.#openFilters(filterPlace);
     const { abilities } = this.#filters;
@@ -44,7 +51,7 @@ export class ServedDisk {
       serial: config.serial ?? this.label,
       writeback: config.cache === 'writeback',
     });
-    const spec: FilteredDeviceSpec = {
+    this.#spec = {
       kind: 'block',
       shared: this.#device.shared,
       account: place.account,
@@ -53,7 +60,11 @@ export class ServedDisk {
       backend: this.#opened.spec,
       filters: this.#filters.spec,
     };
-    this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+    this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
+  }
+
+  get hasFilters(): boolean {
+    return this.#config.filters.length > 0;
   }
 
   /** The disk is closed if they cannot be opened. */
@@ -71,8 +82,60 @@ export class ServedDisk {
   }
 
   /** Runs a function while nothing of the disk is in flight. */
-  async #hold<T>(during: () => T | Promise<T>): Promise<T> {
+  #hold<T>(during: () => T | Promise<T>): Promise<T> {
     return this.#served.placed.hold(during);
+  }
+
+  /** Nearest to the guest first. */
+  get filters(): readonly OpenedFilter[] {
+    return this.#filters.opened;
+  }
+
+  /** A filter by its place or name. */
+  findFilter(which: string): OpenedFilter {
+    return this.#filters.find(which);
+  }
+
+  /**
+   * Has the disk have other filters, while its guest runs: between two requests, with nothing in flight. Throws, and nothing has
+   * changed, if they cannot be opened, or the guest relies on what they do not offer.
+   *
+   * @param plan - makes what is to be of what is
+   */
+  changeFilters(plan: (now: readonly OpenedFilter[]) => readonly FilterPlan[]): Promise<void> {
+    const change = this.#changed.then(() => this.#filters.change(plan(this.filters), () => this.#useFilters()));
+    this.#changed = change.catch(() => {});
+    return change;
+  }
+
+  /** Has the sidecores use the filters as they are now. */
+  async #useFilters(): Promise<void> {
+    this.#requireSuitable(this.#filters.abilities);
+    const { placed } = this.#served;
+    const { spec } = this.#filters;
+    await placed.hold(async (queues) => {
+      // Whoever serves a queue from now on does so with these.
+      this.#spec.filters = spec;
+      await Promise.all(queues.map(({ core, spec: { key } }) => core!.changeFilters(key, spec)));
+    });
+  }
+
+  /** What a guest has seen of a disk stays so. */
+  #requireSuitable({ sizeBytes, inOrder }: BackendAbilities): void {
+    if (sizeBytes !== this.#device.capacityBytes) {
+      throw new SidecoreError(
+        'DEVICE_BUSY',
+        `${this.label} has ${this.#device.capacityBytes} bytes, and would have ${sizeBytes} with these filters`,
+        'Write them into the configuration, and start the daemon anew.',
+      );
+    }
+    if (!inOrder && (this.#served.features & RING_FEATURES.IN_ORDER) !== 0n) {
+      throw new SidecoreError(
+        'DEVICE_BUSY',
+        `${this.label}: its guest has settled on IN_ORDER, and these filters may keep requests`,
+        'Write them into the configuration: the disk does not offer it then.',
+      );
+    }
   }
 
   start(): void {
@@ -101,6 +164,10 @@ export class ServedDisk {
         `${sizeBytes} bytes are no multiple of the disk's block_size, ${blockBytes}`,
         `Ask for ${next} bytes.`,
       );
+    }
+    if (this.#filters.opened.some(({ spec }) => spec.defers)) {
+      const text = `${this.label}: its filters have taken its size into account`;
+      throw new SidecoreError('DEVICE_BUSY', text, 'Resize the image, and start the daemon anew.');
     }
     const size = this.#opened.resize(sizeBytes);
     this.#device.resize(size);

@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, SidecoreError } from '../errors.js';
+import { HOLD_MS_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { CaptureSpec } from '../sidecore/messages.js';
 import type { DeviceSpec, QueuePosition, QueueServer, QueueSpec } from '../virtio/queue-spec.js';
@@ -68,6 +70,12 @@ export class PlacedQueue {
   }
 }
 
+/** Does something under several locks. */
+function useAll<T>(locks: readonly MoveLock[], act: () => Promise<T>): Promise<T> {
+  const [first, ...others] = locks;
+  return first === undefined ? act() : first.use(() => useAll(others, act));
+}
+
 /** Where a device's queues are served: on the cores that are chosen for them, which change while they are moved. */
 export class PlacedDevice implements QueueServer {
   /** "VM/device" */
@@ -80,6 +88,8 @@ export class PlacedDevice implements QueueServer {
   /** Of all queues of a device with a home. */
   readonly lock = new MoveLock();
   readonly #choose: () => Core;
+  /** Resolved when the device is held no more. */
+  #holding: Promise<void> = Promise.resolve();
   /** By index of a queue: its core, also while it is not served for a moment. */
   readonly #cores = new Map<number, { readonly key: number; core: Core }>();
 
@@ -91,7 +101,49 @@ export class PlacedDevice implements QueueServer {
     this.#choose = choose;
   }
 
-  attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
+  /**
+   * Runs a function while nothing of a disk is in flight, and nothing is taken from its queues; one such function at a time. It gets
+   * the queues that are served.
+   *
+   * Throws `DEVICE_BUSY`, and everything goes on, if what is in flight does not end within `HOLD_MS_MAX`.
+   */
+  async hold<T>(during: (queues: readonly PlacedQueue[]) => T | Promise<T>): Promise<T> {
+    const before = this.#holding;
+    let end = () => {};
+    this.#holding = new Promise((resolve) => {
+      end = resolve;
+    });
+    await before;
+    const queues = [...this.queues.values()];
+    try {
+      return await useAll([...new Set(queues.map(({ lock }) => lock))], () => this.#holdLocked(queues, during));
+    } finally {
+      end();
+    }
+  }
+
+  async #holdLocked<T>(
+    queues: readonly PlacedQueue[],
+    during: (queues: readonly PlacedQueue[]) => T | Promise<T>,
+  ): Promise<T> {
+    const served = queues.filter(({ core }) => core !== undefined);
+    const held = served.map(({ core, spec }) => ({ core: core!, key: spec.key }));
+    try {
+      const settled = Promise.all(held.map(({ core, key }) => core.hold(key))).then(() => true);
+      const inTime = await Promise.race([settled, sleep(HOLD_MS_MAX, false, { ref: false })]);
+      if (inTime) return await during(served);
+      throw new SidecoreError(
+        'DEVICE_BUSY',
+        `${this.label}: its requests in flight do not end within ${HOLD_MS_MAX / 1000} s`,
+        'See `sidecore status`: a filter may keep them, or storage does not answer.',
+      );
+    } finally {
+      await Promise.all(held.map(({ core, key }) => core.release(key)));
+    }
+  }
+
+  async attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
+    await this.#holding;
     const lock = this.home === undefined ? new MoveLock() : this.lock;
     return lock.use(async () => {
       const queue = new PlacedQueue(spec, onFault, lock);

@@ -47,13 +47,21 @@ export class ServedDevice {
   readonly placed: PlacedDevice;
   readonly faults: FaultLog;
 
-  constructor(label: string, config: SocketConfig, device: VirtioDevice, spec: DeviceSpec, place: DevicePlace) {
+  /** @param quarantine - it has a sidecore of its own */
+  constructor(
+    label: string,
+    config: SocketConfig,
+    device: VirtioDevice,
+    spec: DeviceSpec,
+    place: DevicePlace,
+    quarantine = false,
+  ) {
     this.label = label;
     this.#config = config;
     this.#device = device;
     this.log = place.log.child({ device: label });
     this.faults = new FaultLog(this.log);
-    this.placed = place.cores.place(label, spec);
+    this.placed = place.cores.place(label, spec, quarantine);
     this.#endpoint = new Endpoint(
       {
         path: config.socket!,
@@ -82,6 +90,11 @@ export class ServedDevice {
   /** Tells the guest to read the configuration space again; false if nobody can be told. */
   notifyConfigChange(): boolean {
     return this.#endpoint.session?.notifyConfigChange() ?? false;
+  }
+
+  /** What its front end has settled on; zero while there is none. */
+  get features(): bigint {
+    return this.#endpoint.session?.features ?? 0n;
   }
 
   /** What `status` shows of every device. */

@@ -267,7 +267,7 @@ describe('a filter that is at fault', () => {
       },
       says: /not this filter’s to pass on/,
     },
-    'says nothing': { hooks: { submit() {} }, says: /neither passed the request on nor ended it/ },
+    'says nothing': { hooks: { submit() {} }, says: /neither passed the request on, nor kept it, nor ended it/ },
     'ends it with what is no status': { hooks: { submit: (request) => request.complete(7) }, says: /^7 is no status$/ },
     'ends it with a text': {
       hooks: { submit: (request) => request.complete('0' as unknown as number) },

@@ -126,7 +126,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   close(): void {
     this.filters = [];
-    this.#host.desk.remove(this);
+    this.#host.filterDesk.remove(this);
     this.backend.close();
   }
 
@@ -174,7 +174,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   wake(): void {
-    this.#host.desk.add(this);
+    this.#host.filterDesk.add(this);
   }
 
   /** What helpers have answered. Returns how many. */
@@ -195,7 +195,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** Returns how many filters were called. */
   #tick(): number {
-    const now = this.#host.desk.now[0]!;
+    const now = this.#host.filterDesk.now[0]!;
     let count = 0;
     for (let i = 0; i < this.#filters.length; i++) {
       const filter = this.#filters[i]!;
@@ -235,7 +235,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
         state: !memory.out ? 'live' : onFault === 'open' ? 'gone' : 'gate',
       }),
     );
-    return compileProgram(stages, this.backend, this.#host.mark, this.walk);
+    return compileProgram(stages, this.backend, this.#host.filterMark, this.walk);
   }
 
   #dismiss(filter: ChainFilter): void {

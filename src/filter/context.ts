@@ -25,7 +25,11 @@ export interface ContextParts {
 }
 
 /** Makes what a filter gets for one queue. What it takes is given back when the filter is let go of. */
-export function filterContext(spec: FilterSpec, { vm, device, queues }: ChainSpec, parts: ContextParts): BlockFilterContext {
+export function filterContext(
+  spec: FilterSpec,
+  { vm, device, queues }: ChainSpec,
+  parts: ContextParts,
+): BlockFilterContext {
   const { chain, filter, memory, queue, previous, openDisk, helper, now } = parts;
   const { walk } = chain;
   const { options, prepared, shared, group, belowBytes, disks } = spec;

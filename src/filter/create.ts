@@ -54,13 +54,16 @@ export function changeChain(
     const memory = new FilterMemory({ ...filter, queues: spec.queues }, filter.memory);
     const file = filter.module.kind === 'text' ? filter.module.file : undefined;
     const made = new ChainFilter({ ...filter, memory, file });
+    const outer = host.filterMark[0]!;
     try {
       const previous = handedOver(old, filter.replaces);
+      host.filterMark[0] = -filter.id;
       if (!memory.out) made.hooks = createHooks(made, filter, spec, { chain, queue, memory, previous, builtIns, host });
     } catch (error) {
       memory.condemn(faultText(error, file));
       control.change();
     }
+    host.filterMark[0] = outer;
     return made;
   });
 }
@@ -89,7 +92,7 @@ function createHooks(made: ChainFilter, filter: FilterSpec, spec: ChainSpec, par
     previous,
     openDisk: (name) => createBackend(filter.disks[name]!.backend, host),
     helper: filter.hasHelper ? createHelper(made, filter, spec, parts) : undefined,
-    now: host.desk.now,
+    now: host.filterDesk.now,
   });
   const hooks: unknown = definitionOf(filter.module, builtIns).create(context);
   const { submit, complete } = (hooks ?? {}) as BlockFilterHooks;

@@ -65,6 +65,14 @@ export class OpenedFilter {
     this.ready = ready;
     const { definition, options } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
+    if (definition.failsClosed && ready.onFault === 'open') {
+      const text = `${place.vm}/${place.device}: the filter ${name} cannot have on_fault: open`;
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        text,
+        'Data that had not gone through it would be lost: leave `closed`.',
+      );
+    }
     const { vm, device, queues, groups } = place;
     const isSame = old?.spec.name === name;
     const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };
@@ -72,7 +80,11 @@ export class OpenedFilter {
     const sharedBytes = bytesOf(definition, options, below, queues);
     const sharedOld = isSame ? old.spec.shared : undefined;
     const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
-    const group = groups.memoryOf(name, call(ready, 'group', () => definition.group?.(options)), definition.groupBytes ?? 0);
+    const group = groups.memoryOf(
+      name,
+      call(ready, 'group', () => definition.group?.(options)),
+      definition.groupBytes ?? 0,
+    );
     try {
       this.#openDisks(below, old);
       const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));

@@ -50,13 +50,7 @@ export class Target implements IoTarget, RequestOwner {
   readonly isBelow: boolean;
   readonly #operations: Operations;
 
-  constructor(
-    filter: ChainFilter,
-    backend: BlockBackend,
-    sizeBytes: number,
-    isBelow: boolean,
-    operations: Operations,
-  ) {
+  constructor(filter: ChainFilter, backend: BlockBackend, sizeBytes: number, isBelow: boolean, operations: Operations) {
     this.filter = filter;
     this.backend = backend;
     this.sizeBytes = sizeBytes;

@@ -14,9 +14,9 @@ import { Held, isStatus, passOn, type RequestView, Verdict } from './request-vie
 /** What a chain needs of the sidecore that it is on. */
 export interface ChainHost {
   readonly pool: RequestPool;
-  readonly desk: FilterDesk;
-  /** One slot: the number of the filter whose code is running, or zero. */
-  readonly mark: Int32Array;
+  readonly filterDesk: FilterDesk;
+  /** One slot: the number of the filter whose code is running, negative while it is made; or zero. */
+  readonly filterMark: Int32Array;
 }
 
 /** What the ways of a chain's requests need of the chain. */
@@ -49,12 +49,12 @@ export class Walk implements Exits, OperationHost {
   readonly #kept: KeptRequests;
   readonly #time = new Float64Array(2);
 
-  constructor(chain: WalkOwner, backend: BlockBackend, { pool, desk, mark }: ChainHost) {
+  constructor(chain: WalkOwner, backend: BlockBackend, { pool, filterDesk, filterMark }: ChainHost) {
     this.#chain = chain;
     this.#backend = backend;
     this.pool = pool;
-    this.#desk = desk;
-    this.#mark = mark;
+    this.#desk = filterDesk;
+    this.#mark = filterMark;
     this.#kept = new KeptRequests(pool);
   }
 

@@ -29,7 +29,7 @@ export interface IoUringOptions {
    */
   readonly inFlightMax?: number;
   /** CPU of a kernel thread that polls for submissions, so that `submit` needs no system call while that is awake. */
-  readonly sqpollCpu?: number;
+  readonly sqpollCpu?: number | undefined;
   /**
    * CPUs of the kernel's worker threads, which do what would block. Default: those of this thread, and on the CPU of a
    * polling thread they get little of it.

@@ -16,17 +16,25 @@ const VIEW_BYTES_MAX = 2 ** 31;
 
 const spans = new Map<number, { readonly start: number; readonly memory: ArrayBuffer }>();
 
-/** Where a stretch of this process's memory lies in an ArrayBuffer of the calling thread. */
-function locate(address: number, length: number): { memory: ArrayBuffer; offset: number } {
-  assert(address >= PAGE_BYTES && length <= VIEW_BYTES_MAX, 'a view of mapped memory, of at most 2 GiB');
-  const number = Math.floor(address / SPAN_STRIDE);
+/** Number of the span in which views that begin at an address lie. */
+export const spanOf = (address: number): number => Math.floor(address / SPAN_STRIDE);
+
+/** Makes a span for the calling thread, if it has not got it: whoever knows that it will need one does so at leisure. */
+export function openSpan(number: number): { readonly start: number; readonly memory: ArrayBuffer } {
   let span = spans.get(number);
   if (span === undefined) {
     const start = Math.max(number * SPAN_STRIDE, PAGE_BYTES);
     span = { start, memory: koffi.view(start, SPAN_BYTES) as ArrayBuffer };
     spans.set(number, span);
   }
-  return { memory: span.memory, offset: address - span.start };
+  return span;
+}
+
+/** Where a stretch of this process's memory lies in an ArrayBuffer of the calling thread. */
+function locate(address: number, length: number): { memory: ArrayBuffer; offset: number } {
+  assert(address >= PAGE_BYTES && length <= VIEW_BYTES_MAX, 'a view of mapped memory, of at most 2 GiB');
+  const { start, memory } = openSpan(spanOf(address));
+  return { memory, offset: address - start };
 }
 
 /** Mapped memory, without a copy, as the calling thread sees it. It must stay mapped while the view is used. */

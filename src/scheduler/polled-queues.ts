@@ -1,4 +1,4 @@
-import { IDLE_LOOKS_MAX, KICK_LOOK_NS } from '../limits.js';
+import { IDLE_LOOKS_MAX, KICK_LOOK_BYTES, KICK_LOOK_NS } from '../limits.js';
 import type { Account } from './account.js';
 import { Entry } from './entry.js';
 import { Polling, type PollingRule } from './polling.js';
@@ -65,6 +65,8 @@ export class PolledQueues<Queue extends PolledQueue> {
   readonly now = new Float64Array(1);
   /** Queues that wait for a kick. */
   watchedCount = 0;
+  /** Bytes since kicks were looked for within a turn. */
+  #moved = 0;
   /** A queue that is out of work leaves the list at once: it is looked for in each turn. */
   readonly leavesAtOnce: boolean;
   /** Nothing is polled, and the core may sleep: it is one that does, or none of its queues was ever started. */
@@ -141,6 +143,14 @@ export class PolledQueues<Queue extends PolledQueue> {
   looksForKicks(busy: boolean): boolean {
     if (this.watchedCount === 0) return false;
     return (this.polledCount === 0 && !busy) || this.now[0]! - this.#looked[0]! >= KICK_LOOK_NS;
+  }
+
+  /** Within a turn queues have moved so many bytes more. Whether kicks have to be looked for, as they are every `KICK_LOOK_BYTES`. */
+  movedEnough(bytes: number): boolean {
+    this.#moved += bytes;
+    if (this.#moved < KICK_LOOK_BYTES) return false;
+    this.#moved = 0;
+    return this.watchedCount > 0;
   }
 
   /** Kicks are looked for. */

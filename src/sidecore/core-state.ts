@@ -12,6 +12,8 @@ const Word = {
   THREAD: 3,
   /** Counts turns, of the queues and of the loop: while it does not move, the core does not get on. */
   BEAT: 4,
+  /** Number of the filter whose hook is running, negative while it is being made; zero if none is. */
+  FILTER: 5,
 } as const;
 
 /** Counters of a sidecore, by slot. Written by the core only. */
@@ -39,12 +41,15 @@ export class CoreState {
   readonly crossings: Float64Array;
   /** What became of frames that came from other sidecores, by `PortCounter`; for `Crossing` too. */
   readonly arrived: Float64Array;
+  /** One word, that chains of filters write with plain stores: `FilterSpec.id` of the one that is at work, negative while it is made, or zero. */
+  readonly marks: Int32Array;
   readonly #words: Int32Array;
   readonly #counters: Float64Array;
 
   constructor(buffer = new SharedArrayBuffer(WORD_BYTES + COUNTER_BYTES + PORT_COUNTER_BYTES)) {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer, 0, WORD_BYTES / 4);
+    this.marks = new Int32Array(buffer, 4 * Word.FILTER, 1);
     this.#counters = new Float64Array(buffer, WORD_BYTES, COUNTER_BYTES / 8);
     this.crossings = new Float64Array(buffer, WORD_BYTES + 8 * Counter.CROSSED, 2);
     this.arrived = new Float64Array(buffer, WORD_BYTES + COUNTER_BYTES);
@@ -82,7 +87,12 @@ export class CoreState {
     return Atomics.load(this.#words, Word.SERVING);
   }
 
-  /** A queue has had its turn. A plain store. */
+  /** The filter that is at work, as `marks` says it. */
+  get filter(): number {
+    return Atomics.load(this.#words, Word.FILTER);
+  }
+
+  /** The core has got on: with a queue's turn, its own, or something that has completed. A plain store. */
   countBeat(): void {
     this.#words[Word.BEAT] = (this.#words[Word.BEAT]! + 1) | 0;
   }

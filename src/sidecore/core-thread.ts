@@ -1,7 +1,8 @@
-import { workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { pinThisThread, threadId } from '../host/affinity.js';
+import { openSpan } from '../host/memory-view.js';
 import { CoreState } from './core-state.js';
-import type { CoreSetup } from './messages.js';
+import type { CoreSetup, ReserveMessage } from './messages.js';
 import { Sidecore } from './sidecore.js';
 
 /** Entry of a sidecore's thread. */
@@ -12,4 +13,17 @@ function main(setup: CoreSetup): void {
   setup.mailbox.close();
 }
 
-main(workerData as CoreSetup);
+/** Of one that is kept in reserve: it gets ready for whatever it may have to serve. */
+function wait(): void {
+  parentPort!.on('message', (message: ReserveMessage) => {
+    if ('spans' in message) {
+      for (const number of message.spans) openSpan(number);
+      return;
+    }
+    main(message.setup);
+    parentPort!.close();
+  });
+}
+
+if (workerData === null) wait();
+else main(workerData as CoreSetup);

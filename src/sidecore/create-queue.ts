@@ -1,9 +1,10 @@
-import type { BackendHost, BlockBackend } from '../block/backends/backend.js';
+import type { BlockBackend } from '../block/backends/backend.js';
 import { createBackend } from '../block/backends/index.js';
 import { BlockDeviceState } from '../block/device.js';
 import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
-import { createChain } from '../filter/create.js';
-import type { FilteredDeviceSpec } from '../filter/spec.js';
+import { FilterChain } from '../filter/chain.js';
+import { changeChain, createChain, type FilterHost } from '../filter/create.js';
+import type { ChainSpec, FilteredDeviceSpec } from '../filter/spec.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { NetControlQueue } from '../net/control-queue.js';
@@ -24,7 +25,7 @@ import type { QueueState } from '../virtio/queue-state.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
 
 /** What devices need of the sidecore on which their queues are served. */
-export interface DeviceHost extends BlockQueueHost, BackendHost, UringHost {
+export interface DeviceHost extends BlockQueueHost, FilterHost, UringHost {
   readonly calls: CallHost;
   readonly networks: Networks;
 }
@@ -58,7 +59,20 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
 /** Makes a disk's back end, with its filters before it. */
 function createFiltered({ backend, filters }: FilteredDeviceSpec, queue: number, host: DeviceHost): BlockBackend {
   const below = createBackend(backend, host);
-  return filters === undefined ? below : createChain(filters, queue, below, BLOCK_FILTERS);
+  return filters === undefined ? below : createChain(filters, queue, below, BLOCK_FILTERS, host);
+}
+
+/** Has a disk's queue, which is settled, use other filters. */
+export function changeFilters(queue: BlockQueue, spec: ChainSpec | undefined, index: number, host: DeviceHost): void {
+  const { backend } = queue;
+  if (!(backend instanceof FilterChain)) {
+    if (spec !== undefined) queue.backend = createChain(spec, index, backend, BLOCK_FILTERS, host);
+  } else if (spec !== undefined) {
+    changeChain(backend, spec, index, BLOCK_FILTERS, host);
+  } else {
+    backend.filters = [];
+    queue.backend = backend.backend;
+  }
 }
 
 /**

@@ -40,13 +40,13 @@ export class Doorway {
     this.#collect(0);
   }
 
-  /** Waits until something comes; an io_uring descriptor that is not negative is waited for too. */
-  wait(uringFd: number): void {
+  /** Waits until something comes, or for so long, ms, if that is not negative; an io_uring descriptor that is not negative is waited for too. */
+  wait(uringFd: number, timeoutMs: number): void {
     if (uringFd >= 0 && this.#uringFd < 0) {
       this.#epoll.add(uringFd, EPOLLIN | EPOLLET, URING);
       this.#uringFd = uringFd;
     }
-    this.#collect(-1);
+    this.#collect(timeoutMs);
   }
 
   #collect(timeoutMs: number): void {

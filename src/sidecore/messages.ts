@@ -1,4 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { HelperSetup } from '../filter/helpers.js';
+import type { ChainSpec } from '../filter/spec.js';
 import type { IoUringHandles } from '../host/io-uring.js';
 import type { CrossingSetup } from '../net/crossing.js';
 import type { NetDeviceSpec } from '../net/device.js';
@@ -34,6 +36,11 @@ export type CoreRequest =
   /** Nothing more is sent in a network; answered when what was sent can be seen by others. And goes on, with ports where they are now. */
   | { readonly id: number; readonly op: 'freeze'; readonly network: number }
   | { readonly id: number; readonly op: 'thaw'; readonly network: number }
+  /** Nothing more is taken from a queue of a disk, which need not be here yet; answered when nothing of it is in flight. And goes on. */
+  | { readonly id: number; readonly op: 'hold'; readonly key: number }
+  | { readonly id: number; readonly op: 'release'; readonly key: number }
+  /** Has a queue that is held use other filters. */
+  | { readonly id: number; readonly op: 'filters'; readonly key: number; readonly filters: ChainSpec | undefined }
   /** Answered when nothing of any queue or port is in flight; the thread ends then. */
   | { readonly id: number; readonly op: 'stop' };
 
@@ -42,6 +49,8 @@ export type CoreMessage =
   /** It has made its io_uring, which must be retired if the thread dies. */
   | { readonly event: 'uring'; readonly handles: IoUringHandles }
   | { readonly event: 'answer'; readonly id: number; readonly position?: QueuePosition; readonly error?: string }
+  /** A filter's helper is to be made. */
+  | { readonly event: 'helper'; readonly setup: HelperSetup }
   | { readonly event: 'fault'; readonly key: number; readonly fault: number };
 
 /** All sidecores of a daemon, as one of them sees the others. */
@@ -55,6 +64,9 @@ export interface Neighbourhood {
     readonly bellFd: number;
   })[];
 }
+
+/** What a thread is told that is kept in reserve: which spans of memory it will need; and, once, what it is to serve. */
+export type ReserveMessage = { readonly spans: readonly number[] } | { readonly setup: CoreSetup };
 
 /** How a sidecore's thread is set up. */
 export interface CoreSetup {
@@ -72,6 +84,8 @@ export interface CoreSetup {
   readonly bellFd: number;
   /** Epoll instance of its own, which outlives the thread. */
   readonly doorwayFd: number;
+  /** Of `HelperBell`: wakes the thread of filters' helpers. */
+  readonly helperBell: SharedArrayBuffer;
   /** Its number among all sidecores. */
   readonly index: number;
   /** The other sidecores, and how to reach them. */

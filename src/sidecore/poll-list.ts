@@ -39,21 +39,4 @@ export class PollList extends PolledQueues<ServedQueue> {
     }
     if (added) this.count();
   }
-
-  /**
-   * A queue that waits to be let go of is served on, unless it is broken, or nobody is told when it is gone. What it was kicked for
-   * meanwhile its doorway still knows. Returns the request that would have had it go; zero if there is none.
-   */
-  takeBack(key: number, closing: ServedQueue[], doorway: Doorway): number {
-    const at = closing.findIndex((served) => served.key === key);
-    const served = closing[at];
-    if (served === undefined || served.detachId === 0 || served.queue.state.fault !== 0) return 0;
-    const { detachId } = served;
-    closing.splice(at, 1);
-    served.detachId = 0;
-    served.queue.closed = false;
-    if (served.kickFd >= 0) doorway.open(served.kickFd, key);
-    this.start(served);
-    return detachId;
-  }
 }

@@ -9,6 +9,8 @@ import { QueuePhase } from '../virtio/queue-state.js';
 export class ServedQueue extends PolledQueue {
   readonly key: number;
   readonly queue: DeviceQueue;
+  /** Its number in its device. */
+  readonly index: number;
   /** Event counter; negative if the queue can only be polled. */
   readonly kickFd: number;
   /** Identifies the guest memory whose views the queue uses. */
@@ -21,6 +23,7 @@ export class ServedQueue extends PolledQueue {
     super(account, queue.state.counters, rule, kickFd >= 0, started);
     this.key = key;
     this.queue = queue;
+    this.index = spec.index;
     this.kickFd = kickFd;
     this.memoryId = spec.memory.id;
   }

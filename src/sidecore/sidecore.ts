@@ -1,12 +1,13 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { RequestPool } from '../block/request.js';
 import { messageOf } from '../errors.js';
+import { FilterDesk } from '../filter/filter-desk.js';
+import type { HelperSetup } from '../filter/helpers.js';
 import { nowNs, readNowNs } from '../host/clock.js';
 import type { IoUring } from '../host/io-uring.js';
 import {
   HOUSEKEEPING_TURNS,
   INTERLUDE_BYTES,
-  KICK_LOOK_BYTES,
   PIECE_BYTES,
   PIECE_REQUESTS,
   REQUEST_WORK_BYTES,
@@ -17,18 +18,20 @@ import type { UringUser } from '../net/uring-user.js';
 import { CallDesk } from '../scheduler/call-desk.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { DeviceQueue } from '../virtio/device-queue.js';
-import type { QueueSpec } from '../virtio/queue-spec.js';
+import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueuePhase } from '../virtio/queue-state.js';
+import { ClosingQueues } from './closing-queues.js';
 import { CoreState } from './core-state.js';
 import type { DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
+import { HeldQueues } from './held-queues.js';
 import { joinNetworks } from './join-networks.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
-import { type NetworkRequest, serveNetworkRequest } from './network-requests.js';
 import { PollList } from './poll-list.js';
 import { Publisher } from './publisher.js';
 import { QueueTable } from './queue-table.js';
 import type { ServedQueue } from './served-queue.js';
+import { type SimpleRequest, serveRequest } from './simple-requests.js';
 import { UringDesk } from './uring-desk.js';
 import { WorkMeter } from './work-meter.js';
 
@@ -46,6 +49,9 @@ export class Sidecore implements DeviceHost {
   readonly pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
   readonly networks: Networks;
   readonly calls = new CallDesk(readNowNs);
+  readonly filterMark: Int32Array;
+  readonly filterDesk = new FilterDesk();
+  readonly helperBell: SharedArrayBuffer;
   readonly #state: CoreState;
   readonly #mailbox: MessagePort;
   readonly #desk: UringDesk;
@@ -54,11 +60,11 @@ export class Sidecore implements DeviceHost {
   readonly #queues: QueueTable;
   readonly #scheduler: Scheduler<ServedQueue>;
   readonly #list: PollList;
-  readonly #closing: ServedQueue[] = [];
+  readonly #closing: ClosingQueues;
+  readonly #held: HeldQueues;
   readonly #publisher = new Publisher((queue) => this.#dropIfBroken(queue));
-  /** Bytes that queues moved since the kernel's answers were looked at, and since kicks were within a turn. */
+  /** Bytes that queues moved since the kernel's answers were looked at. */
   #sinceDesk = 0;
-  #sinceKicks = 0;
   #bellSeen = 0;
   #untilHousekeeping = HOUSEKEEPING_TURNS;
   #stopId = 0;
@@ -66,19 +72,23 @@ export class Sidecore implements DeviceHost {
 
   constructor(setup: CoreSetup) {
     this.#state = new CoreState(setup.state);
+    this.filterMark = this.#state.marks;
+    this.helperBell = setup.helperBell;
     this.#mailbox = setup.mailbox;
-    const { workerCpus, sqpollCpu } = setup;
-    const uring = sqpollCpu === undefined ? { workerCpus } : { workerCpus, sqpollCpu };
-    this.#desk = new UringDesk(uring, this.pool, (handles) => this.#tell({ event: 'uring', handles }));
+    this.#desk = new UringDesk(setup, this.pool, (handles) => this.#tell({ event: 'uring', handles }), this.#state);
     this.networks = joinNetworks(setup);
     this.#doorway = new Doorway(setup);
     this.#queues = new QueueTable(this, this.#doorway, setup.polling);
+    this.#held = new HeldQueues(this.#queues, this, (id) => this.#answer(id));
     this.#meter = new WorkMeter(this.#state, readNowNs);
     const isNotified = () => this.#state.rangSince(this.#bellSeen);
     // What the kernel does for a queue that is timed is its time.
     const settle = () => void (this.#desk.hasPrepared && this.#turnDesk());
     this.#scheduler = new Scheduler(setup.scheduler, readNowNs, isNotified, settle);
     this.#list = new PollList(setup.polling, this.#queues, this.#scheduler, this.#state, () => this.#meter.forget());
+    const publish = () => this.#publisher.publish();
+    const answer = (id: number, position?: QueuePosition) => this.#answer(id, position);
+    this.#closing = new ClosingQueues(this.#queues, this.#list, this.#doorway, publish, answer);
   }
 
   /** Serves until it is told to stop. */
@@ -102,11 +112,15 @@ export class Sidecore implements DeviceHost {
 
   /** No queue wants anything of this thread. */
   #mayRest(): boolean {
-    return this.#list.mayRest && this.#closing.length === 0 && this.#stopId === 0;
+    return this.#list.mayRest && this.#closing.count === 0 && !this.#held.waiting && this.#stopId === 0;
   }
 
   markDirty(queue: DeviceQueue): void {
     this.#publisher.mark(queue);
+  }
+
+  makeHelper(setup: HelperSetup): void {
+    this.#tell({ event: 'helper', setup });
   }
 
   uring(): IoUring | undefined {
@@ -126,13 +140,15 @@ export class Sidecore implements DeviceHost {
       this.calls.look();
     }
     work += this.networks.turn();
+    if (this.filterDesk.busy) work += this.filterDesk.turn();
     this.#state.countBeat();
     work += this.#turnDesk();
     this.#publisher.publish();
     this.#countMoved();
     this.networks.flush();
     this.calls.look();
-    if (this.#closing.length > 0 || this.#stopId !== 0) this.#finishClosing();
+    if (this.#held.waiting) this.#held.look();
+    if (this.#closing.count > 0 || this.#stopId !== 0) this.#finishClosing();
     return work;
   }
 
@@ -173,11 +189,8 @@ export class Sidecore implements DeviceHost {
 
   /** The kernel's answers were looked at; kicks are if enough was moved since they were. */
   #countMoved(): void {
-    this.#sinceKicks += this.#sinceDesk;
+    if (this.#list.movedEnough(this.#sinceDesk)) this.#lookForKicks();
     this.#sinceDesk = 0;
-    if (this.#sinceKicks < KICK_LOOK_BYTES) return;
-    this.#sinceKicks = 0;
-    if (this.#list.watchedCount > 0) this.#lookForKicks();
   }
 
   #turnDesk(): number {
@@ -212,7 +225,6 @@ export class Sidecore implements DeviceHost {
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     readNowNs(this.#list.now, 0);
     this.#list.watchIdle();
-    if (this.#list.watchedCount === 0) return;
     const { busy } = this.networks;
     if ((busy || !this.#mayRest()) && this.#list.looksForKicks(busy)) this.#lookForKicks();
   }
@@ -230,7 +242,7 @@ export class Sidecore implements DeviceHost {
     this.#state.asleep = true;
     const nothing = this.#state.bell === this.#bellSeen && !this.#desk.hasCompletions && !this.networks.busy;
     this.calls.flush();
-    if (nothing) this.#doorway.wait(this.#desk.fd);
+    if (nothing) this.#doorway.wait(this.#desk.fd, this.filterDesk.sleepMs);
     this.#state.asleep = false;
     this.#untilHousekeeping = HOUSEKEEPING_TURNS;
     if (!nothing) return;
@@ -260,21 +272,23 @@ export class Sidecore implements DeviceHost {
       case 'stop':
         this.#stopId = request.id;
         this.networks.unplugAll();
-        for (const served of [...this.#queues.all()]) this.#close(served, 0);
+        for (const served of [...this.#queues.all()]) this.#closing.begin(served, 0);
         return this.#finishClosing();
+      case 'hold':
+        return this.#held.hold(request.id, request.key);
       default:
-        return this.#handleOfNetworks(request);
+        return this.#handleSimple(request);
     }
   }
 
-  #handleOfNetworks(request: NetworkRequest): void {
+  #handleSimple(request: SimpleRequest): void {
     try {
-      serveNetworkRequest(request, this.networks, this);
+      serveRequest(request, this.networks, this.#held, this);
     } catch (error) {
       return this.#tell({ event: 'answer', id: request.id, error: messageOf(error) });
     }
     this.#publisher.publish();
-    this.#tell({ event: 'answer', id: request.id });
+    this.#answer(request.id);
   }
 
   #attach(id: number, spec: QueueSpec): void {
@@ -284,6 +298,7 @@ export class Sidecore implements DeviceHost {
     } catch (error) {
       return this.#tell({ event: 'answer', id, error: messageOf(error) });
     }
+    this.#held.enter(served);
     // From here on a fault of ours is one in serving the queue: the thread dies of it, and the queue is to blame.
     this.#state.serving = spec.key;
     if (spec.resume) {
@@ -294,46 +309,26 @@ export class Sidecore implements DeviceHost {
     if (served.started || served.kickFd < 0 || served.queue.closed || !served.watch()) this.#list.start(served);
     this.#state.serving = 0;
     this.#list.count();
-    this.#tell({ event: 'answer', id });
+    this.#answer(id);
   }
 
   #detach(id: number, key: number): void {
     const served = this.#queues.get(key);
     if (served === undefined) return this.#tell({ event: 'answer', id, error: 'the core does not have that queue' });
-    this.#close(served, id);
+    this.#closing.begin(served, id);
     this.#finishClosing();
   }
 
   #retain(id: number, key: number): void {
-    const detachId = this.#list.takeBack(key, this.#closing, this.#doorway);
-    if (detachId > 0) this.#tell({ event: 'answer', id: detachId });
-    this.#tell({ event: 'answer', id });
-  }
-
-  /** Takes nothing more from the queue; `#finishClosing` lets go of it once nothing of it is in flight. */
-  #close(served: ServedQueue, detachId: number): void {
-    served.queue.closed = true;
-    served.detachId = detachId;
-    this.#list.stop(served);
-    if (served.kickFd >= 0) this.#doorway.shut(served.kickFd);
-    this.#closing.push(served);
+    this.#closing.takeBack(key);
+    this.#answer(id);
   }
 
   #finishClosing(): void {
-    for (let i = this.#closing.length - 1; i >= 0; i--) {
-      const served = this.#closing[i]!;
-      // A request that was begun is brought to its end.
-      if (served.queue.inFlight > 0) served.queue.serve(0, PIECE_BYTES);
-      this.#publisher.publish();
-      if (served.queue.inFlight > 0 || !served.queue.quiesce()) continue;
-      this.#closing.splice(i, 1);
-      const position = this.#queues.remove(served);
-      this.#list.count();
-      if (served.detachId !== 0) this.#tell({ event: 'answer', id: served.detachId, position });
-    }
+    this.#closing.finish();
     if (this.#stopId === 0 || this.#queues.size > 0 || !this.networks.drained()) return;
     this.#desk.close();
-    this.#tell({ event: 'answer', id: this.#stopId });
+    this.#answer(this.#stopId);
     this.#running = false;
   }
 
@@ -342,6 +337,10 @@ export class Sidecore implements DeviceHost {
     this.#list.stop(served);
     served.queue.state.phase = QueuePhase.FAULTED;
     this.#tell({ event: 'fault', key: served.key, fault: served.queue.state.fault });
+  }
+
+  #answer(id: number, position?: QueuePosition): void {
+    this.#tell({ event: 'answer', id, ...(position && { position }) });
   }
 
   #tell(message: CoreMessage): void {

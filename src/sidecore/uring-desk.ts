@@ -17,13 +17,21 @@ export class UringDesk {
   readonly #options: IoUringOptions;
   readonly #pool: RequestPool;
   readonly #onMade: (handles: IoUringHandles) => void;
+  readonly #progress: { countBeat(): void };
   readonly #users: UringUser[] = [];
   #ring: IoUring | undefined;
   #tried = false;
   /** Number of the request whose completion is being handled; negative if there is none. */
   #handling = -1;
 
-  constructor(options: IoUringOptions, pool: RequestPool, onMade: (handles: IoUringHandles) => void) {
+  /** @param progress - told of each completion */
+  constructor(
+    options: IoUringOptions,
+    pool: RequestPool,
+    onMade: (handles: IoUringHandles) => void,
+    progress: { countBeat(): void },
+  ) {
+    this.#progress = progress;
     this.#options = options;
     this.#pool = pool;
     this.#onMade = onMade;
@@ -68,6 +76,8 @@ export class UringDesk {
     for (let i = 0; i < count; i++) {
       const data = ring.completedData[i]!;
       const result = ring.completedResult[i]!;
+      // Filters have work with each.
+      this.#progress.countBeat();
       if (data < USER_BIT) {
         this.#handling = data;
         const request = this.#pool.requests[data]!;

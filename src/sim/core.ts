@@ -1,4 +1,4 @@
-import { INTERLUDE_BYTES, KICK_LOOK_BYTES } from '../limits.js';
+import { INTERLUDE_BYTES } from '../limits.js';
 import { CallDesk } from '../scheduler/call-desk.js';
 import type { CallWait } from '../scheduler/call-wait.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
@@ -54,7 +54,6 @@ export class SimCore extends SimThread implements CallServer {
   readonly #house = new HouseClock();
   /** Bytes that queues moved since the kernel's answers were looked at. */
   #sinceDesk = 0;
-  #sinceKicks = 0;
 
   constructor(sim: Simulation, cpu: Cpu, parts: CoreParts) {
     super(sim, cpu, parts.costs.guestSleepNs);
@@ -245,11 +244,8 @@ export class SimCore extends SimThread implements CallServer {
   /** What is done within long turns, and after a round. */
   #interlude(): void {
     this.#turnDesk();
-    this.#sinceKicks += this.#sinceDesk;
+    if (this.#list.movedEnough(this.#sinceDesk)) this.#lookForKicks();
     this.#sinceDesk = 0;
-    if (this.#sinceKicks < KICK_LOOK_BYTES) return;
-    this.#sinceKicks = 0;
-    if (this.#list.watchedCount > 0) this.#lookForKicks();
   }
 
   #turnDesk(): void {

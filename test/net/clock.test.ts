@@ -28,6 +28,7 @@ for (const mode of ['adaptive', 'baseline'] as const) {
       scheduler: SCHEDULER_DEFAULTS,
       state: state.buffer,
       bellFd,
+      helperBell: new SharedArrayBuffer(8),
       doorwayFd: doorway.fd,
       index: 0,
       neighbours: { directory: Directory.create(1, 0), networks: 0, others: [] },

@@ -121,7 +121,9 @@ export class TapRig {
     const { queues = 1, vlans = accessPort(0), guestVlans = accessPort(0), guestOffloads = -1 } = options;
     const tap = openTap({ device, queues, headerBytes: NET_HEADER_BYTES, address: HOST_MAC });
     this.fds = tap.fds;
-    const desk = new UringDesk(engine === 'polled' ? { sqpollCpu: 0 } : {}, new RequestPool(1), () => {});
+    const desk = new UringDesk(engine === 'polled' ? { sqpollCpu: 0 } : {}, new RequestPool(1), () => {}, {
+      countBeat() {},
+    });
     this.#desk = desk;
     const uring = () => (engine === 'sync' ? undefined : desk.ring);
     this.port = new TapPort(

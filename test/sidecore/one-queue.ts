@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { BlockDevice, type BlockDeviceSpec } from '../../src/block/device.js';
 import { Core } from '../../src/daemon/core.js';
+import { CoreThreads } from '../../src/daemon/core-threads.js';
 import { GuestRam } from '../../src/guest/ram.js';
 import { SplitDriver } from '../../src/guest/split-driver.js';
 import { createEventFd } from '../../src/host/eventfd.js';
@@ -103,6 +104,7 @@ export function startCore(): { core: Core; troubles: Troubles } {
       polling: POLLING_RULES.adaptive,
       scheduler: SCHEDULER_DEFAULTS,
     },
+    new CoreThreads(),
     {
       died: () => {
         troubles.deaths++;

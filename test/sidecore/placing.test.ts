@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { CoreSet } from '../../src/daemon/core-set.js';
+import { CoreUsage } from '../../src/daemon/core-usage.js';
 import { allowedCpus } from '../../src/host/affinity.js';
 import { CORE_QUEUES_MAX } from '../../src/limits.js';
 import { SCHEDULER_DEFAULTS } from '../../src/scheduler/policy.js';
@@ -27,6 +28,31 @@ it('a sidecore more is taken into use where those in use have no room', (test) =
   assert.deepEqual(set.inUse, [first]);
   assert.equal(set.place('c/n', card(3, 1)).home, second);
   assert.deepEqual(set.inUse, [first, second]);
+});
+
+it('a device in quarantine has a sidecore for itself, which is in no balance', (test) => {
+  const places = { cpus: [CPU, CPU], coresMin: 0, helperCpus: [CPU], sqpollCpu: undefined, networked: true };
+  const listener = { died: () => {}, stalled: () => {}, lost: () => {} };
+  const common = { mode: 'adaptive', scheduler: SCHEDULER_DEFAULTS } as const;
+  const set = new CoreSet({ ...common, ...places, quarantines: 2 }, 0, listener);
+  test.after(() => set.stop());
+  const [first, second, third, fourth, shared] = set.cores;
+  assert.deepEqual(
+    set.cores.map(({ options }) => options.quarantine === true),
+    [false, false, true, true, false],
+  );
+  assert.equal(set.shared, shared);
+  assert.deepEqual(set.dedicated, [first, second]);
+  assert.deepEqual(set.common, [first, second, shared]);
+  const cardInQuarantine = set.place('a/n', card(1, 1), true);
+  const disk = set.place('a/d', { ...card(2, 1), kind: 'block' } as never, true);
+  assert.deepEqual([cardInQuarantine.home, disk.home], [third, fourth]);
+  assert.equal(set.place('b/n', card(3, 1)).home, shared);
+  const usage = new CoreUsage(set).read(1e9);
+  assert.deepEqual(
+    [...usage.units.values()].map(({ device }) => device.label),
+    ['b/n'],
+  );
 });
 
 it('a frame of ours waits until its network is thawed', { timeout: 20_000 }, async (test) => {

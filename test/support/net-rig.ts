@@ -1,6 +1,8 @@
 /** Guests with network cards on the switches of one sidecore, driven by descriptors in their memory; no thread, no socket. */
+
 import assert from 'node:assert/strict';
 import { RequestPool } from '../../src/block/request.js';
+import { FilterDesk } from '../../src/filter/filter-desk.js';
 import { BATCH_BYTES_MAX } from '../../src/limits.js';
 import { Crossing } from '../../src/net/crossing.js';
 import { CrossingRing } from '../../src/net/crossing-ring.js';
@@ -293,6 +295,10 @@ export class NetRig implements DeviceHost {
   /** Its guests have no descriptors to be called by: no call waits. */
   readonly calls = { holdCall: () => assert.fail('a call is held') };
   readonly pool = new RequestPool(1);
+  readonly filterDesk = new FilterDesk();
+  readonly helperBell = new SharedArrayBuffer(8);
+  makeHelper(): void {}
+  readonly filterMark = new Int32Array(1);
   readonly networks: Networks;
   readonly guests: Guest[] = [];
   readonly #dirty: DeviceQueue[] = [];

@@ -28,6 +28,7 @@ export const encrypt = defineBlockFilter({
       }),
   counters: ['bytes_encrypted', 'bytes_decrypted', 'pieces_offloaded', 'buffer_waits', 'errors'],
   defers: true,
+  failsClosed: true,
   manage({ vm, device, options, base, below, image, log }) {
     if (image === undefined)
       throw new SidecoreError(

@@ -30,6 +30,6 @@ it('lets reads and flushes pass, and refuses and counts all else', () => {
     ['read', 'flush'],
   );
   assert.equal(refused, 4);
-  const below = { readOnly: false, discard: true, writeZeroes: true, secureErase: true, inOrder: true };
-  assert.deepEqual(readonly.offers!(below, {}), { readOnly: true });
+  const below = { sizeBytes: 512, readOnly: false, discard: true, writeZeroes: true, secureErase: true, inOrder: true };
+  assert.deepEqual(readonly.offers!(below, {}, undefined), { readOnly: true });
 });

@@ -1,0 +1,161 @@
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import type { FilteredDeviceSpec } from '../filter/spec.js';
+import { Epoll } from '../host/epoll.js';
+import { close } from '../host/libc.js';
+import { spanOf } from '../host/memory-view.js';
+import { CORE_HEAP_MIB_MAX } from '../limits.js';
+import type { CoreMessage, CoreRequest, CoreSetup, ReserveMessage } from '../sidecore/messages.js';
+import type { QueueSpec } from '../virtio/queue-spec.js';
+import { HelperThread } from './helper-thread.js';
+
+const SIDECORE_THREAD = new URL('../sidecore/core-thread.js', import.meta.url);
+/** Pause before a spare thread is started, ms: what is under way because a sidecore has died comes first. */
+const SPARE_AFTER_MS = 50;
+/** Spans of memory that a thread in reserve has views of: V8 collects garbage for each. */
+const SPANS_MAX = 64;
+
+/** What a sidecore's thread does, for the main thread. */
+export interface CoreThreadListener {
+  heard(message: CoreMessage): void;
+  /** It has ended, by itself or not; all that it said was heard. */
+  ended(reason: string): void;
+}
+
+/** What a thread is told; it gets a mailbox and a doorway of its own. */
+export type ThreadSetup = Omit<CoreSetup, 'mailbox' | 'doorwayFd' | 'helperBell'>;
+
+/** A sidecore's thread, as long as it lives. */
+export class CoreThread {
+  readonly #worker: Worker;
+  readonly #mailbox: MessagePort;
+
+  /**
+   * @param helpers - where filters' helpers are made
+   * @param take - gives the thread its setup, with what goes over to it; returns it
+   */
+  constructor(
+    listener: CoreThreadListener,
+    helpers: HelperThread,
+    take: (setup: Pick<CoreSetup, 'mailbox' | 'doorwayFd'>) => Worker,
+  ) {
+    const { port1, port2 } = new MessageChannel();
+    const doorwayFd = new Epoll(1).fd;
+    const worker = take({ mailbox: port2, doorwayFd });
+    const hear = (message: CoreMessage) =>
+      message.event === 'helper' ? helpers.add(message.setup) : listener.heard(message);
+    let reason = '';
+    worker.on('error', (error) => {
+      reason = error.stack ?? error.message;
+    });
+    worker.on('exit', (code) => {
+      // What it still said: a last answer, or that it had made an io_uring.
+      for (let mail = receiveMessageOnPort(port1); mail; mail = receiveMessageOnPort(port1)) hear(mail.message);
+      port1.close();
+      close(doorwayFd);
+      listener.ended(reason || `the thread ended with code ${code}`);
+    });
+    port1.on('message', hear);
+    this.#worker = worker;
+    this.#mailbox = port1;
+  }
+
+  post(request: CoreRequest): void {
+    this.#mailbox.postMessage(request);
+  }
+
+  /** Ends it wherever it is, unless it waits in a call of the kernel: then when that returns. */
+  async terminate(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
+
+/**
+ * Where sidecores' threads come from. One can be kept in reserve, with its modules loaded and with views of the memory that others
+ * serve, so that a replacement begins at once.
+ */
+export class CoreThreads {
+  readonly #helpers = new HelperThread();
+  readonly #spans = new Set<number>();
+  #keepsSpare = false;
+  #spare: Worker | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param thread - what it runs, if not a sidecore */
+  start(setup: ThreadSetup, listener: CoreThreadListener, thread: URL | undefined): CoreThread {
+    return new CoreThread(listener, this.#helpers, (own) => {
+      const whole = { ...setup, ...own, helperBell: this.#helpers.bell.buffer };
+      const spare = thread === undefined ? this.#takeSpare() : undefined;
+      if (spare === undefined) return newWorker(thread ?? SIDECORE_THREAD, `sidecore-${setup.index}`, whole);
+      spare.postMessage({ setup: whole } satisfies ReserveMessage, [own.mailbox]);
+      spare.ref();
+      return spare;
+    });
+  }
+
+  /** Has a thread kept in reserve from now on. It starts on the CPUs of the thread that calls. */
+  keepSpare(): void {
+    this.#keepsSpare = true;
+    this.#prepare();
+  }
+
+  /** Some thread serves this queue, and the next one may have to. */
+  expect(queue: QueueSpec): void {
+    const before = this.#spans.size;
+    for (const address of addressesOf(queue)) {
+      // The kernel maps downwards: what the thread will map for itself comes to lie below.
+      for (const span of [spanOf(address), spanOf(address) - 1]) if (before < SPANS_MAX) this.#spans.add(span);
+    }
+    if (this.#spans.size > before) this.#tellSpans();
+  }
+
+  async stop(): Promise<void> {
+    this.#keepsSpare = false;
+    clearTimeout(this.#timer);
+    await this.#spare?.terminate();
+    await this.#helpers.stop();
+  }
+
+  #prepare(): void {
+    if (!this.#keepsSpare || this.#spare !== undefined) return;
+    const spare = newWorker(SIDECORE_THREAD, 'sidecore-spare', undefined);
+    // One that ends while it is idle is of no use, and will not be missed.
+    const forget = () => {
+      if (this.#spare === spare) this.#spare = undefined;
+    };
+    spare.on('error', forget);
+    spare.on('exit', forget);
+    spare.unref();
+    this.#spare = spare;
+    this.#tellSpans();
+  }
+
+  #tellSpans(): void {
+    this.#spare?.postMessage({ spans: [...this.#spans] } satisfies ReserveMessage);
+  }
+
+  #takeSpare(): Worker | undefined {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (!this.#keepsSpare) return spare;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#prepare(), SPARE_AFTER_MS).unref();
+    return spare;
+  }
+}
+
+/** @param setup - undefined for one that will be told later */
+function newWorker(thread: URL, name: string, setup: CoreSetup | undefined): Worker {
+  return new Worker(thread, {
+    name,
+    workerData: setup ?? null,
+    transferList: setup === undefined ? [] : [setup.mailbox],
+    resourceLimits: { maxOldGenerationSizeMb: CORE_HEAP_MIB_MAX },
+  });
+}
+
+/** Where memory begins that whoever serves a queue looks at first: its guest's, and that of a disk in memory. */
+function addressesOf({ memory, device }: QueueSpec): number[] {
+  const { backend } = device as Partial<FilteredDeviceSpec>;
+  const guest = memory.regions.map(({ hostAddress }) => hostAddress);
+  return backend?.type === 'memory' ? [...guest, backend.address] : guest;
+}

@@ -1,0 +1,68 @@
+/** Pause between two looks, ms; and while no filter was seen at work. */
+export const LOOK_MS = 1;
+export const IDLE_LOOK_MS = 2;
+/** Most that one look adds, ns: one that comes late, because this machine is busy, accuses nobody. */
+const GAIN_NS_MAX = 2e6 * LOOK_MS;
+/** A CPU that takes as long to answer is somebody else's, ns. */
+const PING_NS_MAX = 5e5;
+
+/** What can be known of a thread from outside. */
+export interface Probe {
+  /** Any clock, ns. */
+  nowNs(): number;
+  /** CPU time that the thread has had, ns. */
+  cpuNs(threadId: number): number;
+  /** How long CPUs take to answer, ns. */
+  pingNs(): number;
+  /** Whether the thread waits in a system call of its own. */
+  waits(threadId: number): boolean;
+}
+
+/** What a sidecore says of itself; `CoreState`. */
+export interface Watched {
+  readonly threadId: number;
+  readonly beat: number;
+  readonly filter: number;
+}
+
+/**
+ * For how long one filter has kept a sidecore: the time for which neither its beat nor its filter has changed, and in which its thread
+ * had the CPU or waited in a call. Time for which the kernel, or the host of this machine, gave the CPU to others does not count,
+ * nor does that in which a page of memory was fetched.
+ */
+export class StallMeter {
+  /** As it was at the last look. */
+  filter = 0;
+  beat = 0;
+  readonly #probe: Probe;
+  /** Slots: time of the last look, CPU time of the thread then, and what was found so far, ns. */
+  readonly #ns = new Float64Array(3);
+
+  constructor(probe: Probe) {
+    this.#probe = probe;
+  }
+
+  /** Looks. Returns for how long, ns; zero if no filter is at work, or one is seen for the first time. */
+  look(core: Watched): number {
+    const { filter, beat, threadId } = core;
+    const same = filter === this.filter && beat === this.beat;
+    this.filter = filter;
+    this.beat = beat;
+    if (filter === 0 || threadId === 0) return 0;
+    const probe = this.#probe;
+    const ns = this.#ns;
+    const isAlive = same && probe.pingNs() <= PING_NS_MAX;
+    const nowNs = probe.nowNs();
+    const cpuNs = probe.cpuNs(threadId);
+    if (!same) ns[2] = 0;
+    else if (isAlive) {
+      const passed = nowNs - ns[0]!;
+      const had = cpuNs - ns[1]!;
+      const counts = had < passed / 4 && probe.waits(threadId) ? passed : had;
+      ns[2]! += Math.max(0, Math.min(counts, passed, GAIN_NS_MAX));
+    }
+    ns[0] = nowNs;
+    ns[1] = cpuNs;
+    return ns[2]!;
+  }
+}

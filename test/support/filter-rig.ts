@@ -1,0 +1,351 @@
+/**
+ * A disk with filters as a daemon and its sidecores have it, in one thread that the test drives: chains for one or more queues before a
+ * real back end, the filters' sides on the main thread, and their helpers.
+ */
+import type { TestContext } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { OpenDisk } from '../../src/block/backends/backend.js';
+import { type BackendOptions, type BackendSpec, createBackend, openDisk } from '../../src/block/backends/index.js';
+import { RequestType, SECTOR_BYTES, Status } from '../../src/block/features.js';
+import type { BlockRequest, RequestOwner } from '../../src/block/request.js';
+import { DiskFilters } from '../../src/daemon/disk-filters.js';
+import type { FilterChain } from '../../src/filter/chain.js';
+import type { BlockFilter } from '../../src/filter/contract.js';
+import { changeChain, createChain, type FilterHost } from '../../src/filter/create.js';
+import { FilterGroups } from '../../src/filter/filter-groups.js';
+import { HelperBell } from '../../src/filter/helper-channel.js';
+import { FilterHelpers, type HelperSetup } from '../../src/filter/helpers.js';
+import { type BuiltIns, readOptions } from '../../src/filter/load.js';
+import type { OpenedFilter, ReadyFilter } from '../../src/filter/opened-filter.js';
+import { SourceLines } from '../../src/filter/source-lines.js';
+import type { FaultPolicy } from '../../src/filter/spec.js';
+import { GuestMemory } from '../../src/guest-memory/guest-memory.js';
+import { IoUring } from '../../src/host/io-uring.js';
+import { mapAnonymous } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
+import { TestHost } from './filter-chain.js';
+
+const MEMORY_BYTES = 32 * 2 ** 20;
+/** Of a request's data at most. */
+export const DATA_BYTES_MAX = 4 * 2 ** 20;
+
+// biome-ignore lint/suspicious/noExplicitAny: definitions have options and prepared data of their own
+type AnyBlockFilter = BlockFilter<any, any>;
+
+export interface RigFilter {
+  readonly definition: AnyBlockFilter;
+  readonly options?: Readonly<Record<string, unknown>>;
+  readonly onFault?: FaultPolicy;
+  readonly deferNsMax?: number;
+}
+
+export interface RigOptions {
+  /** Nearest to the guest first. */
+  readonly filters: readonly RigFilter[];
+  /** Memory, of 16 MiB, if it is not said. */
+  readonly backend?: BackendOptions;
+  readonly queues?: number;
+  /** Folder from which paths in options start. */
+  readonly base?: string;
+}
+
+/** How a request's data lie in guest memory. */
+export interface RequestOptions {
+  readonly queue?: number;
+  /** Lengths of its first segments; the rest is one more. */
+  readonly cuts?: readonly number[];
+  readonly durable?: boolean;
+}
+
+/** A request on its way. */
+export class RigRequest {
+  readonly request: BlockRequest;
+  /** The guest's, of an IN or OUT. */
+  readonly data: Buffer;
+  /** Undefined until it is complete. */
+  status: number | undefined = undefined;
+
+  constructor(request: BlockRequest, data: Buffer) {
+    this.request = request;
+    this.data = data;
+  }
+}
+
+/** A sidecore with one queue of the disk. */
+class RigQueue extends TestHost implements FilterHost, RequestOwner {
+  readonly helperBell: SharedArrayBuffer;
+  readonly inFlight = new Map<BlockRequest, RigRequest>();
+  readonly #helpers: FilterHelpers;
+  #ring: IoUring | undefined;
+  /** Stays: what tests were given of it is looked at when they fail. */
+  readonly #map = mapAnonymous(MEMORY_BYTES);
+  readonly #memory = new GuestMemory([
+    { guestAddress: 0, userAddress: 0, size: MEMORY_BYTES, hostAddress: this.#map.address },
+  ]);
+  chain!: FilterChain;
+  readonly #begun = new Set<BlockRequest>();
+  #places = new Set<number>(Array.from({ length: MEMORY_BYTES / DATA_BYTES_MAX }, (_, i) => i));
+
+  constructor(bell: SharedArrayBuffer, helpers: FilterHelpers) {
+    super();
+    this.helperBell = bell;
+    this.#helpers = helpers;
+  }
+
+  get backend(): FilterChain {
+    return this.chain;
+  }
+
+  uring(): IoUring | undefined {
+    this.#ring ??= IoUring.create(256);
+    return this.#ring;
+  }
+
+  makeHelper(setup: HelperSetup): void {
+    this.#helpers.add(setup);
+  }
+
+  complete(request: BlockRequest, status: number): void {
+    const rigRequest = this.inFlight.get(request)!;
+    if (rigRequest === undefined || rigRequest.status !== undefined) throw new Error('a request completes once');
+    rigRequest.status = status;
+    this.inFlight.delete(request);
+    this.#places.add(this.#placeOf.get(request)!);
+    this.pool.giveBack(request);
+  }
+
+  readonly #placeOf = new Map<BlockRequest, number>();
+
+  /** Gives the chain a request of the guest's. */
+  submit(type: number, sector: number, bytes: number, fill: Buffer | undefined, options: RequestOptions): RigRequest {
+    const place = [...this.#places].at(0);
+    if (place === undefined || bytes > DATA_BYTES_MAX) throw new Error('too much at once');
+    this.#places.delete(place);
+    const request = this.pool.take(0)!;
+    this.#placeOf.set(request, place);
+    const start = place * DATA_BYTES_MAX;
+    const data = viewBytes(this.#map.address + start, Math.max(1, bytes)).subarray(0, bytes);
+    if (fill === undefined) data.fill(0x5a);
+    else fill.copy(data);
+    const { segments } = request.chain;
+    segments.count = 0;
+    let at = 0;
+    for (const cut of [...(options.cuts ?? []), bytes]) {
+      const length = Math.min(cut, bytes - at);
+      if (length > 0) this.#memory.translate(start + at, 0, length, segments);
+      at += length;
+    }
+    Object.assign(request, {
+      type,
+      sector,
+      dataBytes: bytes,
+      costBytes: bytes,
+      first: 0,
+      end: segments.count,
+      memory: this.#memory,
+      queue: this,
+      durable: options.durable ?? false,
+      rangeCount: 0,
+      pieceBytes: 65536,
+    });
+    const rigRequest = new RigRequest(request, data);
+    this.inFlight.set(request, rigRequest);
+    return rigRequest;
+  }
+
+  start({ request }: RigRequest): void {
+    const answer = this.#give(request);
+    if (answer >= 0) this.complete(request, answer);
+    else if (answer === -2) this.#begun.add(request);
+  }
+
+  #give(request: BlockRequest): number {
+    const { chain } = this;
+    switch (request.type) {
+      case RequestType.IN:
+        return chain.read(request);
+      case RequestType.OUT:
+        return chain.write(request);
+      case RequestType.FLUSH:
+        return chain.flush(request);
+      case RequestType.DISCARD:
+        return chain.discard(request);
+      case RequestType.WRITE_ZEROES:
+        return chain.writeZeroes(request);
+      default:
+        return chain.secureErase(request);
+    }
+  }
+
+  /** A turn of a sidecore. */
+  turn(): void {
+    for (const request of [...this.#begun]) {
+      const answer = this.chain.proceed(request);
+      if (answer === -2) continue;
+      this.#begun.delete(request);
+      if (answer >= 0) this.complete(request, answer);
+    }
+    const ring = this.#ring;
+    if (ring !== undefined) {
+      ring.submit();
+      const count = ring.inFlight === 0 ? 0 : ring.reap();
+      for (let i = 0; i < count; i++) {
+        const request = this.pool.requests[ring.completedData[i]!]!;
+        request.queue!.backend.completed(request, ring.completedResult[i]!);
+      }
+    }
+    if (this.filterDesk.busy) this.filterDesk.turn();
+    this.#helpers.look();
+  }
+
+  close(): void {
+    this.chain.close();
+    this.#ring?.close();
+  }
+}
+
+export class FilterRig {
+  readonly disk: OpenDisk<BackendSpec>;
+  readonly filters: DiskFilters;
+  readonly queues: readonly RigQueue[];
+  /** What filters have logged. */
+  readonly log: string[] = [];
+  readonly #builtIns: Record<string, BlockFilter> = {};
+  readonly #base: string;
+
+  constructor(test: TestContext, options: RigOptions) {
+    const { filters, backend = { type: 'memory', size: 16 * 2 ** 20 }, queues = 1, base = '/' } = options;
+    this.#base = base;
+    this.disk = openDisk(backend);
+    const place = {
+      vm: 'vm',
+      device: 'disk',
+      queues,
+      groups: new FilterGroups(),
+      hold: async <T>(during: () => T | Promise<T>) => this.hold(during),
+      log: (text: string) => void this.log.push(text),
+    };
+    this.filters = new DiskFilters(
+      place,
+      this.disk,
+      filters.map((filter) => this.ready(filter)),
+    );
+    const bell = new HelperBell().buffer;
+    this.queues = Array.from({ length: queues }, (_, index) => {
+      const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns));
+      const spec = this.filters.spec!;
+      queue.chain = createChain(spec, index, createBackend(this.disk.spec, queue), this.#builtIns as BuiltIns, queue);
+      return queue;
+    });
+    test.after(async () => {
+      for (const queue of this.queues) queue.close();
+      await this.filters.close();
+      this.disk.close();
+    });
+  }
+
+  /** A filter as a configuration would have it. */
+  ready({ definition, options = {}, onFault = 'closed', deferNsMax = 30e9 }: RigFilter): ReadyFilter {
+    this.#builtIns[definition.name] = definition;
+    const read = readOptions(definition, options);
+    if ('faults' in read) throw new Error(read.faults.map(({ keys, text }) => `${keys.join('.')}: ${text}`).join('; '));
+    return {
+      definition,
+      module: { kind: 'built-in', name: definition.name },
+      lines: new SourceLines(),
+      use: definition.name,
+      options: read.options,
+      onFault,
+      deferNsMax,
+      timeNsMax: Number.POSITIVE_INFINITY,
+      base: this.#base,
+    };
+  }
+
+  /** Has the disk have other filters, as a hot swap does: those that stay, and new ones. */
+  async change(filters: readonly (OpenedFilter | { ready: ReadyFilter; old?: OpenedFilter })[]): Promise<void> {
+    await this.filters.change(filters, () =>
+      this.hold(() => {
+        const { spec } = this.filters;
+        for (const [index, queue] of this.queues.entries()) {
+          if (spec === undefined) queue.chain.filters = [];
+          else changeChain(queue.chain, spec, index, this.#builtIns as BuiltIns, queue);
+        }
+      }),
+    );
+  }
+
+  /** Waits until nothing is in flight, and keeps it so meanwhile. */
+  async hold<T>(during: () => T | Promise<T>): Promise<T> {
+    await this.until(() => this.queues.every(({ inFlight }) => inFlight.size === 0));
+    await this.until(() => this.queues.every(({ chain }) => chain.quiesce()));
+    try {
+      return await during();
+    } finally {
+      for (const { chain } of this.queues) chain.resume();
+    }
+  }
+
+  // --- requests; each resolves when it is complete -------------------------------------------------------------
+
+  begin(type: number, sector: number, data: Buffer | number, options: RequestOptions = {}): RigRequest {
+    const queue = this.queues[options.queue ?? 0]!;
+    const fill = typeof data === 'number' ? undefined : data;
+    const bytes = typeof data === 'number' ? data : data.length;
+    const request = queue.submit(type, sector, bytes, fill, options);
+    queue.start(request);
+    return request;
+  }
+
+  async read(sector: number, bytes: number, options: RequestOptions = {}): Promise<Buffer> {
+    const request = await this.end(this.begin(RequestType.IN, sector, bytes, options));
+    if (request.status !== Status.OK) throw new Error(`a read ended with ${request.status}`);
+    return Buffer.from(request.data);
+  }
+
+  /** Returns the status. */
+  async write(sector: number, data: Buffer, options: RequestOptions = {}): Promise<number> {
+    return (await this.end(this.begin(RequestType.OUT, sector, data, options))).status!;
+  }
+
+  async flush(options: RequestOptions = {}): Promise<number> {
+    return (await this.end(this.begin(RequestType.FLUSH, 0, 0, options))).status!;
+  }
+
+  /** DISCARD, WRITE_ZEROES or SECURE_ERASE of one range. */
+  async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+    const rigQueue = this.queues[queue]!;
+    const request = rigQueue.submit(type, 0, 0, undefined, {});
+    Object.assign(request.request, { rangeCount: 1, costBytes: sectors * SECTOR_BYTES });
+    request.request.rangeSector[0] = sector;
+    request.request.rangeSectors[0] = sectors;
+    request.request.rangeUnmap[0] = unmap ? 1 : 0;
+    rigQueue.start(request);
+    return (await this.end(request)).status!;
+  }
+
+  async end(request: RigRequest): Promise<RigRequest> {
+    await this.until(() => request.status !== undefined);
+    return request;
+  }
+
+  /** Has the sidecores have turns until something is so. */
+  async until(isSo: () => boolean): Promise<void> {
+    const deadline = Date.now() + 20_000;
+    for (let i = 0; !isSo(); i++) {
+      if (Date.now() > deadline) throw new Error('it does not come to be so');
+      for (const queue of this.queues) queue.turn();
+      if (i % 16 === 15) await turn();
+    }
+  }
+
+  /** Moves the sidecores' time along. */
+  pass(ns: number): void {
+    for (const { clock } of this.queues) clock[0]! += ns;
+  }
+
+  /** What the filters have counted, by their order. */
+  counters(index = 0): Record<string, number> {
+    return this.filters.opened[index]!.memory.readCounters();
+  }
+}
