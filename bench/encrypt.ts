@@ -1,6 +1,7 @@
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { makeLuks1 } from '../src/filters/block/encrypt/luks1-keys.js';
 import type { LoadPattern } from '../src/guest/load.js';
 import { OurDaemon, storageDaemon } from './back-ends.js';
@@ -45,9 +46,15 @@ const CASES: readonly Case[] = [1, 0].flatMap((readShare) => {
 
 /**
  * Adds rows to a benchmark: the filter `encrypt` and qemu-storage-daemon's `luks` driver with the same image on tmpfs, in turn.
+ *
  * @param offloadBytes - of the filter, if not its own
+ * @param only - those with this text in their names, of a quick run too
  */
-export async function encryptRows(ground: BenchGround, options: BenchOptions, offloadBytes?: number): Promise<void> {
+export async function encryptRows(
+  ground: BenchGround,
+  options: BenchOptions,
+  { offloadBytes, only }: { readonly offloadBytes?: number | undefined; readonly only?: string | undefined } = {},
+): Promise<void> {
   const folder = ground.folder('/dev/shm');
   const path = join(folder, 'luks.img');
   const keyFile = join(folder, 'key');
@@ -66,7 +73,7 @@ export async function encryptRows(ground: BenchGround, options: BenchOptions, of
   const windows = { warmUpMs: 200, windowMs: options.quick ? 300 : 1000, timed: false };
   const goal: Goal = { sense: 'at least', value: 1 };
   for (const { name, pattern, quick } of CASES) {
-    if (options.quick && !quick) continue;
+    if (only === undefined ? options.quick && !quick : !name.includes(only)) continue;
     const measure = (socket: string) => () => window({ sockets: [socket], pattern }, windows);
     const title = `encrypt against qemu-storage-daemon’s luks, ${name}`;
     const { a, b } = await ground.inTurn(title, measure(ours.socket('luks')), measure(socket), options.quick ? 3 : 5);
@@ -88,16 +95,19 @@ function writeImage(path: string, keyFile: string): void {
   closeSync(fd);
 }
 
-// By itself: node dist/bench/encrypt.js [--quick] [offload_bytes]
+// By itself: node dist/bench/encrypt.js [--quick] [--only TEXT] [--offload BYTES]
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({
+    options: { quick: { type: 'boolean', default: false }, only: { type: 'string' }, offload: { type: 'string' } },
+  });
   const options = {
-    quick: process.argv.includes('--quick'),
+    quick: values.quick,
     node: process.execPath,
     progress: (line: string) => void process.stderr.write(`${line}\n`),
   };
-  const offload = process.argv.slice(2).map(Number).find(Number.isInteger);
+  const offloadBytes = values.offload === undefined ? undefined : Number(values.offload);
   const report = await onGround(options, async (ground) => {
-    await encryptRows(ground, options, offload);
+    await encryptRows(ground, options, { offloadBytes, only: values.only });
     return ground.report('encrypt', { working_set_mib: DISK_BYTES / 2 ** 20 });
   });
   for (const { name, ours, peer, ratio_median, ratio_min, ratio_max } of report.rows) {

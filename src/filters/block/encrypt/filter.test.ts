@@ -5,7 +5,7 @@ import { check, Random } from '../../../../test/support/seed.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../../block/features.js';
 import type { BlockFilterContext, FilterRequest, IoBuffer } from '../../../filter/contract.js';
 import { encrypt } from './filter.js';
-import { BUFFERS, type Prepared, QueueCipher, type QueueOptions } from './pieces.js';
+import { BUFFERS, PIECE_BYTES, type Prepared, QueueCipher, type QueueOptions, TURN_BYTES } from './pieces.js';
 import { encryptSector } from './xts.js';
 
 const PAYLOAD = 7;
@@ -108,7 +108,8 @@ class Rig {
   /** Gives a request to the filter; its data are cut where `cuts` says. */
   submit(type: number, sector: number, data: Buffer, cuts: readonly number[] = [], more: Partial<FilterRequest> = {}) {
     const slot = this.kept.size % SLOTS;
-    const token = this.kept.size;
+    // As large as tokens become.
+    const token = this.kept.size + 2 ** 40;
     const edges = [0, ...cuts.map((cut) => cut % (data.length + 1)).sort((a, b) => a - b), data.length];
     const segments = edges.slice(1).map((end, i) => Buffer.from(data.subarray(edges[i], end)));
     let ended: number | 'passed' | undefined;
@@ -163,9 +164,24 @@ class Rig {
 
   /** Lets everything end, in an order of chance. */
   settle(): void {
-    while (this.#events.length > 0) this.#events.splice(this.#random.below(this.#events.length), 1)[0]!();
+    while (this.isBusy) {
+      const before = this.#crypted;
+      this.cipher.tick();
+      for (let i = this.#random.below(8); i >= 0 && this.#events.length > 0; i--)
+        this.#events.splice(this.#random.below(this.#events.length), 1)[0]!();
+      const inTurn = this.#crypted - before;
+      assert.ok(inTurn < TURN_BYTES + PIECE_BYTES || this.counts['pieces_offloaded']! > 0, `${inTurn} bytes in a turn`);
+    }
     assert.equal(this.#buffersOut, 0, 'all buffers are given back');
     for (const { status } of this.kept.values()) assert.notEqual(status, undefined, 'all requests have ended');
+  }
+
+  get #crypted(): number {
+    return (this.counts['bytes_encrypted'] ?? 0) + (this.counts['bytes_decrypted'] ?? 0);
+  }
+
+  get isBusy(): boolean {
+    return this.#events.length > 0 || [...this.kept.values()].some(({ status }) => status === undefined);
   }
 
   /** What is stored, by `node:crypto`. */

@@ -30,6 +30,8 @@ const BUFFER_BYTES = PIECE_BYTES + 4096;
 export const BUFFERS = 128;
 /** Pieces of one request in flight: the next are read or written while one is worked on. */
 const PIECES_MAX = 4;
+/** Encrypted on the sidecore in one of its turns, bytes: others on it wait no longer than about 40 us for that. */
+export const TURN_BYTES = 2 ** 17;
 
 /** What a helper is asked: `a` is the first sector's number, `b` how many there are. */
 export const Job = { ENCRYPT: 1, DECRYPT: 2 } as const;
@@ -48,7 +50,7 @@ export class QueueCipher implements BlockFilterHooks {
   readonly #buffers: (IoBuffer | undefined)[] = new Array(BUFFERS).fill(undefined);
 
   /** Of each request, by slot: its token, its data in all, and where the next piece begins, bytes. */
-  readonly #token: Int32Array;
+  readonly #token: Float64Array;
   readonly #bytes: Int32Array;
   readonly #next: Int32Array;
   /** Operations and jobs that have not ended, the worst status, and whether a job of it goes to the helper. */
@@ -66,6 +68,11 @@ export class QueueCipher implements BlockFilterHooks {
   readonly #waiting: Int32Array;
   #waitingFirst = 0;
   #waitingCount = 0;
+  /** Ring of the buffers whose pieces are for a later turn, and what may be done in this one, bytes. */
+  readonly #later = new Int32Array(BUFFERS);
+  #laterFirst = 0;
+  #laterCount = 0;
+  #budget = TURN_BYTES;
   #jobs = 0;
 
   readonly #encrypted: Counter;
@@ -80,7 +87,7 @@ export class QueueCipher implements BlockFilterHooks {
     this.xts = openXts(prepared.key);
     this.payloadSector = prepared.payloadSector;
     this.pool = context.buffers(BUFFERS, BUFFER_BYTES);
-    this.#token = new Int32Array(slots);
+    this.#token = new Float64Array(slots);
     this.#bytes = new Int32Array(slots);
     this.#next = new Int32Array(slots);
     this.#pending = new Int32Array(slots);
@@ -112,11 +119,16 @@ export class QueueCipher implements BlockFilterHooks {
     const slot = this.#slotOf[tag]!;
     const request = this.context.requestOf(this.#token[slot]!);
     if (status !== Status.OK || request.type !== RequestType.IN) this.#pieceEnded(tag, status);
-    else if (this.#ask(Job.DECRYPT, slot, tag)) return;
-    else {
-      const count = this.#length[tag]! / SECTOR_BYTES;
-      this.xts.decrypt(this.#areas[tag]!, 0, count, this.#sector[tag]!);
-      this.#toGuest(request, tag);
+    else if (!this.#ask(Job.DECRYPT, slot, tag)) this.#cryptInTurn(request, tag);
+  }
+
+  tick(): void {
+    this.#budget = TURN_BYTES;
+    while (this.#laterCount > 0 && this.#budget > 0) {
+      const index = this.#later[this.#laterFirst]!;
+      this.#laterFirst = (this.#laterFirst + 1) % BUFFERS;
+      this.#laterCount--;
+      this.#crypt(this.context.requestOf(this.#token[this.#slotOf[index]!]!), index);
     }
   }
 
@@ -185,9 +197,25 @@ export class QueueCipher implements BlockFilterHooks {
     }
     if (request.type === RequestType.OUT) request.copyTo(position, buffer.bytes, 0, length);
     else buffer.bytes.fill(0, 0, length);
-    if (this.#ask(Job.ENCRYPT, slot, index)) return;
-    this.xts.encrypt(this.#areas[index]!, 0, length / SECTOR_BYTES, sector);
-    this.#store(request, index);
+    if (!this.#ask(Job.ENCRYPT, slot, index)) this.#cryptInTurn(request, index);
+  }
+
+  /** Encrypts or decrypts a piece here: now, or in a later turn if this one has had its share. */
+  #cryptInTurn(request: FilterRequest, index: number): void {
+    if (this.#budget > 0 && this.#laterCount === 0) this.#crypt(request, index);
+    else this.#later[(this.#laterFirst + this.#laterCount++) % BUFFERS] = index;
+  }
+
+  #crypt(request: FilterRequest, index: number): void {
+    const length = this.#length[index]!;
+    this.#budget -= length;
+    if (request.type === RequestType.IN) {
+      this.xts.decrypt(this.#areas[index]!, 0, length / SECTOR_BYTES, this.#sector[index]!);
+      this.#toGuest(request, index);
+    } else {
+      this.xts.encrypt(this.#areas[index]!, 0, length / SECTOR_BYTES, this.#sector[index]!);
+      this.#store(request, index);
+    }
   }
 
   /** Gives a piece to the helper, if that is where pieces of its request go. It does not when the helper has too much to do. */
