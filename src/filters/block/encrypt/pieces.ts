@@ -50,7 +50,7 @@ export class QueueCipher implements BlockFilterHooks {
   readonly #buffers: (IoBuffer | undefined)[] = new Array(BUFFERS).fill(undefined);
 
   /** Of each request, by slot: its token, its data in all, and where the next piece begins, bytes. */
-  readonly #token: Float64Array;
+  readonly #token: (number | undefined)[];
   readonly #bytes: Int32Array;
   readonly #next: Int32Array;
   /** Operations and jobs that have not ended, the worst status, and whether a job of it goes to the helper. */
@@ -87,7 +87,7 @@ export class QueueCipher implements BlockFilterHooks {
     this.xts = openXts(prepared.key);
     this.payloadSector = prepared.payloadSector;
     this.pool = context.buffers(BUFFERS, BUFFER_BYTES);
-    this.#token = new Float64Array(slots);
+    this.#token = new Array(slots).fill(undefined);
     this.#bytes = new Int32Array(slots);
     this.#next = new Int32Array(slots);
     this.#pending = new Int32Array(slots);

@@ -65,7 +65,8 @@ function sameHalves(key: Uint8Array): boolean {
 
 /** One direction of `OpenSslXts`: a context, and where the next tweak is put. */
 interface Direction {
-  readonly context: number;
+  /** Its address, kept as those of sectors are: a property that is a double would be a new object for each call. */
+  readonly context: readonly [undefined, number];
   readonly tweak: Uint32Array;
 }
 
@@ -89,8 +90,8 @@ class OpenSslXts implements Xts {
     const encryption = openDirection(library, key, 1);
     const decryption = openDirection(library, key, 0);
     if (encryption !== undefined && decryption !== undefined) return new OpenSslXts(library, encryption, decryption);
-    if (encryption !== undefined) library.freeContext(encryption.context);
-    if (decryption !== undefined) library.freeContext(decryption.context);
+    if (encryption !== undefined) library.freeContext(encryption.context[1]);
+    if (decryption !== undefined) library.freeContext(decryption.context[1]);
     return undefined;
   }
 
@@ -107,20 +108,22 @@ class OpenSslXts implements Xts {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    this.library.freeContext(this.encryption.context);
-    this.library.freeContext(this.decryption.context);
+    this.library.freeContext(this.encryption.context[1]);
+    this.library.freeContext(this.decryption.context[1]);
   }
 }
 
 function run(
   { cipher }: OpenSsl,
-  { context, tweak }: Direction,
+  direction: Direction,
   addresses: XtsArea['addresses'],
   first: number,
   count: number,
   sector: number,
 ): void {
   assert(first >= 0 && first + count < addresses.length, 'sectors of an area');
+  const { tweak } = direction;
+  const context = direction.context[1];
   let low = sector >>> 0;
   let high = Math.floor(sector / TWO_TO_32);
   for (let i = 1; i <= count; i++) {
@@ -140,7 +143,8 @@ function openDirection(library: OpenSsl, key: Uint8Array, encrypt: 0 | 1): Direc
   const ready = library.init(context, cipher, 0, key, new Uint8Array(TWEAK_BYTES), encrypt) as number;
   const address = ready === 1 ? (library.ivOf(context) as number) : 0;
   // Words of it are written; a pointer to anything but a block in memory of the heap would be something else.
-  if (address > 0 && address % 4 === 0) return { context, tweak: viewWords32(address, TWEAK_BYTES) };
+  if (address > 0 && address % 4 === 0)
+    return { context: [undefined, context], tweak: viewWords32(address, TWEAK_BYTES) };
   library.freeContext(context);
   return undefined;
 }
