@@ -6,8 +6,8 @@ import { openImage, readHeader } from './open-image.js';
 import { Job, type Prepared, QueueCipher } from './pieces.js';
 import { openXts, xtsArea } from './xts.js';
 
-/** Requests from here on go to the helper, bytes: `docs/encryption.md` says what was measured. */
-const OFFLOAD_BYTES = 2 ** 18;
+/** Requests from here on go to the helper, bytes. `docs/encryption.md` says what was measured. */
+const OFFLOAD_BYTES = 2 ** 20;
 
 /**
  * Encrypts what is stored, AES-XTS with a LUKS1 header in front, as QEMU's `luks` driver and cryptsetup have it. The last of a disk's
