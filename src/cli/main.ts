@@ -38,8 +38,15 @@ async function createProgram(): Promise<Command> {
     import('./sim.js'),
     import('./luks.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }, { simCommand }, { luksCommand }] =
-    others;
+  const [
+    { resizeCommand },
+    { linkCommand },
+    { captureCommand },
+    { benchCommand },
+    { demoCommand },
+    { simCommand },
+    { luksCommand },
+  ] = others;
   const program = new Command('sidecore')
     .description(
       'Serves virtual disks and network cards to virtual machines over vhost-user, from a few dedicated cores.',
