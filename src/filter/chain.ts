@@ -7,8 +7,9 @@ import { compileProgram, type Program, type Stage } from './program.js';
 import { type RequestView, viewOf } from './request-view.js';
 import { type ChainHost, Hook, Walk, type WalkOwner } from './walk.js';
 
-/** One request in so many is timed, which takes system calls. */
-const SAMPLE = 256;
+/** One request in so many is timed, which takes system calls: more of them at first, when nothing is known of the filters. */
+const SAMPLE_MIN = 64;
+const SAMPLE_MAX = 8192;
 
 /**
  * The filters before a back end, for one queue: a back end itself. A request goes down through `submit` of all filters, nearest
@@ -28,7 +29,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   #made = 0;
   /** A filter has failed: what it keeps has to be let go of. */
   #freeDue = false;
-  #untilSample = SAMPLE;
+  #sample = SAMPLE_MIN;
+  #untilSample = SAMPLE_MIN;
   readonly #answer = { tag: 0, result: 0 };
   /** Nothing is begun by filters themselves. */
   #quiet = false;
@@ -63,6 +65,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
       filter.index = index;
     });
     this.#filters = filters;
+    this.#sample = this.#untilSample = SAMPLE_MIN;
     this.walk.filters = filters;
     this.#program = this.#compile();
     this.wake();
@@ -133,7 +136,14 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   // --- in each turn, while there is something to do ------------------------------------------------------------
 
   get active(): boolean {
-    return this.#freeDue || this.walk.active || this.#leaving.length > 0 || this.dueNs < Number.POSITIVE_INFINITY;
+    if (this.#freeDue || this.walk.active || this.#leaving.length > 0) return true;
+    for (let i = 0; i < this.#filters.length; i++) if (this.#isDue(this.#filters[i]!)) return true;
+    return false;
+  }
+
+  /** It waits for its helper, or for a time. */
+  #isDue({ jobs, wake, memory }: ChainFilter): boolean {
+    return jobs > 0 || (wake[0]! < Number.POSITIVE_INFINITY && !memory.out && !this.#quiet);
   }
 
   get dueNs(): number {
@@ -179,17 +189,21 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** What helpers have answered. Returns how many. */
   #takeAnswers(): number {
+    let count = 0;
+    for (let i = 0; i < this.#filters.length; i++) count += this.#takeAnswersOf(this.#filters[i]!, true);
+    for (let i = 0; i < this.#leaving.length; i++) count += this.#takeAnswersOf(this.#leaving[i]!, false);
+    return count;
+  }
+
+  #takeAnswersOf(filter: ChainFilter, tell: boolean): number {
+    const channel = filter.helper?.channel;
     const answer = this.#answer;
     let count = 0;
-    for (const filters of [this.#filters, this.#leaving])
-      for (const filter of filters) {
-        const { helper } = filter;
-        for (; helper?.channel.hasAnswers; count++) {
-          helper.channel.takeAnswer(answer);
-          filter.jobs--;
-          if (filters === this.#filters) this.walk.call(filter, Hook.ANSWERED, answer.tag, answer.result);
-        }
-      }
+    for (; channel?.hasAnswers; count++) {
+      channel.takeAnswer(answer);
+      filter.jobs--;
+      if (tell) this.walk.call(filter, Hook.ANSWERED, answer.tag, answer.result);
+    }
     return count;
   }
 
@@ -216,7 +230,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** The same, with how long each filter takes. */
   #timedSubmit(request: BlockRequest): number {
-    this.#untilSample = SAMPLE;
+    if (this.#sample < SAMPLE_MAX) this.#sample *= 2;
+    this.#untilSample = this.#sample;
     this.walk.timed = true;
     const view = (request.view as RequestView | undefined) ?? viewOf(request);
     const answer = this.walk.first(request, view);
