@@ -156,6 +156,29 @@ export const FILTER_MAKING_MS_MAX = 250;
  */
 export const CORE_HEAP_MIB_MAX = 512;
 
+// --- firewall -------------------------------------------------------------------------------------------------
+
+/** Rules of one firewall: four times what a large security group has. Each set of them takes 512 bytes. */
+export const FIREWALL_RULES_MAX = 4096;
+/** Addresses, ports and so on in one list of a rule. */
+export const FIREWALL_LIST_MAX = 256;
+/** Prefixes in all rules of one firewall: bounds its tables to some tens of MiB, and the time to make them to a second or so. */
+export const FIREWALL_PREFIXES_MAX = 8192;
+/** Connections of one port that are remembered, and fragmented packets under way. 64 bytes each. */
+export const FIREWALL_CONNECTIONS_MAX = 2 ** 18;
+/** Slots in which a connection may be: bounds how long a look takes. */
+export const FIREWALL_PROBES_MAX = 8;
+
+/**
+ * Iterations of PBKDF2 that the header of an encrypted image may ask for, all key slots in use and their digests together: about a
+ * minute. cryptsetup and QEMU make as many as take two seconds for each.
+ */
+export const LUKS_ITERATIONS_MAX = 2 ** 27;
+/** First sector of the data in such an image: cryptsetup leaves 2 MiB, or what it is told; this is 1 GiB. */
+export const LUKS_PAYLOAD_SECTOR_MAX = 2 ** 21;
+/** Bytes of a passphrase: what QEMU and cryptsetup take is less than 8 MiB, what anybody has is far less. */
+export const LUKS_PASSPHRASE_BYTES_MAX = 2 ** 16;
+
 // --- virtio-net -----------------------------------------------------------------------------------------------
 
 /** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */

@@ -65,17 +65,14 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   readonly #device: FilteredDevice<Opened, Ready>;
   readonly #maker: FilterMaker<Ready>;
   readonly #log: Logger;
-  readonly #prepare: () => void;
   readonly #watches: FilterWatches<Opened>;
   #last: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
-  /** @param prepare - called before the device gets a filter */
-  constructor(device: FilteredDevice<Opened, Ready>, maker: FilterMaker<Ready>, log: Logger, prepare: () => void) {
+  constructor(device: FilteredDevice<Opened, Ready>, maker: FilterMaker<Ready>, log: Logger) {
     this.#device = device;
     this.#maker = maker;
     this.#log = log;
-    this.#prepare = prepare;
     this.#watches = new FilterWatches(
       (filter) => this.#inTurn(() => this.#reload(filter)),
       (text) => log.warn(`${device.label}: ${text}`),
@@ -205,7 +202,6 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     plan: Parameters<FilteredDevice<Opened, Ready>['changeFilters']>[0],
     waitMsMax: number | undefined,
   ): Promise<void> {
-    this.#prepare();
     await this.#device.changeFilters(plan, waitMsMax);
     this.#watches.follow(this.#device.filters);
   }
