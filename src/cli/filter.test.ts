@@ -127,7 +127,7 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
         ['add', 'vm/d', join(folder, 'loops.ts')],
         /loops\.ts cannot be loaded: it has not ended after 1 s \[FILTER_INVALID\]/,
       ],
-      [['add', 'vm/d', 'metre'], /built-in filters are meter/],
+      [['add', 'vm/d', 'metre'], /built-in filters are .*meter/],
       [
         ['add', 'vm/d', 'meter', '--set', 'latency=perhaps'],
         /meter: options\.latency: .*expected boolean.* \[CONFIG_INVALID\]/,

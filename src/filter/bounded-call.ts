@@ -9,7 +9,7 @@ export function boundedCall<T>(call: () => T, msMax: number): T {
   const place = globalThis as { [CALL]?: (() => T) | undefined };
   place[CALL] = call;
   try {
-    return script.runInThisContext({ timeout: msMax }) as T;
+    return script.runInThisContext({ timeout: msMax, displayErrors: false }) as T;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
     throw new Error(`it has not ended after ${msMax / 1000} s`);
