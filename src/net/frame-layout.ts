@@ -4,10 +4,12 @@ import { ETHERNET_HEADER_BYTES, EtherType, isTagType, readBe16, VLAN_TAG_BYTES }
 /** Protocols above IP, and IPv6 extension headers. IANA, "Protocol Numbers" */
 export const IpProtocol = {
   HOP_BY_HOP: 0,
+  ICMP: 1,
   TCP: 6,
   UDP: 17,
   ROUTING: 43,
   FRAGMENT: 44,
+  ICMPV6: 58,
   DESTINATION: 60,
 } as const;
 

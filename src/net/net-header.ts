@@ -66,6 +66,10 @@ export class NetHeader {
   }
 }
 
+/** Whether anything is left to be done: all else in the header means nothing then. */
+export const asksForOffload = ({ flags, gsoType }: NetHeader): boolean =>
+  ((flags & NetHeaderFlag.NEEDS_CSUM) | gsoType) !== 0;
+
 /** Reads 12 bytes, each of them once. `bytes` may be a guest's memory. */
 export function readNetHeader(bytes: Buffer, offset: number, into: NetHeader): void {
   into.flags = bytes[offset + NetHeaderOffset.FLAGS]!;

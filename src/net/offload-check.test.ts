@@ -112,9 +112,42 @@ describe('an offload header', () => {
   it('passes for what is inside a tunnel, or of a protocol that we do not know', () => {
     assert.equal(verdict({ csumStart: 84, csumOffset: 16 }, { gsoSize: 0, plan: { tcp: false } }), 0);
     const dccp = (frame: Buffer, { l3 }: Packet) => void (frame[l3 + 9] = 33);
-    assert.equal(verdict({ csumOffset: 2 }, { gsoSize: 0, frame: dccp }), 0);
+    assert.equal(verdict({ csumOffset: 6 }, { gsoSize: 0, frame: dccp }), 0);
+    const other = (frame: Buffer) => void frame.writeUInt16BE(0x88b5, 12);
+    assert.equal(verdict({ csumStart: 14, csumOffset: 0 }, { gsoSize: 0, frame: other }), 0);
+    const laterFragment = (frame: Buffer, { l3 }: Packet) => void frame.writeUInt16BE(8, l3 + 6);
+    assert.equal(verdict({ csumStart: 36, csumOffset: 0 }, { gsoSize: 0, frame: laterFragment }), 0);
+    const icmp = (frame: Buffer, { l3 }: Packet) => void (frame[l3 + 9] = 1);
+    assert.equal(verdict({ csumOffset: 2 }, { gsoSize: 0, frame: icmp }), 0);
+  });
+
+  it('never has the sum go over what a frame is judged by', () => {
+    const misplaced = (fields: Partial<NetHeader>, more: Parameters<typeof verdict>[1]) => {
+      const text = JSON.stringify(fields);
+      assert.equal(verdict(fields, { gsoSize: 0, ...more }), OffloadFault.CHECKSUM_MISPLACED, text);
+    };
+    // Ports, numbers and flags, whichever way the place is written.
+    for (let at = 1; at < 19; at++) misplaced({ csumStart: 34 + at, csumOffset: 0 }, {});
+    for (let at = 1; at < 19; at++) misplaced({ csumStart: 35, csumOffset: at - 1 }, {});
+    assert.equal(verdict({ csumStart: 35, csumOffset: 19 }, { gsoSize: 0 }), 0);
+    for (let at = 1; at < 8; at++) misplaced({ csumStart: 34 + at, csumOffset: 0 }, { plan: { tcp: false } });
+    for (let at = 1; at < 20; at++) misplaced({ csumStart: 54 + at, csumOffset: 0 }, { plan: { version: 6 } });
+    const protocol =
+      (number: number) =>
+      (frame: Buffer, { l3 }: Packet) =>
+        void (frame[l3 + 9] = number);
+    for (const number of [33, 132, 136]) {
+      for (let at = 0; at < 4; at++) misplaced({ csumStart: 34 + at, csumOffset: 0 }, { frame: protocol(number) });
+      for (let at = 0; at < 4; at++) misplaced({ csumStart: 34, csumOffset: at }, { frame: protocol(number) });
+    }
+    // Of ICMP all is judged: types, identifiers, what neighbours say.
+    for (const number of [1, 58])
+      for (const at of [0, 1, 3, 4, 8, 16, 24]) {
+        misplaced({ csumStart: 34, csumOffset: at }, { frame: protocol(number) });
+        misplaced({ csumStart: 35 + at, csumOffset: 0 }, { frame: protocol(number) });
+      }
     const arp = (frame: Buffer) => void frame.writeUInt16BE(0x0806, 12);
-    assert.equal(verdict({ csumStart: 14, csumOffset: 0 }, { gsoSize: 0, frame: arp }), 0);
+    for (let at = 0; at < 28; at++) misplaced({ csumStart: 14 + at, csumOffset: 0 }, { frame: arp });
   });
 
   it('may ask for what was negotiated only', () => {
@@ -184,8 +217,8 @@ describe('an offload header', () => {
     const fragment = (frame: Buffer, { l3 }: Packet) => void (frame[l3 + 6] = 0x20);
     assert.equal(verdict({}, { frame: fragment }), differs);
     assert.equal(verdict({}, { frame: fragment, gsoSize: 0 }), 0);
-    const arp = (frame: Buffer) => void frame.writeUInt16BE(0x0806, 12);
-    assert.equal(verdict({}, { frame: arp }), differs);
+    const other = (frame: Buffer) => void frame.writeUInt16BE(0x88b5, 12);
+    assert.equal(verdict({}, { frame: other }), differs);
     const shortTcp = (frame: Buffer, { l4 }: Packet) => void (frame[l4 + 12] = 0x40);
     assert.equal(verdict({}, { frame: shortTcp }), LayoutFault.HEADER_INVALID);
     assert.equal(verdict({ flags: 0 }), OffloadFault.GSO_WITHOUT_CHECKSUM);

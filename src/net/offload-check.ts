@@ -1,5 +1,5 @@
 import { GSO_SEGMENTS_MAX, TCP_SEGMENT_BYTES_MIN, UDP_SEGMENTS_MAX } from '../limits.js';
-import { VLAN_TAG_BYTES } from './ethernet.js';
+import { EtherType, readBe16, VLAN_TAG_BYTES } from './ethernet.js';
 import {
   FrameLayout,
   findLayout,
@@ -9,7 +9,7 @@ import {
   TCP_HEADER_BYTES,
   UDP_HEADER_BYTES,
 } from './frame-layout.js';
-import { GSO_ECN, GsoType, type NetHeader, NetHeaderFlag } from './net-header.js';
+import { asksForOffload, GSO_ECN, GsoType, type NetHeader, NetHeaderFlag } from './net-header.js';
 import { neededOffloads, Offload, UNKNOWN_OFFLOAD } from './offloads.js';
 
 /** Bytes of an IP packet that is to be cut up: what their length fields hold. VIRTIO 1.3, 5.1.6.3 */
@@ -27,7 +27,10 @@ export const OffloadFault = {
   GSO_TYPE_UNKNOWN: -41,
   /** The sum would begin, or go, outside the frame or into its Ethernet or IP header, or where no header can say that it does. */
   CHECKSUM_OUTSIDE: -42,
-  /** The packet is TCP or UDP, and the sum would not go where its checksum is; or it is to be cut up, and neither. */
+  /**
+   * The sum would not go where the packet's checksum is, but over something else of its header, ports or a type or addresses; or it is to
+   * be cut up, and neither TCP nor UDP.
+   */
   CHECKSUM_MISPLACED: -43,
   /** Segmentation without a checksum. */
   GSO_WITHOUT_CHECKSUM: -44,
@@ -55,7 +58,7 @@ const layout = new FrameLayout();
  * @param negotiated - bits of `Offload`.
  */
 export function checkOffload(header: NetHeader, frame: Buffer, length: number, negotiated: number): number {
-  if (((header.flags & NetHeaderFlag.NEEDS_CSUM) | header.gsoType) === 0) {
+  if (!asksForOffload(header)) {
     header.clear();
     return 0;
   }
@@ -76,7 +79,7 @@ export function checkWith(
   if ((needed & ~negotiated) !== 0) return OffloadFault.NOT_NEGOTIATED;
   if ((needed & Offload.CSUM) === 0) return OffloadFault.GSO_WITHOUT_CHECKSUM;
   if (header.hdrLen > length) return OffloadFault.HEADER_LENGTH_OUTSIDE;
-  const fault = checkChecksum(layout, header, length);
+  const fault = checkChecksum(layout, header, frame, length);
   if (fault !== 0) return fault;
   if (header.gsoType === GsoType.NONE) {
     header.hdrLen = 0;
@@ -91,17 +94,36 @@ export function checkWith(
   return 0;
 }
 
-/** Whoever completes the sum must not change addresses by it: we have looked at these. */
-function checkChecksum(layout: FrameLayout, header: NetHeader, length: number): number {
+/**
+ * Whoever completes the sum must not change by it what filters and switches have judged the frame by: they have looked at it before.
+ * Its sender chooses what the sum comes to, so this would be any port or address that it likes.
+ */
+function checkChecksum(layout: FrameLayout, header: NetHeader, frame: Buffer, length: number): number {
   const { csumStart, csumOffset } = header;
+  const { l3, l4, ipVersion, protocol } = layout;
   // Sums of 16-bit numbers do not wrap here, as they would in C.
-  if (csumStart < layout.l4 || csumStart > CSUM_START_MAX) return OffloadFault.CHECKSUM_OUTSIDE;
+  if (csumStart < l4 || csumStart > CSUM_START_MAX) return OffloadFault.CHECKSUM_OUTSIDE;
   if (csumStart + csumOffset + 2 > length) return OffloadFault.CHECKSUM_OUTSIDE;
+  if (ipVersion === 0) return readBe16(frame, l3 - 2) === EtherType.ARP ? OffloadFault.CHECKSUM_MISPLACED : 0;
+  const own = csumStart === l4 ? checksumAt(protocol) : NONE;
+  if (own !== NONE) return csumOffset === own ? 0 : OffloadFault.CHECKSUM_MISPLACED;
   // Elsewhere in the frame it belongs to a protocol that we do not know, such as what is inside a tunnel.
-  if (csumStart !== layout.l4) return 0;
-  if (layout.protocol === IpProtocol.TCP && csumOffset !== TCP_CHECKSUM) return OffloadFault.CHECKSUM_MISPLACED;
-  if (layout.protocol === IpProtocol.UDP && csumOffset !== UDP_CHECKSUM) return OffloadFault.CHECKSUM_MISPLACED;
-  return 0;
+  return csumStart + csumOffset < l4 + headerBytesOf(protocol) ? OffloadFault.CHECKSUM_MISPLACED : 0;
+}
+
+/** Where a protocol's header has its checksum; `NONE` if that is not known. */
+function checksumAt(protocol: number): number {
+  if (protocol === IpProtocol.TCP) return TCP_CHECKSUM;
+  if (protocol === IpProtocol.UDP) return UDP_CHECKSUM;
+  return protocol === IpProtocol.ICMP || protocol === IpProtocol.ICMPV6 ? ICMP_CHECKSUM : NONE;
+}
+
+/** Bytes of its header that nothing else goes to. All of ICMP is judged; what a later fragment has is not; of others it is ports, or a type. */
+function headerBytesOf(protocol: number): number {
+  if (protocol === IpProtocol.TCP) return TCP_HEADER_BYTES;
+  if (protocol === IpProtocol.UDP) return UDP_HEADER_BYTES;
+  if (protocol === IpProtocol.ICMP || protocol === IpProtocol.ICMPV6) return Number.POSITIVE_INFINITY;
+  return protocol < 0 ? 0 : PORTS_BYTES;
 }
 
 /** Bytes of the headers that each segment gets, or a fault. Only what the packet itself says counts. */
@@ -133,7 +155,11 @@ function gsoHeaderBytes(layout: FrameLayout, header: NetHeader, frame: Buffer, l
   return headerBytes;
 }
 
-/** Offsets in the headers of TCP and UDP, bytes. RFC 9293, 3.1; RFC 768 */
+/** Offsets in the headers of TCP, UDP and ICMP, bytes. RFC 9293, 3.1; RFC 768; RFC 792 and 4443 */
 const TCP_DATA_OFFSET = 12;
 const TCP_CHECKSUM = 16;
 const UDP_CHECKSUM = 6;
+const ICMP_CHECKSUM = 2;
+const NONE = -1;
+/** Bytes in front of SCTP, DCCP and their like, and of what says what a tunnel carries. */
+const PORTS_BYTES = 4;

@@ -1,17 +1,18 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { Segments } from '../guest-memory/segments.js';
-import { DESCRIPTOR_WORK_BYTES, FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_HEADERS_BYTES_MAX } from '../limits.js';
+import { DESCRIPTOR_WORK_BYTES, FRAME_BYTES_MAX, FRAME_BYTES_MIN } from '../limits.js';
 import type { CallLine } from '../virtio/call-line.js';
 import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
 import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
 import type { NetDeviceState } from './device-state.js';
+import { VLAN_TAG_BYTES } from './ethernet.js';
 import { NET_HEADER_BYTES } from './features.js';
-import { Frame } from './frame.js';
+import { Frame, TAGGED_HEAD_BYTES } from './frame.js';
 import { BURST_FRAMES, FrameBurst } from './frame-burst.js';
 import { HeldChains } from './held-chains.js';
-import { readNetHeader } from './net-header.js';
+import { asksForOffload, readNetHeader } from './net-header.js';
 import { checkOffload } from './offload-check.js';
 import { hostOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
@@ -38,13 +39,13 @@ export class NetTxQueue implements DeviceQueue {
   readonly #counters: Float64Array;
   readonly #burst: FrameBurst;
   readonly #held: HeldChains;
-  /** Of a frame that is looked at by itself: its chain or its only piece, itself, and its first bytes in private memory. */
+  /** Of a frame that is looked at by itself: its chain or its only piece, itself, and its network header and first bytes in private memory. */
   readonly #chain = new Chain();
   readonly #piece = new Segments(1);
   readonly #frame = new Frame();
-  readonly #head = Buffer.alloc(NET_HEADER_BYTES + FRAME_HEADERS_BYTES_MAX);
-  /** The same behind the network header. */
-  readonly #frameHead: Buffer;
+  readonly #head = Buffer.alloc(NET_HEADER_BYTES + TAGGED_HEAD_BYTES);
+  /** Its headers, once they are private: as filters, switch and receiver have them too. */
+  readonly #headers: Buffer;
   /** Bytes of the chains taken in this piece of work, and at how many it ends. */
   #bytes = 0;
   #bytesMax = 0;
@@ -77,7 +78,7 @@ export class NetTxQueue implements DeviceQueue {
     this.#burst = new FrameBurst(parts.memory, parts.pair, this.#held);
     this.#frame.pair = parts.pair;
     this.#frame.owner = this.#held;
-    this.#frameHead = this.#head.subarray(parts.headerBytes);
+    this.#headers = this.#frame.prefix.subarray(VLAN_TAG_BYTES);
   }
 
   get inFlight(): number {
@@ -229,18 +230,20 @@ export class NetTxQueue implements DeviceQueue {
     this.#readHead(segments, readableBytes);
     // A legacy header ends before num_buffers, which means nothing here.
     readNetHeader(this.#head, 0, frame.header);
-    if (checkOffload(frame.header, this.#frameHead, byteLength, this.#offloads) !== 0) {
+    frame.set(this.#memory, segments, end, this.#headerBytes, byteLength, this.#head, this.#headerBytes);
+    // What is checked is what goes on: the guest may change its memory meanwhile.
+    if (asksForOffload(frame.header)) frame.privatise();
+    if (checkOffload(frame.header, this.#headers, byteLength, this.#offloads) !== 0) {
       counters[PortCounter.DROPPED_OFFLOAD]!++;
       return;
     }
-    frame.set(this.#memory, segments, end, this.#headerBytes, byteLength, this.#head, this.#headerBytes);
     this.#switch.forward(frame, this.#port);
   }
 
-  /** Copies network header and headers of the frame. */
+  /** Copies the network header and what the frame begins with. */
   #readHead(segments: Segments, readableBytes: number): void {
     const head = this.#head;
-    const wanted = Math.min(readableBytes, head.length);
+    const wanted = Math.min(readableBytes, this.#headerBytes + TAGGED_HEAD_BYTES);
     for (let i = 0, at = 0; at < wanted; i++) {
       const from = segments.offset[i]!;
       const to = from + Math.min(segments.length[i]!, wanted - at);
