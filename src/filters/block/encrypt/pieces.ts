@@ -8,6 +8,8 @@ import type {
   Next,
 } from '../../../filter/contract.js';
 import { FILTER_JOBS_MAX } from '../../../limits.js';
+import { rangeAt } from './range-at.js';
+import { SlotRing } from './slot-ring.js';
 import { openXts, type Xts, type XtsArea, xtsArea } from './xts.js';
 
 /** What sidecores need to know of the image. */
@@ -30,6 +32,8 @@ const BUFFER_BYTES = PIECE_BYTES + 4096;
 export const BUFFERS = 128;
 /** Pieces of one request in flight: the next are read or written while one is worked on. */
 const PIECES_MAX = 4;
+/** Ranges of discards in flight, of all requests together: with the buffers' operations fewer than a filter may have. */
+export const DISCARDS_MAX = 128;
 /** Encrypted on the sidecore in one of its turns, bytes: others on it wait no longer than about 40 us for that. */
 export const TURN_BYTES = 2 ** 17;
 
@@ -64,10 +68,11 @@ export class QueueCipher implements BlockFilterHooks {
   readonly #length = new Int32Array(BUFFERS);
   readonly #sector = new Float64Array(BUFFERS);
 
-  /** Ring of the slots that wait for a buffer, each in it once. */
-  readonly #waiting: Int32Array;
-  #waitingFirst = 0;
-  #waitingCount = 0;
+  /** Slots that wait for a buffer, each in it once. */
+  readonly #waiting: SlotRing;
+  /** Discards in flight, of each request one range at a time, and the slots of those that wait until one of them has ended. */
+  #discards = 0;
+  readonly #waitingDiscards: SlotRing;
   /** Ring of the buffers whose pieces are for a later turn, and what may be done in this one, bytes. */
   readonly #later = new Int32Array(BUFFERS);
   #laterFirst = 0;
@@ -93,7 +98,8 @@ export class QueueCipher implements BlockFilterHooks {
     this.#pending = new Int32Array(slots);
     this.#status = new Int32Array(slots);
     this.#offload = new Uint8Array(slots);
-    this.#waiting = new Int32Array(slots);
+    this.#waiting = new SlotRing(slots);
+    this.#waitingDiscards = new SlotRing(slots);
     this.#encrypted = context.counter('bytes_encrypted');
     this.#decrypted = context.counter('bytes_decrypted');
     this.#offloaded = context.counter('pieces_offloaded');
@@ -113,7 +119,7 @@ export class QueueCipher implements BlockFilterHooks {
 
   done(tag: number, status: number): void {
     if (tag >= BUFFERS) {
-      this.#ended(tag - BUFFERS, status);
+      this.#discarded(tag - BUFFERS, status);
       return;
     }
     const slot = this.#slotOf[tag]!;
@@ -267,31 +273,55 @@ export class QueueCipher implements BlockFilterHooks {
     }
   }
 
-  /** Passes a discard on to where the sectors are: what is read there later is not zero, and means nothing. */
+  /** Passes a discard on to where the sectors are, range by range: what is read there later is not zero, and means nothing. */
   #discard(request: FilterRequest): void {
-    const { slot, rangeCount } = request;
+    const { slot } = request;
     this.#start(request);
-    this.#bytes[slot] = 0;
     this.#next[slot] = 0;
-    this.#pending[slot] = rangeCount;
-    for (let i = 0; i < rangeCount; i++)
-      this.context.below.discard(this.payloadSector + request.rangeSector(i), request.rangeSectors(i), BUFFERS + slot);
+    if (this.#discards === DISCARDS_MAX) {
+      this.#waitingDiscards.push(slot);
+      return;
+    }
+    this.#discards++;
+    this.#discardRange(slot, request);
+  }
+
+  #discardRange(slot: number, request: FilterRequest): void {
+    const range = this.#next[slot]!;
+    this.#next[slot] = range + 1;
+    this.context.below.discard(
+      this.payloadSector + request.rangeSector(range),
+      request.rangeSectors(range),
+      BUFFERS + slot,
+    );
+  }
+
+  /** A range was discarded: the next one is, or those of another request, before this one ends. */
+  #discarded(slot: number, status: number): void {
+    const token = this.#token[slot]!;
+    const request = this.context.requestOf(token);
+    if (status === Status.OK && this.#next[slot]! < request.rangeCount) {
+      this.#discardRange(slot, request);
+      return;
+    }
+    const other = this.#waitingDiscards.shift();
+    if (other < 0) this.#discards--;
+    else this.#discardRange(other, this.context.requestOf(this.#token[other]!));
+    if (status !== Status.OK) this.#errors.add(1);
+    this.context.finish(token, status);
   }
 
   #wait(slot: number): void {
     this.#waits.add(1);
-    const { length } = this.#waiting;
-    this.#waiting[(this.#waitingFirst + this.#waitingCount++) % length] = slot;
+    this.#waiting.push(slot);
   }
 
   /** A buffer came back: the one that waits longest goes on. */
   #serveWaiting(): void {
-    if (this.#waitingCount === 0) return;
+    if (this.#waiting.count === 0) return;
     const buffer = this.pool.take();
     if (buffer === undefined) return;
-    const slot = this.#waiting[this.#waitingFirst]!;
-    this.#waitingFirst = (this.#waitingFirst + 1) % this.#waiting.length;
-    this.#waitingCount--;
+    const slot = this.#waiting.shift();
     this.#beginPiece(slot, this.context.requestOf(this.#token[slot]!), buffer);
   }
 
@@ -301,22 +331,3 @@ export class QueueCipher implements BlockFilterHooks {
     this.#areas[buffer.index] = xtsArea(buffer.bytes, buffer.address);
   }
 }
-
-/** The range of a request that has its data at a position: its first sector, its length, and where in the data it starts. */
-function rangeAt(request: FilterRequest, position: number): typeof found {
-  let start = 0;
-  for (let i = 0; ; i++) {
-    const sectors = request.rangeSectors(i);
-    const end = start + sectors * SECTOR_BYTES;
-    if (position < end) {
-      found.sector = request.rangeSector(i);
-      found.sectors = sectors;
-      found.start = start;
-      return found;
-    }
-    start = end;
-  }
-}
-
-/** What `rangeAt` fills. */
-const found = { sector: 0, sectors: 0, start: 0 };
