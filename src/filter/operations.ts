@@ -223,7 +223,7 @@ export class Operations {
 
   /** False if there is no request for it. */
   #start(operation: Operation): boolean {
-    const request = this.#host.pool.take(0);
+    const request = this.#host.pool.take(this.inFlight);
     if (request === undefined) return false;
     this.inFlight++;
     const { target, buffer, type, length, sector, flag } = operation;
