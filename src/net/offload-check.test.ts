@@ -148,6 +148,11 @@ describe('an offload header', () => {
       }
     const arp = (frame: Buffer) => void frame.writeUInt16BE(0x0806, 12);
     for (let at = 0; at < 28; at++) misplaced({ csumStart: 14 + at, csumOffset: 0 }, { frame: arp });
+    // Where there are more tags than are looked through, the switch may take one away.
+    const tagged = (frame: Buffer) => {
+      for (const at of [12, 16, 20]) frame.writeUInt16BE(0x88a8, at);
+    };
+    for (let at = 22; at < 80; at++) misplaced({ csumStart: at, csumOffset: 0 }, { frame: tagged });
   });
 
   it('may ask for what was negotiated only', () => {

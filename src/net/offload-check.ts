@@ -1,5 +1,5 @@
 import { GSO_SEGMENTS_MAX, TCP_SEGMENT_BYTES_MIN, UDP_SEGMENTS_MAX } from '../limits.js';
-import { EtherType, readBe16, VLAN_TAG_BYTES } from './ethernet.js';
+import { EtherType, isTagType, readBe16, VLAN_TAG_BYTES } from './ethernet.js';
 import {
   FrameLayout,
   findLayout,
@@ -104,7 +104,11 @@ function checkChecksum(layout: FrameLayout, header: NetHeader, frame: Buffer, le
   // Sums of 16-bit numbers do not wrap here, as they would in C.
   if (csumStart < l4 || csumStart > CSUM_START_MAX) return OffloadFault.CHECKSUM_OUTSIDE;
   if (csumStart + csumOffset + 2 > length) return OffloadFault.CHECKSUM_OUTSIDE;
-  if (ipVersion === 0) return readBe16(frame, l3 - 2) === EtherType.ARP ? OffloadFault.CHECKSUM_MISPLACED : 0;
+  if (ipVersion === 0) {
+    const type = readBe16(frame, l3 - 2);
+    // Behind more tags than are looked through there may be anything, which is looked at when one of them is gone.
+    return type === EtherType.ARP || isTagType(type) ? OffloadFault.CHECKSUM_MISPLACED : 0;
+  }
   const own = csumStart === l4 ? checksumAt(protocol) : NONE;
   if (own !== NONE) return csumOffset === own ? 0 : OffloadFault.CHECKSUM_MISPLACED;
   // Elsewhere in the frame it belongs to a protocol that we do not know, such as what is inside a tunnel.
