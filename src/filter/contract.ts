@@ -74,6 +74,11 @@ export interface BlockFilterHooks {
   answered?(tag: number, result: number): void;
   /** Once a turn of the sidecore while the filter keeps requests, and when the time of `context.wakeAt` has come. */
   tick?(): void;
+  /**
+   * Its queue is being let go of, or held: false while it is in the middle of what others wait for, such as a lock in shared memory that
+   * it holds. What it begins goes on until then; afterwards it waits. Asked again and again.
+   */
+  settled?(): boolean;
   /** Another filter takes its place: gives what that gets as `context.previous`. Nothing is in flight. */
   handOver?(): unknown;
   /** The queue is let go of, or the filter is; nothing of it is in flight. */
