@@ -112,6 +112,7 @@ export class Daemon {
       sqpollCpu: config.sqpoll_cpu,
       networked: Object.keys(config.networks).length > 0,
       quarantines,
+      filterStallMs: config.filter_stall_ms,
     };
     this.cores = new CoreSet(places, devices, {
       died: (core, reason, fault) => this.#coreDied(core, reason, fault),
@@ -171,7 +172,6 @@ export class Daemon {
     }
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.common.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
-    if (this.#disks.some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
     this.#supervision = setInterval(() => {
       for (const disk of this.#disks) disk.report();
       for (const port of this.#ports) port.reportLoss();

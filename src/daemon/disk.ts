@@ -8,6 +8,7 @@ import { errorText } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DiskConfig } from './config.js';
 import { isQuarantined } from './config-filters.js';
+import type { CoreSet } from './core-set.js';
 import { DiskFilters, type FilterPlan } from './disk-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
@@ -15,6 +16,7 @@ import { type DevicePlace, ServedDevice } from './served-device.js';
 export class ServedDisk {
   readonly label: string;
   readonly #config: DiskConfig;
+  readonly #cores: CoreSet;
   readonly #opened: OpenDisk<BackendSpec>;
   readonly #filters: DiskFilters;
   readonly #device: BlockDevice;
@@ -58,11 +60,9 @@ export class ServedDisk {
       backend: this.#opened.spec,
       filters: this.#filters.spec,
     };
+    this.#cores = place.cores;
+    if (config.filters.length > 0) this.#cores.guard();
     this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
-  }
-
-  get hasFilters(): boolean {
-    return this.#config.filters.length > 0;
   }
 
   /** The disk is closed if they cannot be opened. */
@@ -109,6 +109,7 @@ export class ServedDisk {
   /** Has the sidecores use the filters as they are now. */
   async #useFilters(): Promise<void> {
     this.#requireSuitable(this.#filters.abilities);
+    this.#cores.guard();
     const { placed } = this.#served;
     const { spec } = this.#filters;
     await placed.hold(async (queues) => {

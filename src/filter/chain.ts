@@ -137,7 +137,14 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   // --- in each turn, while there is something to do ------------------------------------------------------------
 
   get active(): boolean {
-    return this.#freeDue || this.walk.active || this.#leaving.length > 0 || this.dueNs < Number.POSITIVE_INFINITY;
+    if (this.#freeDue || this.walk.active || this.#leaving.length > 0) return true;
+    for (let i = 0; i < this.#filters.length; i++) if (this.#isDue(this.#filters[i]!)) return true;
+    return false;
+  }
+
+  /** It waits for its helper, or for a time. */
+  #isDue({ jobs, wake, memory }: ChainFilter): boolean {
+    return jobs > 0 || (wake[0]! < Number.POSITIVE_INFINITY && !memory.out && !this.#quiet);
   }
 
   get dueNs(): number {
@@ -183,17 +190,21 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** What helpers have answered. Returns how many. */
   #takeAnswers(): number {
+    let count = 0;
+    for (let i = 0; i < this.#filters.length; i++) count += this.#takeAnswersOf(this.#filters[i]!, true);
+    for (let i = 0; i < this.#leaving.length; i++) count += this.#takeAnswersOf(this.#leaving[i]!, false);
+    return count;
+  }
+
+  #takeAnswersOf(filter: ChainFilter, tell: boolean): number {
+    const channel = filter.helper?.channel;
     const answer = this.#answer;
     let count = 0;
-    for (const filters of [this.#filters, this.#leaving])
-      for (const filter of filters) {
-        const { helper } = filter;
-        for (; helper?.channel.hasAnswers; count++) {
-          helper.channel.takeAnswer(answer);
-          filter.jobs--;
-          if (filters === this.#filters) this.walk.call(filter, Hook.ANSWERED, answer.tag, answer.result);
-        }
-      }
+    for (; channel?.hasAnswers; count++) {
+      channel.takeAnswer(answer);
+      filter.jobs--;
+      if (tell) this.walk.call(filter, Hook.ANSWERED, answer.tag, answer.result);
+    }
     return count;
   }
 

@@ -10,6 +10,8 @@ export interface DeskUser {
   turn(): number;
 }
 
+const NOBODY: DeskUser = { active: false, dueNs: Number.POSITIVE_INFINITY, turn: () => 0 };
+
 /** Longest sleep of a sidecore while filters have something to do, ms. */
 const SLEEP_MS_MAX = 1000;
 
@@ -20,7 +22,9 @@ const SLEEP_MS_MAX = 1000;
 export class FilterDesk {
   /** The time of the turn, ns; the filters' too. */
   readonly now = new Float64Array(1);
+  /** The first `#count` of them are active. A list that shrank and grew would be made anew each time. */
   readonly #users: DeskUser[] = [];
+  #count = 0;
   readonly #readNowNs: (into: Float64Array, slot: number) => void;
 
   constructor(clock = readNowNs) {
@@ -28,17 +32,25 @@ export class FilterDesk {
   }
 
   get busy(): boolean {
-    return this.#users.length > 0;
+    return this.#count > 0;
   }
 
   /** Has a chain looked at from now on, as long as it is active. */
   add(user: DeskUser): void {
-    if (!this.#users.includes(user)) this.#users.push(user);
+    if (this.#indexOf(user) < 0) this.#users[this.#count++] = user;
   }
 
   remove(user: DeskUser): void {
-    const at = this.#users.indexOf(user);
-    if (at >= 0) this.#users.splice(at, 1);
+    const at = this.#indexOf(user);
+    if (at < 0) return;
+    this.#users[at] = this.#users[--this.#count]!;
+    // Not kept alive from here.
+    this.#users[this.#count] = NOBODY;
+  }
+
+  #indexOf(user: DeskUser): number {
+    for (let i = 0; i < this.#count; i++) if (this.#users[i] === user) return i;
+    return -1;
   }
 
   /** Returns how much was done. */
@@ -46,7 +58,7 @@ export class FilterDesk {
     const users = this.#users;
     this.readNow();
     let work = 0;
-    for (let i = users.length - 1; i >= 0; i--) {
+    for (let i = this.#count - 1; i >= 0; i--) {
       const user = users[i]!;
       work += user.turn();
       if (!user.active) this.remove(user);
@@ -60,10 +72,10 @@ export class FilterDesk {
 
   /** How long a sidecore may sleep, ms; negative if until it is woken. */
   get sleepMs(): number {
-    if (this.#users.length === 0) return -1;
+    if (this.#count === 0) return -1;
     this.readNow();
     let due = Number.POSITIVE_INFINITY;
-    for (const { dueNs } of this.#users) due = Math.min(due, dueNs);
+    for (let i = 0; i < this.#count; i++) due = Math.min(due, this.#users[i]!.dueNs);
     const ms = Math.ceil((due - this.now[0]!) / 1e6);
     // A millisecond is the shortest that there is.
     return Math.max(1, Math.min(ms, SLEEP_MS_MAX));

@@ -9,7 +9,9 @@ const LOOK_NS = 10e6;
 /** The requests that the filters of a chain keep. */
 export class KeptRequests {
   readonly #pool: RequestPool;
-  readonly #views: RequestView[] = [];
+  /** The first `count` of them are kept. A list that shrank and grew would be made anew each time. */
+  readonly #views: (RequestView | undefined)[] = [];
+  count = 0;
   /** Until when, by slot, ns. */
   readonly #deadline = new Float64Array(REQUESTS_IN_FLIGHT_MAX);
   readonly #lookedAt = new Float64Array(1);
@@ -18,13 +20,9 @@ export class KeptRequests {
     this.#pool = pool;
   }
 
-  get count(): number {
-    return this.#views.length;
-  }
-
   /** By number; in no order. Undefined if there are not so many. */
   at(index: number): RequestView | undefined {
-    return this.#views[index];
+    return index < this.count ? this.#views[index] : undefined;
   }
 
   /** @param now - in its slot zero, ns */
@@ -32,7 +30,8 @@ export class KeptRequests {
     view.holder = filter;
     view.held = held;
     view.heldStatus = status;
-    view.heldAt = this.#views.push(view) - 1;
+    view.heldAt = this.count;
+    this.#views[this.count++] = view;
     filter.held++;
     this.#deadline[view.slot] = now[0]! + filter.deferNsMax;
   }
@@ -49,18 +48,20 @@ export class KeptRequests {
     view.holder!.held--;
     view.holder = undefined;
     view.held = Held.NOT;
-    const last = this.#views.pop()!;
-    if (last === view) return;
+    const last = this.#views[--this.count]!;
     this.#views[view.heldAt] = last;
     last.heldAt = view.heldAt;
+    this.#views[this.count] = undefined;
   }
 
   /** A filter in service that has kept one for too long; looked for now and then only. */
   findLate(now: Float64Array): ChainFilter | undefined {
-    if (this.#views.length === 0 || now[0]! < this.#lookedAt[0]! + LOOK_NS) return undefined;
+    if (this.count === 0 || now[0]! < this.#lookedAt[0]! + LOOK_NS) return undefined;
     this.#lookedAt[0] = now[0]!;
-    for (const { slot, holder } of this.#views)
+    for (let i = 0; i < this.count; i++) {
+      const { slot, holder } = this.#views[i]!;
       if (!holder!.memory.out && now[0]! >= this.#deadline[slot]!) return holder;
+    }
     return undefined;
   }
 }
