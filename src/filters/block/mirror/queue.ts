@@ -59,6 +59,7 @@ export class MirrorQueue implements GuardUser, BlockFilterHooks {
   tick(): void {
     this.#guard.tick();
     this.#resync?.tick();
+    if (this.#guard.waits) this.#context.wakeAt(0);
   }
 
   done(tag: number, status: number): void {

@@ -115,6 +115,11 @@ export class Guard {
     locks.reset();
   }
 
+  /** Some request has to be asked about in the next turn. */
+  get waits(): boolean {
+    return this.#waitingCount > 0;
+  }
+
   /** The request that a piece is of. */
   requestOf(piece: number): FilterRequest {
     return this.#requests[this.#pieceSlot[piece]!]!;
