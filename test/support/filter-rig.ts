@@ -315,7 +315,7 @@ export class FilterRig {
   }
 
   /** DISCARD, WRITE_ZEROES or SECURE_ERASE of one range. */
-  async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+  beginClear(type: number, sector: number, sectors: number, unmap = false, queue = 0): RigRequest {
     const rigQueue = this.queues[queue]!;
     const request = rigQueue.submit(type, 0, 0, undefined, {});
     Object.assign(request.request, { rangeCount: 1, costBytes: sectors * SECTOR_BYTES });
@@ -323,7 +323,12 @@ export class FilterRig {
     request.request.rangeSectors[0] = sectors;
     request.request.rangeUnmap[0] = unmap ? 1 : 0;
     rigQueue.start(request);
-    return (await this.end(request)).status!;
+    return request;
+  }
+
+  /** The same; returns its status. */
+  async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+    return (await this.end(this.beginClear(type, sector, sectors, unmap, queue))).status!;
   }
 
   async end(request: RigRequest): Promise<RigRequest> {

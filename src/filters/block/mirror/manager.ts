@@ -41,7 +41,7 @@ export function manageMirror(setup: BlockFilterSetup<MirrorSetupOptions>): Block
   };
   const where = path === undefined ? undefined : isAbsolute(path) ? path : join(base, path);
   const stateAt = (address: number) => new MirrorState(shared, { address, sizeBytes, regionBytes });
-  const file = openStateFile(where, shape, (address, found) => {
+  const file = openStateFile(where, shape, shared, (address, found) => {
     const { regions } = stateAt(address);
     if (found === 'killed') regions.recover();
     else {
@@ -51,7 +51,7 @@ export function manageMirror(setup: BlockFilterSetup<MirrorSetupOptions>): Block
   });
   const state = stateAt(file.address);
   const { words, figures, regions } = state;
-  Atomics.store(words, Word.STALE, regions.countStale());
+  if (file.users === 1) Atomics.store(words, Word.STALE, regions.countStale());
   const bytesLeft = () => Math.min(sizeBytes, Atomics.load(words, Word.STALE) * regionBytes);
   const phase = () => {
     const left = Atomics.load(words, Word.STALE);

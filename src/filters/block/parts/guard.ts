@@ -6,7 +6,14 @@ import {
   type Next,
 } from '../../../filter/contract.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
-import { COPY_OTHERS, COPY_PIECE_BYTES, COPY_PIECES, FILTER_BLOCK_BYTES } from '../../../limits.js';
+import {
+  COPY_OTHERS,
+  COPY_PIECE_BYTES,
+  COPY_PIECES,
+  COPY_PIECES_AT_ONCE,
+  COPY_RANGE_SECTORS,
+  FILTER_BLOCK_BYTES,
+} from '../../../limits.js';
 import type { BlockLocks } from './block-locks.js';
 
 const BLOCK_SECTORS = FILTER_BLOCK_BYTES / SECTOR_BYTES;
@@ -74,7 +81,9 @@ export class Guard {
   readonly #token: Float64Array;
   readonly #first: Float64Array;
   readonly #count: Float64Array;
+  /** Bytes of data that are in pieces, or the range; and of that the sectors that are done. */
   readonly #at: Float64Array;
+  readonly #within: Float64Array;
   readonly #open: Int32Array;
   readonly #status: Uint8Array;
   readonly #isCutting: Uint8Array;
@@ -93,6 +102,8 @@ export class Guard {
   #waitingCount = 0;
   readonly #cutting: Int32Array;
   #cuttingCount = 0;
+  /** Pieces that may be begun in this call. */
+  #room = 0;
   #others = 0;
 
   constructor(context: BlockFilterContext, locks: BlockLocks, user: GuardUser) {
@@ -107,6 +118,7 @@ export class Guard {
     this.#first = new Float64Array(slots);
     this.#count = new Float64Array(slots);
     this.#at = new Float64Array(slots);
+    this.#within = new Float64Array(slots);
     this.#open = new Int32Array(slots);
     this.#status = new Uint8Array(slots);
     this.#isCutting = new Uint8Array(slots);
@@ -117,7 +129,7 @@ export class Guard {
 
   /** Some request has to be asked about in the next turn. */
   get waits(): boolean {
-    return this.#waitingCount > 0;
+    return this.#waitingCount > 0 || this.#cuttingCount > 0;
   }
 
   /** The request that a piece is of. */
@@ -133,6 +145,7 @@ export class Guard {
     this.#requests[slot] = request;
     this.#status[slot] = Status.OK;
     this.#at[slot] = 0;
+    this.#within[slot] = 0;
     this.#way[slot] = wayOf(type);
     if (this.#waitingCount > 0 || !this.#admit(slot)) {
       this.#waiting[this.#waitingCount++] = slot;
@@ -206,9 +219,8 @@ export class Guard {
     }
     const slot = (tag - Guard.TAG_SLOTS) >> 1;
     if (this.#way[slot] !== Way.RANGES) return user.secondFailed(0, 0);
-    const request = this.#requests[slot]!;
-    const range = this.#at[slot]!;
-    return user.secondFailed(request.rangeSector(range), request.rangeSectors(range));
+    const sector = this.#requests[slot]!.rangeSector(this.#at[slot]!) + this.#within[slot]!;
+    return user.secondFailed(sector, this.#rangeSectors(slot));
   }
 
   /** Lets a request that waits begin. False if it has to wait longer. */
@@ -231,22 +243,30 @@ export class Guard {
 
   #admitOther(slot: number, request: FilterRequest, way: number): boolean {
     const range = this.#at[slot]!;
-    if (range === 0 && this.#others >= COPY_OTHERS) return false;
+    const within = this.#within[slot]!;
+    const isFirst = range === 0 && within === 0;
+    if (isFirst && this.#others >= COPY_OTHERS) return false;
     if (way === Way.FLUSH) {
       this.#others++;
       this.#open[slot] = this.#user.flush(slot);
       return true;
     }
-    const sector = request.rangeSector(range);
-    const sectors = request.rangeSectors(range);
+    const sector = request.rangeSector(range) + within;
+    const sectors = this.#rangeSectors(slot);
     const first = blockOf(sector);
     const count = blocksIn(sector, sectors);
     if (!this.#locks.take(first, count)) return false;
-    if (range === 0) this.#others++;
+    if (isFirst) this.#others++;
     this.#first[slot] = first;
     this.#count[slot] = count;
     this.#open[slot] = this.#user.clear(slot, request, sector, sectors, request.rangeUnmap(range));
     return true;
+  }
+
+  /** Sectors of a range that are done together. */
+  #rangeSectors(slot: number): number {
+    const left = this.#requests[slot]!.rangeSectors(this.#at[slot]!) - this.#within[slot]!;
+    return Math.min(left, COPY_RANGE_SECTORS);
   }
 
   #beginCutting(slot: number): void {
@@ -254,9 +274,10 @@ export class Guard {
     this.#cutting[this.#cuttingCount++] = slot;
   }
 
-  /** Cuts what is to be moved into pieces, as long as there are buffers. */
+  /** Cuts what is to be moved into pieces, as long as there are buffers, and not too many at once. */
   #cut(): void {
     let done = 0;
+    this.#room = COPY_PIECES_AT_ONCE;
     while (done < this.#cuttingCount) {
       const slot = this.#cutting[done]!;
       if (!this.#cutAll(slot)) break;
@@ -280,8 +301,9 @@ export class Guard {
     const way = this.#way[slot]!;
     const { bytes, sector } = request;
     while (this.#at[slot]! < bytes && this.#status[slot] === Status.OK) {
-      const buffer = this.#pool.take();
+      const buffer = this.#room === 0 ? undefined : this.#pool.take();
       if (buffer === undefined) return false;
+      this.#room--;
       const piece = buffer.index;
       const position = this.#at[slot]!;
       const offset = (((sector * SECTOR_BYTES) % FILTER_BLOCK_BYTES) + position) % FILTER_BLOCK_BYTES;
@@ -333,10 +355,16 @@ export class Guard {
     if (this.#way[slot] === Way.RANGES) {
       const request = this.#requests[slot]!;
       const range = this.#at[slot]!;
-      this.#user.cleared(request, request.rangeSector(range), request.rangeSectors(range), this.#status[slot]!);
-      if (range + 1 < request.rangeCount && this.#status[slot] === Status.OK) {
+      const sectors = this.#rangeSectors(slot);
+      this.#user.cleared(request, request.rangeSector(range) + this.#within[slot]!, sectors, this.#status[slot]!);
+      this.#within[slot]! += sectors;
+      const isWhole = this.#within[slot]! >= request.rangeSectors(range);
+      if (this.#status[slot] === Status.OK && !(isWhole && range + 1 === request.rangeCount)) {
         this.#locks.release(this.#first[slot]!, this.#count[slot]!);
-        this.#at[slot] = range + 1;
+        if (isWhole) {
+          this.#at[slot] = range + 1;
+          this.#within[slot] = 0;
+        }
         if (!this.#admit(slot)) this.#waiting[this.#waitingCount++] = slot;
         return;
       }

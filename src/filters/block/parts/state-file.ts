@@ -35,57 +35,87 @@ const BOOT_BYTES = 36;
 export interface StateFile {
   readonly address: number;
   readonly found: Found;
+  /** How many filters have it: one, or the second one takes the first one's place. */
+  readonly users: number;
   close(): void;
 }
 
 interface OpenState extends StateFile {
   readonly identity: string;
+  readonly owner: SharedArrayBuffer;
   users: number;
 }
 
 /** Those of this process: a filter that takes another's place opens its file while that still uses it. */
 const open = new Map<string, OpenState>();
 
+/** Memory in place of files. */
+const inMemory = new WeakMap<SharedArrayBuffer, OpenState>();
+
 /**
  * Opens a state file, or makes it. What was written to it is there after the process was killed, but not, or only partly, after the
  * host went down, unless it had been closed.
  *
  * @param path - undefined: memory only
+ * @param owner - what the filter's queues share: one that takes another's place, with the same memory, gets the same state
  * @param recover - makes the state what it has to be after it was found so; if this process is killed meanwhile, it is found so again
  */
 export function openStateFile(
   path: string | undefined,
   shape: StateShape,
+  owner: SharedArrayBuffer,
   recover: (address: number, found: Found) => void,
 ): StateFile {
-  if (path === undefined) return memoryState(shape, recover);
-  const known = open.get(path);
+  const known = path === undefined ? inMemory.get(owner) : open.get(path);
   if (known !== undefined) {
-    if (known.identity !== shape.identity)
-      throw new SidecoreError('IMAGE_BUSY', `${path} is in use by another disk: ${known.identity}`);
+    if (known.owner !== owner || known.identity !== shape.identity)
+      throw new SidecoreError('IMAGE_BUSY', `${path} is in use by another filter, of ${known.identity}`);
     known.users++;
     return known;
   }
-  const state = openFile(path, shape, recover);
+  if (path === undefined) return memoryState(shape, owner, recover);
+  const state = openFile(path, shape, owner, recover);
   open.set(path, state);
   return state;
 }
 
-function memoryState({ bytes }: StateShape, recover: (address: number, found: Found) => void): StateFile {
+function memoryState(
+  { bytes, identity }: StateShape,
+  owner: SharedArrayBuffer,
+  recover: (address: number, found: Found) => void,
+): StateFile {
   const map = mapAnonymous(Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES);
+  const state: OpenState = {
+    address: map.address,
+    found: 'new',
+    identity,
+    owner,
+    users: 1,
+    close() {
+      if (--this.users > 0) return;
+      inMemory.delete(owner);
+      unmap(map);
+    },
+  };
   recover(map.address, 'new');
-  return { address: map.address, found: 'new', close: () => unmap(map) };
+  inMemory.set(owner, state);
+  return state;
 }
 
-function openFile(path: string, shape: StateShape, recover: (address: number, found: Found) => void): OpenState {
+function openFile(
+  path: string,
+  shape: StateShape,
+  owner: SharedArrayBuffer,
+  recover: (address: number, found: Found) => void,
+): OpenState {
   let fd = -1;
   try {
     fd = openIfThere(path);
-    if (fd < 0) return makeFile(path, shape, recover);
+    if (fd < 0) return makeFile(path, shape, owner, recover);
     lockImage(fd, path, false);
     const head = readHead(fd, shape);
     if (head === undefined) {
-      const state = makeFile(path, shape, recover);
+      const state = makeFile(path, shape, owner, recover);
       closeSync(fd);
       return state;
     }
@@ -93,7 +123,7 @@ function openFile(path: string, shape: StateShape, recover: (address: number, fo
     const map = mapFile(fd, 0, fstatSync(fd).size);
     recover(map.address + PAGE_BYTES, found);
     writeHead(map, shape, false);
-    return opened(path, fd, map, shape, found);
+    return opened(path, fd, map, shape, owner, found);
   } catch (error) {
     if (fd >= 0) closeSync(fd);
     if (error instanceof SidecoreError && error.code === 'IMAGE_BUSY') throw error;
@@ -112,7 +142,12 @@ function openIfThere(path: string): number {
 }
 
 /** As another file first, so that one of this name is whole. */
-function makeFile(path: string, shape: StateShape, recover: (address: number, found: Found) => void): OpenState {
+function makeFile(
+  path: string,
+  shape: StateShape,
+  owner: SharedArrayBuffer,
+  recover: (address: number, found: Found) => void,
+): OpenState {
   const draft = `${path}.new`;
   const fd = openSync(draft, 'w+', 0o600);
   try {
@@ -124,7 +159,7 @@ function makeFile(path: string, shape: StateShape, recover: (address: number, fo
     writeHead(map, shape, false);
     syncMap(map);
     renameSync(draft, path);
-    return opened(path, fd, map, shape, 'new');
+    return opened(path, fd, map, shape, owner, 'new');
   } catch (error) {
     closeSync(fd);
     unlinkSync(draft);
@@ -132,11 +167,19 @@ function makeFile(path: string, shape: StateShape, recover: (address: number, fo
   }
 }
 
-function opened(path: string, fd: number, map: MemoryMap, shape: StateShape, found: Found): OpenState {
+function opened(
+  path: string,
+  fd: number,
+  map: MemoryMap,
+  shape: StateShape,
+  owner: SharedArrayBuffer,
+  found: Found,
+): OpenState {
   return {
     address: map.address + PAGE_BYTES,
     found,
     identity: shape.identity,
+    owner,
     users: 1,
     close() {
       if (--this.users > 0) return;
