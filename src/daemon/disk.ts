@@ -32,13 +32,15 @@ export class ServedDisk {
     this.#opened = openDisk(
       config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
     );
+    // Filters have something to say before there is anything that serves them.
+    const log = place.log.child({ device: this.label });
     const filterPlace: FilterPlace = {
       vm,
       device: name,
       queues: config.queues,
       groups: place.groups,
       hold: (during) => this.#hold(during),
-      log: (text) => this.#served.log.info(`${this.label}: ${text}`),
+      log: (text) => log.info(`${this.label}: ${text}`),
     };
     this.#filters = this.#openFilters(filterPlace);
     const { abilities } = this.#filters;
@@ -115,7 +117,9 @@ export class ServedDisk {
     await placed.hold(async (queues) => {
       // Whoever serves a queue from now on does so with these.
       this.#spec.filters = spec;
-      await Promise.all(queues.map(({ core, spec: { key } }) => core!.changeFilters(key, spec)));
+      await Promise.all(
+        queues.map(({ core, spec: { key } }) => core!.changeFilters({ op: 'filters', key, filters: spec })),
+      );
     });
   }
 

@@ -87,6 +87,8 @@ export class Guard {
   readonly #open: Int32Array;
   readonly #status: Uint8Array;
   readonly #isCutting: Uint8Array;
+  /** Of a flush or a request with ranges: it is one of those that are counted. */
+  readonly #isBegun: Uint8Array;
   // By piece.
   readonly buffers: IoBuffer[] = [];
   readonly #pieceSlot = new Int32Array(COPY_PIECES);
@@ -122,6 +124,7 @@ export class Guard {
     this.#open = new Int32Array(slots);
     this.#status = new Uint8Array(slots);
     this.#isCutting = new Uint8Array(slots);
+    this.#isBegun = new Uint8Array(slots);
     this.#waiting = new Int32Array(slots);
     this.#cutting = new Int32Array(slots);
     locks.reset();
@@ -144,8 +147,9 @@ export class Guard {
     if (type === RequestType.SECURE_ERASE) return request.complete(Status.UNSUPP);
     this.#requests[slot] = request;
     this.#status[slot] = Status.OK;
-    this.#at[slot] = 0;
+    this.#at[slot] = type === RequestType.OUT || type === RequestType.FLUSH ? 0 : nextRange(request, 0);
     this.#within[slot] = 0;
+    this.#isBegun[slot] = 0;
     this.#way[slot] = wayOf(type);
     if (this.#waitingCount > 0 || !this.#admit(slot)) {
       this.#waiting[this.#waitingCount++] = slot;
@@ -242,25 +246,29 @@ export class Guard {
   }
 
   #admitOther(slot: number, request: FilterRequest, way: number): boolean {
-    const range = this.#at[slot]!;
-    const within = this.#within[slot]!;
-    const isFirst = range === 0 && within === 0;
+    const isFirst = this.#isBegun[slot] === 0;
     if (isFirst && this.#others >= COPY_OTHERS) return false;
     if (way === Way.FLUSH) {
-      this.#others++;
+      this.#begin(slot);
       this.#open[slot] = this.#user.flush(slot);
       return true;
     }
-    const sector = request.rangeSector(range) + within;
+    const range = this.#at[slot]!;
+    const sector = request.rangeSector(range) + this.#within[slot]!;
     const sectors = this.#rangeSectors(slot);
     const first = blockOf(sector);
     const count = blocksIn(sector, sectors);
     if (!this.#locks.take(first, count)) return false;
-    if (isFirst) this.#others++;
+    if (isFirst) this.#begin(slot);
     this.#first[slot] = first;
     this.#count[slot] = count;
     this.#open[slot] = this.#user.clear(slot, request, sector, sectors, request.rangeUnmap(range));
     return true;
+  }
+
+  #begin(slot: number): void {
+    this.#isBegun[slot] = 1;
+    this.#others++;
   }
 
   /** Sectors of a range that are done together. */
@@ -359,10 +367,11 @@ export class Guard {
       this.#user.cleared(request, request.rangeSector(range) + this.#within[slot]!, sectors, this.#status[slot]!);
       this.#within[slot]! += sectors;
       const isWhole = this.#within[slot]! >= request.rangeSectors(range);
-      if (this.#status[slot] === Status.OK && !(isWhole && range + 1 === request.rangeCount)) {
+      const next = isWhole ? nextRange(request, range + 1) : range;
+      if (this.#status[slot] === Status.OK && next < request.rangeCount) {
         this.#locks.release(this.#first[slot]!, this.#count[slot]!);
         if (isWhole) {
-          this.#at[slot] = range + 1;
+          this.#at[slot] = next;
           this.#within[slot] = 0;
         }
         if (!this.#admit(slot)) this.#waiting[this.#waitingCount++] = slot;
@@ -386,4 +395,11 @@ export class Guard {
 function wayOf(type: number): number {
   if (type === RequestType.FLUSH) return Way.FLUSH;
   return type === RequestType.OUT ? Way.COPY : Way.RANGES;
+}
+
+/** The next range that is not empty, or how many there are. */
+function nextRange(request: FilterRequest, from: number): number {
+  let range = from;
+  while (range < request.rangeCount && request.rangeSectors(range) === 0) range++;
+  return range;
 }
