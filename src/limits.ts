@@ -117,42 +117,17 @@ export const FILTER_JOBS_MAX = 64;
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
 /** How long what is in flight of a disk may take to end when its filters are changed, ms. */
 export const HOLD_MS_MAX = 10_000;
+/** How long a filter's module may run before it says what it defines, on the main thread, ms. */
+export const FILTER_LOAD_MS_MAX = 1000;
+/** How long files of filters are left alone after one of them was saved, before they are read, ms: editors write more than one, or twice. */
+export const FILTER_SAVE_MS = 100;
+/** Folders that are watched for one filter's files. */
+export const FILTER_FOLDERS_MAX = 64;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
-
-/** Blocks of the filters `mirror`, `cache` and `verify`, bytes: what they lock, keep and have a checksum of. */
-export const FILTER_BLOCK_BYTES = 4096;
-/** Locks of such blocks for one disk, which far apart blocks share: a power of two, as many as the longest range that a guest may name has blocks, times sixteen. */
-export const BLOCK_LOCKS = 2 ** 16;
-/** Pieces in which the data of writes are copied by `mirror`, `cache` and `verify`: bytes of each, and how many of one queue at once. */
-export const COPY_PIECE_BYTES = 2 ** 16;
-export const COPY_PIECES = 128;
-/** Such pieces that are begun, and sectors of a range that are done, in one call of a hook: both take some tens of microseconds at most. */
-export const COPY_PIECES_AT_ONCE = 2;
-export const COPY_RANGE_SECTORS = 2 ** 12;
-/** Flushes and requests with ranges that such a filter has under way at once, for one queue; its operations are counted. */
-export const COPY_OTHERS = 64;
-/** Regions of a mirror that its bitmap tells apart, and bytes of one: larger disks have larger ones. 16 MiB of memory at most. */
-export const MIRROR_REGIONS_MAX = 2 ** 26;
-export const MIRROR_REGION_BYTES = 2 ** 16;
-/** Pause before a mirror's second half is tried again, ms: the first time, and at most; each time twice as long. */
-export const MIRROR_RETRY_MS = 1000;
-export const MIRROR_RETRY_MS_MAX = 60_000;
-/** A request with more data than this passes the cache by, bytes: a guest that reads its disk once does not empty it. */
-export const CACHE_REQUEST_BYTES_MAX = 2 ** 18;
-/** Memory of a cache, bytes: what its shared memory has room to describe. */
-export const CACHE_BYTES_MAX = 2 ** 34;
-/** Largest disk whose blocks are kept or have checksums, bytes: their numbers have 32 bits. */
-export const NUMBERED_DISK_BYTES_MAX = 2 ** 44 - FILTER_BLOCK_BYTES;
-/** How often a read that a write has overtaken is read again to be checked. */
-export const VERIFY_READS_MAX = 8;
-/** Data of a read that are checked when it comes back, bytes: checking takes 0.2 ns a byte. Longer ones are done by pieces. */
-export const VERIFY_READ_BYTES_MAX = 2 ** 17;
-/** Places of damage that `status` lists. */
-export const VERIFY_PLACES_MAX = 32;
 
 /**
  * Frames that one frame filter may keep, and their bytes in all: a tenth of a second of 20,000 frames a second. The memory is there
@@ -175,6 +150,8 @@ export const TRACE_BYTES_MAX = 256;
 export const FILTER_STALL_MS = 10;
 export const FILTER_STALL_MS_MIN = 2;
 export const FILTER_STALL_MS_MAX = 1000;
+/** The same for the first second in which filters are at work in a thread, whose code is not compiled yet. */
+export const FILTER_COLD_MS_MAX = 50;
 /** The same while a filter is made, if that is longer: its module is read, compiled and run for the first time. */
 export const FILTER_MAKING_MS_MAX = 250;
 /**

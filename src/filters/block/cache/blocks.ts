@@ -1,5 +1,6 @@
 import { windowsOver } from '../../../guest-memory/windows.js';
-import { FILTER_BLOCK_BYTES, QUEUES_MAX, WINDOW_BYTES } from '../../../limits.js';
+import { QUEUES_MAX, WINDOW_BYTES } from '../../../limits.js';
+import { FILTER_BLOCK_BYTES } from '../../limits.js';
 
 /** Blocks among which one makes place for another. */
 const WAYS = 8;

@@ -1,6 +1,6 @@
 import { type BlockFilterManager, type BlockFilterSetup, defineBlockFilter } from '../../../filter/contract.js';
 import { forgetPages, type MemoryMap, mapAnonymous, unmap } from '../../../host/memory-map.js';
-import { CACHE_BYTES_MAX, FILTER_BLOCK_BYTES, NUMBERED_DISK_BYTES_MAX } from '../../../limits.js';
+import { CACHE_BYTES_MAX, FILTER_BLOCK_BYTES, NUMBERED_DISK_BYTES_MAX } from '../../limits.js';
 import { bytesOption } from '../parts/sizes.js';
 import { CacheBlocks, type CachePlace, cacheSharedBytes, dataBytesOf, setsOf } from './blocks.js';
 import { type CacheOptions, CacheQueue } from './queue.js';

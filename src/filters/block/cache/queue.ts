@@ -1,7 +1,7 @@
 import type { BlockFilterContext, BlockFilterHooks, FilterRequest, IoBuffer, Next } from '../../../filter/contract.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
-import { CACHE_REQUEST_BYTES_MAX, COPY_PIECE_BYTES, COPY_PIECES, FILTER_BLOCK_BYTES } from '../../../limits.js';
-import { blockOf, blocksIn } from '../parts/guard.js';
+import { CACHE_REQUEST_BYTES_MAX, COPY_PIECE_BYTES, COPY_PIECES, FILTER_BLOCK_BYTES } from '../../limits.js';
+import { blockOf, blocksIn } from '../parts/guard-user.js';
 import { CacheBlocks, type CachePlace } from './blocks.js';
 
 export interface CacheOptions {

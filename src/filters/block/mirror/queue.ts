@@ -1,6 +1,7 @@
 import type { BlockFilterContext, BlockFilterHooks, FilterRequest, IoTarget } from '../../../filter/contract.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
-import { Guard, type GuardUser, Way } from '../parts/guard.js';
+import { Guard } from '../parts/guard.js';
+import { type GuardUser, Way } from '../parts/guard-user.js';
 import type { RegionPlace } from './regions.js';
 import { Resync } from './resync.js';
 import { MirrorState } from './state.js';

@@ -1,6 +1,6 @@
 import { SECTOR_BYTES } from '../../../filter/index.js';
 import { viewSigned32 } from '../../../host/memory-view.js';
-import { MIRROR_REGION_BYTES, MIRROR_REGIONS_MAX } from '../../../limits.js';
+import { MIRROR_REGION_BYTES, MIRROR_REGIONS_MAX } from '../../limits.js';
 
 /** Where a mirror's bitmaps are, and what they are of. Plain data. */
 export interface RegionPlace {

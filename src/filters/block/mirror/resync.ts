@@ -1,8 +1,8 @@
 import type { BlockFilterContext, IoBuffer, IoTarget } from '../../../filter/contract.js';
 import { SECTOR_BYTES, Status } from '../../../filter/index.js';
-import { COPY_PIECE_BYTES, MIRROR_RETRY_MS, MIRROR_RETRY_MS_MAX } from '../../../limits.js';
+import { COPY_PIECE_BYTES, MIRROR_RETRY_MS, MIRROR_RETRY_MS_MAX } from '../../limits.js';
 import type { BlockLocks } from '../parts/block-locks.js';
-import { blockOf, blocksIn } from '../parts/guard.js';
+import { blockOf, blocksIn } from '../parts/guard-user.js';
 import { Figure, type MirrorState, Word } from './state.js';
 
 /** What it is about, and the tags of its operations. */

@@ -1,4 +1,4 @@
-import { BLOCK_LOCKS } from '../../../limits.js';
+import { BLOCK_LOCKS } from '../../limits.js';
 
 const MASK = BLOCK_LOCKS - 1;
 

@@ -1,6 +1,6 @@
 import type { BlockFilterContext } from '../../../filter/contract.js';
 import { SECTOR_BYTES } from '../../../filter/index.js';
-import { FILTER_BLOCK_BYTES } from '../../../limits.js';
+import { FILTER_BLOCK_BYTES } from '../../limits.js';
 import type { BlockLocks } from '../parts/block-locks.js';
 import { BAD, checksum, UNKNOWN } from './checksum.js';
 import type { VerifyState } from './state.js';

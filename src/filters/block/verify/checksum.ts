@@ -1,4 +1,4 @@
-import { FILTER_BLOCK_BYTES } from '../../../limits.js';
+import { FILTER_BLOCK_BYTES } from '../../limits.js';
 
 const WORDS = FILTER_BLOCK_BYTES / 4;
 // xxHash, 32 bits: doc/xxhash_spec.md, XXH32.

@@ -1,6 +1,6 @@
 import { isAbsolute, join } from 'node:path';
 import { type BlockFilterManager, type BlockFilterSetup, defineBlockFilter } from '../../../filter/contract.js';
-import { FILTER_BLOCK_BYTES, NUMBERED_DISK_BYTES_MAX } from '../../../limits.js';
+import { FILTER_BLOCK_BYTES, NUMBERED_DISK_BYTES_MAX } from '../../limits.js';
 import { bytesOption } from '../parts/sizes.js';
 import { openStateFile } from '../parts/state-file.js';
 import { type VerifyOptions, VerifyQueue } from './queue.js';

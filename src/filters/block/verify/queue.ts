@@ -14,8 +14,9 @@ import {
   FILTER_BLOCK_BYTES,
   VERIFY_READ_BYTES_MAX,
   VERIFY_READS_MAX,
-} from '../../../limits.js';
-import { blockOf, blocksIn, Guard, type GuardUser, Way } from '../parts/guard.js';
+} from '../../limits.js';
+import { Guard } from '../parts/guard.js';
+import { blockOf, blocksIn, type GuardUser, Way } from '../parts/guard-user.js';
 import { Checker, Found } from './checker.js';
 import { BAD, checksum, UNKNOWN } from './checksum.js';
 import { Scrub } from './scrub.js';

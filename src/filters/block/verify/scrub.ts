@@ -1,7 +1,7 @@
 import type { BlockFilterContext, IoBuffer } from '../../../filter/contract.js';
 import { SECTOR_BYTES, Status } from '../../../filter/index.js';
 import { viewSigned32 } from '../../../host/memory-view.js';
-import { COPY_PIECE_BYTES, FILTER_BLOCK_BYTES } from '../../../limits.js';
+import { COPY_PIECE_BYTES, FILTER_BLOCK_BYTES } from '../../limits.js';
 import { type Checker, Found } from './checker.js';
 import { Figure, type VerifyState, Word } from './state.js';
 

@@ -1,5 +1,6 @@
 import { viewSigned32 } from '../../../host/memory-view.js';
-import { FILTER_BLOCK_BYTES, VERIFY_PLACES_MAX, WINDOW_BYTES } from '../../../limits.js';
+import { WINDOW_BYTES } from '../../../limits.js';
+import { FILTER_BLOCK_BYTES, VERIFY_PLACES_MAX } from '../../limits.js';
 import { BlockLocks } from '../parts/block-locks.js';
 
 /** Where checksums are. Plain data. */
