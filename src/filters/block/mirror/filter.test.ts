@@ -6,6 +6,7 @@ import { scratchDirectory } from '../../../../test/support/daemon.js';
 import { die } from '../../../../test/support/dead-sidecore.js';
 import { FilterRig, type RigFilter, type RigRequest } from '../../../../test/support/filter-rig.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
+import { slowFilter } from '../../../../test/support/slow-filter.js';
 import { defineBlockFilter, RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
 import { close, duplicate, replaceDescriptor } from '../../../host/libc.js';
 import { BLOCK_FILTERS } from '../index.js';
@@ -179,9 +180,9 @@ describe('mirror', () => {
 
   it('gives both halves the same, though writes overlap', async (test) => {
     const names = namesIn(scratchDirectory(test));
-    const rig = start(test, names, { queues: 2 });
-    await inSync(rig);
     const random = new Random(SEED);
+    const rig = start(test, names, { queues: 2, below: [{ definition: slowFilter(random) }] });
+    await inSync(rig);
     for (let round = 0; round < 40; round++) {
       const requests = Array.from({ length: 6 }, (_, i) =>
         rig.begin(

@@ -239,7 +239,8 @@ describe('verify', () => {
 
   it(`gives no false alarm after its daemon was killed at any instant (seed ${SEED})`, async (test) => {
     const random = new Random(SEED);
-    const rig = start(test, { queues: 2 });
+    // Data are stored some time before the filter is told.
+    const rig = start(test, { queues: 2, below: [{ definition: slowFilter(random) }] });
     const history = new SectorHistory(rig, random, SECTORS, 2);
     for (let round = 0; round < 12; round++) {
       for (let i = 0; i < 40; i++) {
