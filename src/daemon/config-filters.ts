@@ -15,7 +15,7 @@ const filter = z
     options: z.record(z.string(), z.unknown()).default({}),
     on_fault: z.enum(['closed', 'open']).default('closed'),
     time_limit_us: z.number().min(1).max(10_000).default(FILTER_TIME_US),
-    defer_limit_s: z.number().min(0.001).max(3600).default(FILTER_DEFER_S),
+    defer_limit_s: z.number().min(0.001).max(3600).optional(),
     quarantine: z.boolean().default(false),
   })
   .transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
@@ -48,7 +48,8 @@ export function completeFilters(
     const read = readOptions(loaded.definition, config.options);
     if ('faults' in read)
       return read.faults.map(({ keys, text }) => source.problem([...own, 'options', ...keys], text));
-    const { use, on_fault: onFault, time_limit_us: timeUs, defer_limit_s: deferS } = config;
+    const { use, on_fault: onFault, time_limit_us: timeUs } = config;
+    const deferS = config.defer_limit_s ?? loaded.definition.deferSeconds?.(read.options) ?? FILTER_DEFER_S;
     const limits = { deferNsMax: deferS * NS_PER_S, timeNsMax: timeUs * NS_PER_US };
     config.ready = { ...loaded, use, options: read.options, onFault, ...limits, base };
     return [];
