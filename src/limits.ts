@@ -120,6 +120,8 @@ export const HOLD_MS_MAX = 10_000;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
+/** Lines of requests that may share one throttle's budget, two for each queue: each is looked at where several wait. */
+export const THROTTLE_LINES_MAX = 1024;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 
