@@ -117,6 +117,10 @@ export const FILTER_JOBS_MAX = 64;
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
 /** How long what is in flight of a disk may take to end when its filters are changed, ms. */
 export const HOLD_MS_MAX = 10_000;
+/** How long files of filters are left alone after one of them was saved, before they are read, ms: editors write more than one, or twice. */
+export const FILTER_SAVE_MS = 100;
+/** Folders that are watched for one filter's files. */
+export const FILTER_FOLDERS_MAX = 64;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
@@ -124,8 +128,27 @@ export const FILTER_TIME_US = 100;
 export const THROTTLE_LINES_MAX = 1024;
 /** Records that a trace keeps for each queue, of 40 bytes. */
 export const TRACE_RECORDS_MAX = 2 ** 20;
+/** Rules of a filter that makes faults: each costs each request a look. */
+export const FAULT_RULES_MAX = 32;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
+
+/**
+ * Frames that one frame filter may keep, and their bytes in all: a tenth of a second of 20,000 frames a second. The memory is there
+ * for each filter that keeps any.
+ */
+export const FRAMES_DEFERRED_MAX = 2048;
+export const FRAMES_DEFERRED_BYTES_MAX = 2 ** 22;
+
+/** Bytes or frames in a second to which a card may be limited: 100 Gbit/s and some; and how long of that may come at once, ms. */
+export const RATE_MAX = 2e10;
+export const RATE_BURST_MS_MAX = 10_000;
+/** Longest delay that a bad line is given, ms; and frames that may overtake one that is held back. */
+export const IMPAIR_DELAY_MS_MAX = 60_000;
+export const IMPAIR_GAP_MAX = 64;
+/** Frames that a trace holds, and bytes of each of them. */
+export const TRACE_FRAMES_MAX = 2 ** 16;
+export const TRACE_BYTES_MAX = 256;
 
 /** How long a filter may keep its sidecore from everything else, ms, if the configuration does not say; and what it may say. */
 export const FILTER_STALL_MS = 10;

@@ -32,13 +32,15 @@ async function createProgram(): Promise<Command> {
     import('./status.js'),
     import('./resize.js'),
     import('./link.js'),
+    import('./filter.js'),
     import('./capture.js'),
+    import('./trace.js'),
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }, { simCommand }] =
-    others;
+  const [{ resizeCommand }, { linkCommand }, { filterCommand }, ...last] = others;
+  const [{ captureCommand }, { traceCommand }, { benchCommand }, { demoCommand }, { simCommand }] = last;
   const program = new Command('sidecore')
     .description(
       'Serves virtual disks and network cards to virtual machines over vhost-user, from a few dedicated cores.',
@@ -50,7 +52,9 @@ async function createProgram(): Promise<Command> {
     .addCommand(statusCommand)
     .addCommand(resizeCommand)
     .addCommand(linkCommand)
+    .addCommand(filterCommand)
     .addCommand(captureCommand)
+    .addCommand(traceCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     .addCommand(simCommand)
@@ -67,8 +71,15 @@ async function createProgram(): Promise<Command> {
       json = command.opts()['json'] === true;
     });
   // Commands that were made elsewhere do not inherit by themselves.
-  for (const command of program.commands) command.copyInheritedSettings(program);
+  inheritSettings(program);
   return program;
+}
+
+function inheritSettings(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent);
+    inheritSettings(command);
+  }
 }
 
 function helpCommand(): Command {

@@ -15,6 +15,7 @@ import type { Core } from './core.js';
 import { CoreSet } from './core-set.js';
 import { SUPERVISE_MS } from './core-watch.js';
 import { ServedDisk } from './disk.js';
+import { FilterControl } from './filter-control.js';
 import { NetPort } from './net-port.js';
 import { ServedNic } from './nic.js';
 import { Rebalancer } from './rebalancer.js';
@@ -43,6 +44,7 @@ export class Daemon {
   readonly #nics: ServedNic[] = [];
   readonly #ports: NetPort[] = [];
   readonly #captures: Captures;
+  readonly #filters: FilterControl;
   readonly #groups = new FilterGroups();
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
@@ -65,6 +67,7 @@ export class Daemon {
       daemon.#openDevices(nameDevice);
       for (const device of daemon.#devices()) about(nameDevice(...splitLabel(device.label)), () => device.start());
       for (const port of daemon.#ports) await port.start();
+      daemon.#filters.start(daemon.#disks, daemon.#nics, () => daemon.cores.guard(config.filter_stall_ms));
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
@@ -119,7 +122,9 @@ export class Daemon {
       lost: (core) => this.#coreLost(core),
     });
     this.#captures = new Captures(log);
+    this.#filters = new FilterControl(log);
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
+      ...this.#filters.handlers,
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => find(this.#disks, disk, 'disk').resize(sizeBytes),
       link: async ({ nic, up }) => find(this.#nics, nic, 'network card').setLink(up),
@@ -159,7 +164,10 @@ export class Daemon {
       for (const [name, disk] of Object.entries(disks))
         about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
       for (const [name, nic] of Object.entries(nics)) {
-        this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
+        const switchId = networks.indexOf(nic.network);
+        about(nameDevice(vm, name), () =>
+          this.#nics.push(new ServedNic(vm, name, nic, switchId, this.#nics.length, place)),
+        );
       }
     }
     for (const [network, { ports }] of Object.entries(this.#config.networks)) {
@@ -171,9 +179,9 @@ export class Daemon {
     }
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.common.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
-    if (this.#disks.some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
+    if (this.#devices().some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
     this.#supervision = setInterval(() => {
-      for (const disk of this.#disks) disk.report();
+      for (const device of this.#devices()) device.report();
       for (const port of this.#ports) port.reportLoss();
     }, SUPERVISE_MS).unref();
   }
@@ -182,6 +190,7 @@ export class Daemon {
   async stop(): Promise<void> {
     await this.#captures.stop();
     await this.#control.stop();
+    await this.#filters.stop();
     await this.#rebalancer?.stop();
     await Promise.all(this.#devices().map((device) => device.stop()));
     clearInterval(this.#supervision);

@@ -1,29 +1,41 @@
-import { createRequire } from 'node:module';
-import { dirname, join, relative, resolve } from 'node:path';
-import type { BuildFailure, BuildOptions, BuildResult } from 'esbuild';
+import { isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
-import { assert, messageOf, SidecoreError } from '../errors.js';
-import {
-  FILTER_COUNTERS_MAX,
-  FILTER_HISTOGRAMS_MAX,
-  FILTER_SHARED_BYTES_MAX,
-  FILTER_TEXT_BYTES_MAX,
-} from '../limits.js';
+import { messageOf } from '../errors.js';
+import { FILTER_COUNTERS_MAX, FILTER_HISTOGRAMS_MAX, FILTER_SHARED_BYTES_MAX } from '../limits.js';
+import { type Bundle, bundle, bundleNow, invalid } from './bundle.js';
 import type { BlockFilter } from './contract.js';
-import { evaluate, OWN_NAME } from './evaluate.js';
+import { evaluate } from './evaluate.js';
 import { faultText } from './fault-text.js';
+import type { FrameFilter } from './frame-contract.js';
 import { SourceLines } from './source-lines.js';
 import type { FilterModule } from './spec.js';
 
 /** Filters that are part of this program, by name. */
 export type BuiltIns = Readonly<Record<string, BlockFilter>>;
 
+/** The same of network cards. */
+export type FrameBuiltIns = Readonly<Record<string, FrameFilter>>;
+
+/** Where a filter can be: on a disk or on a network card. */
+export type FilterKind = 'block' | 'frame';
+const PLACES: Readonly<Record<FilterKind, string>> = { block: 'disks', frame: 'network cards' };
+
 /** A filter's module, as the main thread has it. */
-export interface LoadedFilter {
-  readonly definition: BlockFilter;
+export interface LoadedFilter<Definition = BlockFilter> {
+  readonly definition: Definition;
   readonly module: FilterModule;
   /** Says where in its sources a fault was. */
   readonly lines: SourceLines;
+  /** Undefined of ours. */
+  readonly sources?: FilterSources;
+}
+
+/** What a filter's module was made of. */
+export interface FilterSources {
+  /** The file that was named, and all that were read; absolute. */
+  readonly files: readonly string[];
+  /** Not later than that was done, ms since 1970. */
+  readonly readAt: number;
 }
 
 /** What is wrong with a filter's options: the key, from the top of the options down to it, and why. */
@@ -39,12 +51,76 @@ export interface OptionFault {
  * @param base - folder from which paths and packages are looked for
  */
 export function loadBlockFilter(use: string, base: string, builtIns: BuiltIns): LoadedFilter {
+  return load<BlockFilter>(use, base, builtIns, 'block');
+}
+
+/** The same for a filter of a network card. */
+export function loadFrameFilter(use: string, base: string, builtIns: FrameBuiltIns): LoadedFilter<FrameFilter> {
+  return load<FrameFilter>(use, base, builtIns, 'frame');
+}
+
+/** The same as `loadBlockFilter`, while this thread goes on. */
+export function loadBlockFilterAside(use: string, base: string, builtIns: BuiltIns): Promise<LoadedFilter> {
+  return loadAside<BlockFilter>(use, base, builtIns, 'block');
+}
+
+export function loadFrameFilterAside(
+  use: string,
+  base: string,
+  builtIns: FrameBuiltIns,
+): Promise<LoadedFilter<FrameFilter>> {
+  return loadAside<FrameFilter>(use, base, builtIns, 'frame');
+}
+
+type Named<Definition> = Readonly<Record<string, Definition>>;
+
+function load<Definition>(
+  use: string,
+  base: string,
+  builtIns: Named<Definition>,
+  kind: FilterKind,
+): LoadedFilter<Definition> {
+  const found = find(use, base, builtIns);
+  if ('definition' in found) return found;
+  const { file, hint } = found;
+  return evaluated(use, file, base, kind, Date.now(), bundleNow(file, base, hint));
+}
+
+async function loadAside<Definition>(
+  use: string,
+  base: string,
+  builtIns: Named<Definition>,
+  kind: FilterKind,
+): Promise<LoadedFilter<Definition>> {
+  const found = find(use, base, builtIns);
+  if ('definition' in found) return found;
+  const { file, hint } = found;
+  const readAt = Date.now();
+  return evaluated(use, file, base, kind, readAt, await bundle(file, base, hint));
+}
+
+/** One of ours, or where it is to be read. */
+function find<Definition>(
+  use: string,
+  base: string,
+  builtIns: Named<Definition>,
+): LoadedFilter<Definition> | { readonly file: string; readonly hint: string } {
   const ours = Object.hasOwn(builtIns, use) ? builtIns[use] : undefined;
   if (ours !== undefined)
     return { definition: ours, module: { kind: 'built-in', name: use }, lines: new SourceLines() };
   const isFile = /^\.{0,2}\//.test(use);
-  const file = isFile ? resolve(base, use) : use;
-  const { text, map } = bundle(file, base, isFile ? '' : `; built-in filters are ${Object.keys(builtIns).join(', ')}`);
+  const hint = isFile ? '' : `; built-in filters are ${Object.keys(builtIns).join(', ')}`;
+  return { file: isFile ? resolve(base, use) : use, hint };
+}
+
+function evaluated<Definition>(
+  use: string,
+  file: string,
+  base: string,
+  kind: FilterKind,
+  readAt: number,
+  { text, map, files }: Bundle,
+): LoadedFilter<Definition> {
   const lines = new SourceLines(file, base, map);
   let found: unknown;
   try {
@@ -52,13 +128,14 @@ export function loadBlockFilter(use: string, base: string, builtIns: BuiltIns): 
   } catch (error) {
     throw invalid(`${use} cannot be loaded: ${lines.translate(faultText(error, file))}`);
   }
-  requireDefinition(found, use);
-  return { definition: found, module: { kind: 'text', file, text }, lines };
+  requireDefinition(found, use, kind);
+  const sources = { files: isAbsolute(file) ? [file, ...files] : files, readAt };
+  return { definition: found as Definition, module: { kind: 'text', file, text }, lines, sources };
 }
 
 /** Checks a filter's options and fills in defaults. */
 export function readOptions(
-  { options: schema }: BlockFilter,
+  { options: schema }: Pick<BlockFilter, 'options'>,
   given: Readonly<Record<string, unknown>>,
 ): { readonly options: unknown } | { readonly faults: readonly OptionFault[] } {
   const made = typeof schema === 'function' ? schema(z) : (schema ?? z.strictObject({}));
@@ -78,58 +155,15 @@ export function readOptions(
   }
 }
 
-const invalid = (text: string) =>
-  new SidecoreError('FILTER_INVALID', text, 'docs/filters.md shows how one is written.');
-
-/** Puts a module and all that it imports into one text. */
-function bundle(entry: string, base: string, hint: string): { readonly text: string; readonly map: string } {
-  let result: BuildResult<{ write: false }>;
-  try {
-    result = buildSync({
-      entryPoints: [entry],
-      absWorkingDir: base,
-      bundle: true,
-      write: false,
-      outfile: join(base, 'filter.js'),
-      format: 'cjs',
-      platform: 'node',
-      target: 'node20',
-      external: [OWN_NAME],
-      // For those without packages of their own: ours, which has zod.
-      nodePaths: [packagesFolder()],
-      sourcemap: 'external',
-      logLevel: 'silent',
-    });
-  } catch (error) {
-    const { errors } = error as Partial<BuildFailure>;
-    const first = errors?.[0];
-    if (first === undefined) throw invalid(`${entry} cannot be bundled: ${messageOf(error)}`);
-    const { location, text } = first;
-    const where = location ? `${relative(base, resolve(base, location.file)) || location.file}:${location.line}: ` : '';
-    throw invalid(`${where}${text}${location ? '' : hint}`);
-  }
-  const [map, code] = ['.map', '.js'].map((end) => result.outputFiles.find(({ path }) => path.endsWith(end))?.text);
-  assert(map !== undefined && code !== undefined, 'esbuild gives a text and its map');
-  if (code.length > FILTER_TEXT_BYTES_MAX)
-    throw invalid(`${entry} has ${code.length} bytes with what it imports; ${FILTER_TEXT_BYTES_MAX} is the limit`);
-  return { text: code, map };
-}
-
-/** esbuild is loaded by those only who have filters in files. */
-function buildSync(options: BuildOptions & { write: false }): BuildResult<{ write: false }> {
-  const esbuild = createRequire(import.meta.url)('esbuild') as typeof import('esbuild');
-  return esbuild.buildSync(options);
-}
-
-/** Where our own packages are. */
-const packagesFolder = () => dirname(dirname(createRequire(import.meta.url).resolve('zod/package.json')));
-
-function requireDefinition(found: unknown, use: string): asserts found is BlockFilter {
+function requireDefinition(found: unknown, use: string, kind: FilterKind): void {
   const require = (good: boolean, what: string) => {
     if (!good) throw invalid(`${use}: ${what}`);
   };
   require(typeof found === 'object' &&
-    found !== null, 'its default export is no filter: export default defineBlockFilter({…})');
+    found !==
+      null, `its default export is no filter: export default define${kind === 'block' ? 'Block' : 'Frame'}Filter({…})`);
+  const its = (found as Partial<FrameFilter>).kind ?? 'block';
+  require(its === kind, `it is a filter of ${PLACES[its] ?? its}, not of ${PLACES[kind]}`);
   const {
     name,
     create,
