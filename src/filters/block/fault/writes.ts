@@ -22,6 +22,7 @@ export class WrongWrites {
   readonly #status: Uint8Array;
   #head = 0;
   #count = 0;
+  #atWork = false;
   /** Of the first: how far it is, and how long the piece at work is, bytes. */
   #at = 0;
   #length = 0;
@@ -61,10 +62,15 @@ export class WrongWrites {
     this.#bytes[at] = bytes;
     this.#bit[at] = bit;
     this.#status[at] = status;
-    if (this.#count++ === 0) this.#begin();
+    this.#count++;
+    // It is not kept before `submit` has returned.
+    this.#context.wakeAt(0);
   }
 
-  #begin(): void {
+  /** Begins with the first, if it is not at work. */
+  tick(): void {
+    if (this.#atWork || this.#count === 0) return;
+    this.#atWork = true;
     this.#at = 0;
     this.#next();
   }
@@ -72,8 +78,7 @@ export class WrongWrites {
   /** The next piece of the first. */
   #next(): void {
     const left = this.#bytes[this.#head]! - this.#at;
-    // Called later by `tick` if nothing is to be written: a request cannot be finished while it is submitted.
-    if (left <= 0) return this.#at === 0 ? this.#context.wakeAt(0) : this.#end(this.#status[this.#head]!);
+    if (left <= 0) return this.#end(this.#status[this.#head]!);
     this.#length = Math.min(PIECE_BYTES, left);
     const cut = this.#length % SECTOR_BYTES;
     if (cut === 0) return this.#write();
@@ -82,11 +87,6 @@ export class WrongWrites {
     const { sector } = this.#context.requestOf(this.#tokens[this.#head]!);
     const at = sector + (this.#at + whole) / SECTOR_BYTES;
     this.#context.below.read(this.#buffer, at, SECTOR_BYTES, Tag.LAST_SECTOR, whole);
-  }
-
-  /** Those of which nothing is stored end in a turn of their own. */
-  tick(): void {
-    while (this.#count > 0 && this.#bytes[this.#head] === 0) this.#end(this.#status[this.#head]!);
   }
 
   #write(): void {
@@ -104,7 +104,8 @@ export class WrongWrites {
     const token = this.#tokens[this.#head]!;
     this.#head = (this.#head + 1) % this.#tokens.length;
     this.#count--;
-    if (this.#count > 0) this.#begin();
+    this.#atWork = false;
+    if (this.#count > 0) this.#context.wakeAt(0);
     this.#context.finish(token, status);
   }
 }
