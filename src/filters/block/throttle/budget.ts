@@ -167,7 +167,9 @@ export class Budget {
     // Who wanted nothing has saved nothing.
     if (fresh && numbers[own + Member.HAD]! < numbers[VIRTUAL]!) numbers[own + Member.HAD] = numbers[VIRTUAL]!;
     const used = read ? READ : WRITE;
-    let [short, uses, due] = [0, 0, 0];
+    let short = 0;
+    let uses = 0;
+    let due = 0;
     for (let i = 0; i < used.length; i++) {
       const bucket = used[i]!;
       const nsPer = numbers[NS_PER + bucket]!;

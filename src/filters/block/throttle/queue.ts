@@ -14,7 +14,9 @@ export class ThrottledQueue {
   readonly #context: BlockFilterContext;
   readonly #budget: Budget;
   readonly #first: number;
-  readonly #lines: readonly Line[];
+  /** Of all requests, or of reads where writes have a line of their own. */
+  readonly #all: Line;
+  readonly #writes: Line;
   readonly #since: Float64Array;
   readonly #now = new Float64Array(1);
   /** When to ask next, ns. */
@@ -29,7 +31,8 @@ export class ThrottledQueue {
     this.#context = context;
     this.#budget = budget;
     this.#first = first;
-    this.#lines = Array.from({ length: LINES }, () => new Line(context.slots));
+    this.#all = new Line(context.slots);
+    this.#writes = new Line(context.slots);
     this.#since = new Float64Array(context.slots);
     this.#passed = context.counter('passed');
     this.#deferred = context.counter('deferred');
@@ -37,10 +40,12 @@ export class ThrottledQueue {
   }
 
   submit(request: FilterRequest, next: Next): void {
+    if (!this.#budget.limited && this.#all.count === 0 && this.#writes.count === 0) {
+      this.#passed.add(1);
+      return next(request);
+    }
     const { type } = request;
-    const [all, writes] = this.#lines as [Line, Line];
-    const free = !this.#budget.limited && all.count === 0 && writes.count === 0;
-    if (free || type === RequestType.FLUSH) {
+    if (type === RequestType.FLUSH) {
       this.#passed.add(1);
       return next(request);
     }
@@ -48,7 +53,7 @@ export class ThrottledQueue {
     this.#context.readNowNs(now, 0);
     const read = type === RequestType.IN;
     const number = read || !this.#budget.split ? 0 : 1;
-    const line = this.#lines[number]!;
+    const line = number === 0 ? this.#all : this.#writes;
     if (line.count === 0 && this.#budget.take(this.#first + number, read, bytesOf(request), true, now)) {
       this.#passed.add(1);
       return next(request);
@@ -83,16 +88,19 @@ export class ThrottledQueue {
 
   #goOn(force: boolean): void {
     const { now } = this.#context;
-    const [all, writes] = this.#lines as [Line, Line];
-    let [allWaits, writesWait] = [false, false];
+    const all = this.#all;
+    const writes = this.#writes;
+    let allWaits = false;
+    let writesWait = false;
     let due = Number.POSITIVE_INFINITY;
     let left = GO_ON_MAX;
     for (; left > 0; left--) {
-      const [tryAll, tryWrites] = [!allWaits && all.count > 0, !writesWait && writes.count > 0];
+      const tryAll = !allWaits && all.count > 0;
+      const tryWrites = !writesWait && writes.count > 0;
       if (!tryAll && !tryWrites) break;
       // The older one first.
       const number = tryAll && (!tryWrites || all.since[all.head]! <= writes.since[writes.head]!) ? 0 : 1;
-      const line = this.#lines[number]!;
+      const line = number === 0 ? all : writes;
       const token = line.tokens[line.head]!;
       const request = this.#context.requestOf(token);
       const read = request.type === RequestType.IN;
