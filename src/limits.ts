@@ -117,6 +117,8 @@ export const FILTER_JOBS_MAX = 64;
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
 /** How long what is in flight of a disk may take to end when its filters are changed, ms. */
 export const HOLD_MS_MAX = 10_000;
+/** How long a filter's module may run before it says what it defines, on the main thread, ms. */
+export const FILTER_LOAD_MS_MAX = 1000;
 /** How long files of filters are left alone after one of them was saved, before they are read, ms: editors write more than one, or twice. */
 export const FILTER_SAVE_MS = 100;
 /** Folders that are watched for one filter's files. */
@@ -161,6 +163,29 @@ export const FILTER_MAKING_MS_MAX = 250;
  * process. Without filters it has a few.
  */
 export const CORE_HEAP_MIB_MAX = 512;
+
+// --- firewall -------------------------------------------------------------------------------------------------
+
+/** Rules of one firewall: four times what a large security group has. Each set of them takes 512 bytes. */
+export const FIREWALL_RULES_MAX = 4096;
+/** Addresses, ports and so on in one list of a rule. */
+export const FIREWALL_LIST_MAX = 256;
+/** Prefixes in all rules of one firewall: bounds its tables to some tens of MiB, and the time to make them to a second or so. */
+export const FIREWALL_PREFIXES_MAX = 8192;
+/** Connections of one port that are remembered, and fragmented packets under way. 64 bytes each. */
+export const FIREWALL_CONNECTIONS_MAX = 2 ** 18;
+/** Slots in which a connection may be: bounds how long a look takes. */
+export const FIREWALL_PROBES_MAX = 8;
+
+/**
+ * Iterations of PBKDF2 that the header of an encrypted image may ask for, all key slots in use and their digests together: about a
+ * minute. cryptsetup and QEMU make as many as take two seconds for each.
+ */
+export const LUKS_ITERATIONS_MAX = 2 ** 27;
+/** First sector of the data in such an image: cryptsetup leaves 2 MiB, or what it is told; this is 1 GiB. */
+export const LUKS_PAYLOAD_SECTOR_MAX = 2 ** 21;
+/** Bytes of a passphrase: what QEMU and cryptsetup take is less than 8 MiB, what anybody has is far less. */
+export const LUKS_PASSPHRASE_BYTES_MAX = 2 ** 16;
 
 // --- virtio-net -----------------------------------------------------------------------------------------------
 

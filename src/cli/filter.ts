@@ -120,9 +120,9 @@ export const filterCommand = new Command('filter')
     saying('set', 'Change options of a filter: those that are named, the others stay.')
       .addArgument(device())
       .addArgument(which())
-      .argument('[key=value...]', 'options', readOption)
-      .action(async (label: string, filter: string, named: Options | undefined, options: Said) => {
-        const given = said({ ...options, set: mergeOptions(options.set ?? {}, named ?? {}) });
+      .argument('[key=value...]', 'options', readOption, {})
+      .action(async (label: string, filter: string, named: Options, options: Said) => {
+        const given = said({ ...options, set: mergeOptions(options.set ?? {}, named) });
         await changed(options, 'set', { device: label, which: filter, filter: given });
       }),
   )
@@ -131,9 +131,9 @@ export const filterCommand = new Command('filter')
       .addArgument(device())
       .addArgument(which())
       .argument('<command>', 'one of its commands')
-      .argument('[key=value...]', 'what the command takes', readText)
-      .action(async (label: string, filter: string, name: string, given, options: Common) => {
-        const body = { device: label, which: filter, command: name, given: given ?? {} };
+      .argument('[key=value...]', 'what the command takes', readText, {})
+      .action(async (label: string, filter: string, name: string, given: object, options: Common) => {
+        const body = { device: label, which: filter, command: name, given };
         const { answer } = await ask<{ answer: unknown }>(options, 'ask', body, Number.POSITIVE_INFINITY);
         process.stdout.write(`${JSON.stringify(answer, null, options.json ? 0 : 2)}\n`);
       }),

@@ -38,9 +38,19 @@ async function createProgram(): Promise<Command> {
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
+    import('./luks.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { filterCommand }, ...last] = others;
-  const [{ captureCommand }, { traceCommand }, { benchCommand }, { demoCommand }, { simCommand }] = last;
+  const [
+    { resizeCommand },
+    { linkCommand },
+    { filterCommand },
+    { captureCommand },
+    { traceCommand },
+    { benchCommand },
+    { demoCommand },
+    { simCommand },
+    { luksCommand },
+  ] = others;
   const program = new Command('sidecore')
     .description(
       'Serves virtual disks and network cards to virtual machines over vhost-user, from a few dedicated cores.',
@@ -58,6 +68,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     .addCommand(simCommand)
+    .addCommand(luksCommand)
     // Commander's own shows everything where it does not know the command.
     .helpCommand(false)
     .addCommand(helpCommand())

@@ -67,7 +67,7 @@ export class Daemon {
       daemon.#openDevices(nameDevice);
       for (const device of daemon.#devices()) about(nameDevice(...splitLabel(device.label)), () => device.start());
       for (const port of daemon.#ports) await port.start();
-      daemon.#filters.start(daemon.#disks, daemon.#nics, () => daemon.cores.guard(config.filter_stall_ms));
+      daemon.#filters.start(daemon.#disks, daemon.#nics);
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
@@ -115,6 +115,7 @@ export class Daemon {
       sqpollCpu: config.sqpoll_cpu,
       networked: Object.keys(config.networks).length > 0,
       quarantines,
+      filterStallMs: config.filter_stall_ms,
     };
     this.cores = new CoreSet(places, devices, {
       died: (core, reason, fault) => this.#coreDied(core, reason, fault),
@@ -179,7 +180,6 @@ export class Daemon {
     }
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.common.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
-    if (this.#devices().some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
     this.#supervision = setInterval(() => {
       for (const device of this.#devices()) device.report();
       for (const port of this.#ports) port.reportLoss();

@@ -65,17 +65,14 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   readonly #device: FilteredDevice<Opened, Ready>;
   readonly #maker: FilterMaker<Ready>;
   readonly #log: Logger;
-  readonly #prepare: () => void;
   readonly #watches: FilterWatches<Opened>;
   #last: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
-  /** @param prepare - called before the device gets a filter */
-  constructor(device: FilteredDevice<Opened, Ready>, maker: FilterMaker<Ready>, log: Logger, prepare: () => void) {
+  constructor(device: FilteredDevice<Opened, Ready>, maker: FilterMaker<Ready>, log: Logger) {
     this.#device = device;
     this.#maker = maker;
     this.#log = log;
-    this.#prepare = prepare;
     this.#watches = new FilterWatches(
       (filter) => this.#inTurn(() => this.#reload(filter)),
       (text) => log.warn(`${device.label}: ${text}`),
@@ -164,7 +161,9 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
       );
     }
     try {
-      return (await call(given)) ?? null;
+      const answer: unknown = await call(given);
+      // Here it is known whose fault it is if that is no plain data.
+      return JSON.parse(JSON.stringify(answer) ?? 'null');
     } catch (error) {
       if (error instanceof SidecoreError) throw error;
       throw new SidecoreError('FILTER_FAILED', `${command} of the filter ${ready.use}: ${messageOf(error)}`);
@@ -205,7 +204,6 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     plan: Parameters<FilteredDevice<Opened, Ready>['changeFilters']>[0],
     waitMsMax: number | undefined,
   ): Promise<void> {
-    this.#prepare();
     await this.#device.changeFilters(plan, waitMsMax);
     this.#watches.follow(this.#device.filters);
   }

@@ -20,14 +20,10 @@ export class FilterControl {
     this.#log = log;
   }
 
-  /**
-   * Knows these devices from now on, and watches the files of those of their filters that ask for it.
-   *
-   * @param prepare - called before one gets a filter
-   */
-  start(disks: readonly ServedDisk[], nics: readonly ServedNic[], prepare: () => void): void {
-    for (const disk of disks) this.#devices.push(new DeviceFilterChanges(disk, BLOCK_MAKER, this.#log, prepare));
-    for (const nic of nics) this.#devices.push(new DeviceFilterChanges(nic, FRAME_MAKER, this.#log, prepare));
+  /** Knows these devices from now on, and watches the files of those of their filters that ask for it. */
+  start(disks: readonly ServedDisk[], nics: readonly ServedNic[]): void {
+    for (const disk of disks) this.#devices.push(new DeviceFilterChanges(disk, BLOCK_MAKER, this.#log));
+    for (const nic of nics) this.#devices.push(new DeviceFilterChanges(nic, FRAME_MAKER, this.#log));
     for (const device of this.#devices) device.start();
   }
 

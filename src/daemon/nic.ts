@@ -22,6 +22,7 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
   readonly #filters: NicFilters;
   readonly #device: NetDevice;
   readonly #served: ServedDevice;
+  readonly #cores: DevicePlace['cores'];
   readonly #spec: FilteredNetSpec;
   /** Settled when the filters are not being changed. */
   #changed: Promise<void> = Promise.resolve();
@@ -52,6 +53,8 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
       mac,
       filters: this.#filters.spec,
     };
+    this.#cores = place.cores;
+    if (config.filters.length > 0) this.#cores.guard();
     this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
   }
 
@@ -63,10 +66,6 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
   /** Ends that; resolves when nothing more is recorded. */
   uncapture(): Promise<void> {
     return this.#served.placed.uncapture(this.port);
-  }
-
-  get hasFilters(): boolean {
-    return this.#config.filters.length > 0;
   }
 
   /** Nearest to the guest first. */
@@ -95,10 +94,17 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
    */
   changeFilters(plan: (now: readonly OpenedFrameFilter[]) => readonly FrameFilterPlan[]): Promise<void> {
     const change = this.#changed.then(() =>
-      this.#filters.change(plan(this.filters), () => {
+      this.#filters.change(plan(this.filters), async () => {
+        const before = this.#spec.filters;
         // Whoever serves the card from now on does so with these.
         this.#spec.filters = this.#filters.spec;
-        return this.#served.placed.refilter();
+        this.#cores.guard();
+        try {
+          await this.#served.placed.refilter();
+        } catch (error) {
+          this.#spec.filters = before;
+          throw error;
+        }
       }),
     );
     this.#changed = change.catch(() => {});

@@ -266,6 +266,8 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
    * it is, and which sees to it that all go on.
    */
   deferSeconds?(options: z.output<Schema>): number;
+  /** Without it the disk's data mean something else: it is no filter to pass by when it fails, and `on_fault: open` is refused. */
+  readonly failsClosed?: boolean;
   /** Bytes of `context.shared`. */
   readonly sharedBytes?:
     | number

@@ -24,6 +24,12 @@ export interface FilterFrame {
   readonly byteLength: number;
   /** Of these, how many can be looked at: at most `FRAME_HEADERS_BYTES_MAX`, 256, and a tag that was added. */
   readonly headBytes: number;
+  /**
+   * The memory in which it begins, at `start`: for those who read much of it, faster than by the methods below. Only to read, and only
+   * `headBytes` of it: what is behind them is not the frame's.
+   */
+  readonly bytes: Buffer;
+  readonly start: number;
   /** Addresses: upper 16 bits, and lower 32 bits (signed). IEEE 802.3, 3.2.3 */
   readonly destinationHigh: number;
   readonly destinationLow: number;

@@ -47,48 +47,67 @@ export default defineBlockFilter({
 });
 `;
 
+/** Throws if it sees a request once only: down, or up. */
 const PASS = `import { defineBlockFilter } from 'sidecore/filter';
 
 export default defineBlockFilter({
   name: 'pass',
   options: (z) => z.strictObject({ n: z.int().default(0), deep: z.strictObject({ a: z.int().default(1), b: z.int().default(2) }).prefault({}) }),
-  counters: ['down', 'up'],
-  create({ counter }) {
-    const down = counter('down');
-    const up = counter('up');
+  create({ slots }) {
+    const here = new Uint8Array(slots);
     return {
-      submit(request, next) { down.add(1); next(request); },
-      complete(request, status) { up.add(1); return status; },
+      submit(request, next) {
+        if (here[request.slot] === 1) throw new Error('a request has not come back');
+        here[request.slot] = 1;
+        next(request);
+      },
+      complete(request, status) {
+        if (here[request.slot] === 0) throw new Error('a request comes back that was not sent');
+        here[request.slot] = 0;
+        return status;
+      },
     };
   },
 });
 `;
 
-/** Keeps every nth request on its way down, and others on their way up, for some turns. */
+/** Keeps every nth request on its way down, and others on their way up, for a while. */
 const DEFER = `import { DEFERRED, defineBlockFilter } from 'sidecore/filter';
+
+/** Longer than the daemon takes from one message to a sidecore to the next. */
+const KEPT_NS = 5e5;
 
 export default defineBlockFilter({
   name: 'defer',
   options: (z) => z.strictObject({ every: z.int().min(1).default(3) }),
   defers: true,
-  create({ options, goOn, finish, slots }) {
+  create({ options, goOn, finish, now, readNowNs }) {
     const { every } = options;
     const down: number[] = [];
     const up: number[] = [];
     const statuses: number[] = [];
     let count = 0;
+    const dueNs = new Float64Array(1);
+    const begin = () => {
+      if (down.length + up.length > 0) return;
+      readNowNs(dueNs, 0);
+      dueNs[0] += KEPT_NS;
+    };
     return {
       submit(request, next) {
-        if (++count % every === 0) down.push(request.defer());
-        else next(request);
+        if (++count % every !== 0) return next(request);
+        begin();
+        down.push(request.defer());
       },
       complete(request, status) {
         if (++count % every !== 0) return status;
+        begin();
         up.push(request.defer());
         statuses.push(status);
         return DEFERRED;
       },
       tick() {
+        if (now[0] < dueNs[0]) return;
         while (down.length > 0) goOn(down.pop()!);
         while (up.length > 0) finish(up.pop()!, statuses.pop()!);
       },
@@ -97,8 +116,8 @@ export default defineBlockFilter({
 });
 `;
 
-/** Keeps everything until it is told that it may go on. */
-const KEEP = `import { defineBlockFilter } from 'sidecore/filter';
+/** Keeps everything until it is told that it may go on; from then on it flushes by itself. */
+const KEEP = `import { defineBlockFilter, RequestType } from 'sidecore/filter';
 
 export default defineBlockFilter({
   name: 'keep',
@@ -107,14 +126,16 @@ export default defineBlockFilter({
   manage({ shared }) {
     return { commands: { free: () => Atomics.store(new Int32Array(shared), 0, 1) } };
   },
-  create({ goOn, shared }) {
+  create({ goOn, finish, below, shared }) {
     const words = new Int32Array(shared);
     const kept: number[] = [];
     return {
       submit(request, next) {
-        if (Atomics.load(words, 0) === 1) next(request);
-        else kept.push(request.defer());
+        if (Atomics.load(words, 0) === 0) kept.push(request.defer());
+        else if (request.type === RequestType.FLUSH) below.flush(request.defer());
+        else next(request);
       },
+      done(token, status) { finish(token, status); },
       tick() {
         if (Atomics.load(words, 0) === 1) for (const token of kept.splice(0)) goOn(token);
       },
