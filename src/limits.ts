@@ -156,6 +156,8 @@ export const TRACE_BYTES_MAX = 256;
 export const FILTER_STALL_MS = 10;
 export const FILTER_STALL_MS_MIN = 2;
 export const FILTER_STALL_MS_MAX = 1000;
+/** The same for the first second in which filters are at work in a thread, whose code is not compiled yet. */
+export const FILTER_COLD_MS_MAX = 50;
 /** The same while a filter is made, if that is longer: its module is read, compiled and run for the first time. */
 export const FILTER_MAKING_MS_MAX = 250;
 /**
