@@ -21,6 +21,7 @@ const REST_MS = 5;
 /** A guest that has waited for so long leaves its CPU to others, ns, for so long each time, ms. */
 const PATIENCE_NS = 1e5;
 const PAUSE_MS = 0.02;
+const all = allowedCpus();
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
 interface SwapOptions {
@@ -85,7 +86,10 @@ export async function measureSwaps({ backend, depth, changes, cpu }: SwapOptions
   const config = { run_dir: folder, cores: [cpu], log: 'error', vms: { vm: { disks: { d: disk } } } };
   const file = join(folder, 'sidecore.yaml');
   writeFileSync(file, JSON.stringify(config));
+  // The daemon has all CPUs, this guest those that are no sidecore's.
+  pinThisThread(all);
   const daemon = spawn(process.execPath, [MAIN, 'serve', '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] });
+  pinThisThread(all.filter((other) => other !== cpu));
   const socket = controlSocketPath(folder);
   try {
     for (const end = Date.now() + READY_MS_MAX; !existsSync(socket) && Date.now() < end; ) await sleep(20);
@@ -122,9 +126,7 @@ export async function measureSwaps({ backend, depth, changes, cpu }: SwapOptions
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const changes = Number(process.argv[2] ?? 300);
-  const all = allowedCpus();
   const cpu = all.at(-1)!;
-  pinThisThread(all.filter((other) => other !== cpu));
   const text = (samples: readonly number[]) => {
     const sorted = [...samples].sort((a, b) => a - b);
     const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!;
