@@ -86,7 +86,11 @@ export class BackendRig {
   readonly #queue: BlockQueue;
   #starting: BlockRequest | undefined;
 
-  constructor(make: (host: BackendHost) => BlockBackend) {
+  readonly #turn: (() => void) | undefined;
+
+  /** @param turn - what is done besides in each turn */
+  constructor(make: (host: BackendHost) => BlockBackend, turn?: () => void) {
+    this.#turn = turn;
     this.#map = mapAnonymous(GUEST_BYTES);
     this.guest = viewBytes(this.#map.address, GUEST_BYTES);
     const half = GUEST_BYTES / 2;
@@ -129,7 +133,7 @@ export class BackendRig {
     const ring = this.#ring;
     for (let deadline = Date.now() + PATIENCE_MS; this.#inFlight.size > 0; ) {
       assert.ok(ring && Date.now() < deadline, `${this.#inFlight.size} requests do not complete`);
-      const count = this.#turn(ring);
+      const count = this.#step(ring);
       if (count === 0 && !ring.hasCompletions) await setTimeout(0);
     }
     const statuses = this.#statuses;
@@ -139,7 +143,8 @@ export class BackendRig {
   }
 
   /** Returns how many operations the kernel has ended. */
-  #turn(ring: IoUring): number {
+  #step(ring: IoUring): number {
+    this.#turn?.();
     ring.submit();
     const count = ring.reap();
     for (let i = 0; i < count; i++) {
@@ -158,7 +163,7 @@ export class BackendRig {
 
   close(): void {
     assert.equal(this.#inFlight.size, 0);
-    while (this.backend.quiesce?.() === false) this.#turn(this.#ring!);
+    while (this.backend.quiesce?.() === false) this.#step(this.#ring!);
     this.backend.close();
     this.#ring?.close();
     unmap(this.#map);
