@@ -114,7 +114,8 @@ describe('verify', () => {
       await history.check();
       const { mismatches, checked_blocks, learned_blocks, unchecked_reads } = rig.counters();
       assert.equal(mismatches, 0);
-      assert.equal(unchecked_reads, 0);
+      // Pieces that writes have overtaken each time.
+      assert.ok(unchecked_reads! < checked_blocks! / 10, `${unchecked_reads} pieces unchecked`);
       assert.ok(checked_blocks! > 100 && learned_blocks! > 0, `${checked_blocks} checked, ${learned_blocks} learned`);
       assert.equal(statusOf(rig).known_blocks, Math.ceil(SIZE / BLOCK));
       noFaults(rig);
