@@ -190,7 +190,7 @@ export interface BlockFilterContext<Options = unknown, Prepared = unknown> {
   goOn(token: number): void;
   /** Ends one: deferred in `submit`, as `request.complete(status)`; deferred in `complete`, as if that had returned `status`. */
   finish(token: number, status: number): void;
-  /** One that is deferred. */
+  /** One that is deferred, once the hook that has deferred it has returned. */
   requestOf(token: number): FilterRequest;
   /** Own memory. Only within `create`. At most `FILTER_BUFFER_BYTES_MAX` for each queue. */
   buffers(count: number, bytes: number): BufferPool;
