@@ -247,6 +247,8 @@ export class FilterRig {
       return queue;
     });
     test.after(async () => {
+      // What filters have begun themselves comes to its end.
+      await this.until(() => this.queues.every(({ chain }) => chain.quiesce()));
       for (const queue of this.queues) queue.close();
       await this.filters.close();
       this.disk.close();
@@ -323,7 +325,7 @@ export class FilterRig {
   }
 
   /** DISCARD, WRITE_ZEROES or SECURE_ERASE of one range. */
-  async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+  beginClear(type: number, sector: number, sectors: number, unmap = false, queue = 0): RigRequest {
     const rigQueue = this.queues[queue]!;
     const request = rigQueue.submit(type, 0, 0, undefined, {});
     Object.assign(request.request, { rangeCount: 1, costBytes: sectors * SECTOR_BYTES });
@@ -331,7 +333,12 @@ export class FilterRig {
     request.request.rangeSectors[0] = sectors;
     request.request.rangeUnmap[0] = unmap ? 1 : 0;
     rigQueue.start(request);
-    return (await this.end(request)).status!;
+    return request;
+  }
+
+  /** The same; returns its status. */
+  async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+    return (await this.end(this.beginClear(type, sector, sectors, unmap, queue))).status!;
   }
 
   async end(request: RigRequest): Promise<RigRequest> {

@@ -1,17 +1,23 @@
 import type { BlockFilter } from '../../filter/contract.js';
+import { cache } from './cache/filter.js';
 import { encrypt } from './encrypt/filter.js';
 import { fault } from './fault/filter.js';
 import { meter } from './meter/filter.js';
+import { mirror } from './mirror/filter.js';
 import { readonly } from './readonly/filter.js';
 import { throttle } from './throttle/filter.js';
 import { trace } from './trace/filter.js';
+import { verify } from './verify/filter.js';
 
 /** The block filters that are part of this program, by the name that configurations use. */
 export const BLOCK_FILTERS: Readonly<Record<string, BlockFilter>> = {
+  cache,
   encrypt,
   fault,
   meter,
+  mirror,
   readonly,
   throttle,
   trace,
+  verify,
 };
