@@ -19,6 +19,7 @@ const backend = z.preprocess(
       type: z.literal('file'),
       path,
       size: size.optional(),
+      read_only: z.boolean().default(false),
       direct: z.boolean().optional(),
       engine: z.enum(['auto', 'io_uring', 'sync']).optional(),
     }),

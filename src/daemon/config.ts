@@ -101,7 +101,12 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       completeBackend(disk, keys, base, complain);
       problems.push(...completeFilters(disk.filters, keys, base, source));
       if (disk.backend.type === 'file')
-        claims.take(disk.backend.path, [...keys, 'backend', 'path'], `the disk ${label}`, !disk.read_only);
+        claims.take(
+          disk.backend.path,
+          [...keys, 'backend', 'path'],
+          `the disk ${label}`,
+          !disk.read_only && !disk.backend.read_only,
+        );
     }
     for (const [name, nic] of Object.entries(nics)) {
       const keys = ['vms', vm, 'nics', name];

@@ -28,7 +28,9 @@ export class ServedDisk {
     this.label = `${vm}/${name}`;
     this.#config = config;
     this.#opened = openDisk(
-      config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
+      config.backend.type === 'file'
+        ? { ...config.backend, readOnly: config.read_only || config.backend.read_only }
+        : config.backend,
     );
     const filterPlace: FilterPlace = {
       vm,

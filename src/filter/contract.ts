@@ -48,6 +48,11 @@ export interface FilterRequest {
    * by which `context.goOn` or `context.finish` ends that. Only filters that say `defers`.
    */
   defer(): number;
+  /**
+   * Has one of the filter's own disks take the request, at the same sectors, instead of what is below; it comes to `complete` as one that
+   * was passed on. Only within `submit`, instead of `next`, and of filters that say `defers`. Throws if the disk has no such sectors.
+   */
+  redirect(disk: IoTarget): void;
 }
 
 /** What `complete` returns after `request.defer()`. */
@@ -183,6 +188,8 @@ export interface BlockFilterContext<Options = unknown, Prepared = unknown> {
   wakeAt(timeNs: number): void;
   /** A request that was deferred in `submit` goes on. Its `complete` may be called before this returns. */
   goOn(token: number): void;
+  /** One that was deferred in `submit` goes to one of the filter's own disks, as `request.redirect` has it. */
+  redirect(token: number, disk: IoTarget): void;
   /** Ends one: deferred in `submit`, as `request.complete(status)`; deferred in `complete`, as if that had returned `status`. */
   finish(token: number, status: number): void;
   /** One that is deferred. */

@@ -60,8 +60,8 @@ export interface RequestOptions {
 /** A request on its way. */
 export class RigRequest {
   readonly request: BlockRequest;
-  /** The guest's, of an IN or OUT. */
-  readonly data: Buffer;
+  /** The guest's, of an IN or OUT; a copy once it is complete. */
+  data: Buffer;
   /** Undefined until it is complete. */
   status: number | undefined = undefined;
 
@@ -109,6 +109,7 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
     const rigRequest = this.inFlight.get(request)!;
     if (rigRequest === undefined || rigRequest.status !== undefined) throw new Error('a request completes once');
     rigRequest.status = status;
+    rigRequest.data = Buffer.from(rigRequest.data);
     this.inFlight.delete(request);
     this.#places.add(this.#placeOf.get(request)!);
     this.pool.giveBack(request);
@@ -314,6 +315,10 @@ export class FilterRig {
 
   /** DISCARD, WRITE_ZEROES or SECURE_ERASE of one range. */
   async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+    return (await this.end(this.beginClear(type, sector, sectors, unmap, queue))).status!;
+  }
+
+  beginClear(type: number, sector: number, sectors: number, unmap = false, queue = 0): RigRequest {
     const rigQueue = this.queues[queue]!;
     const request = rigQueue.submit(type, 0, 0, undefined, {});
     Object.assign(request.request, { rangeCount: 1, costBytes: sectors * SECTOR_BYTES });
@@ -321,7 +326,7 @@ export class FilterRig {
     request.request.rangeSectors[0] = sectors;
     request.request.rangeUnmap[0] = unmap ? 1 : 0;
     rigQueue.start(request);
-    return (await this.end(request)).status!;
+    return request;
   }
 
   async end(request: RigRequest): Promise<RigRequest> {

@@ -68,6 +68,8 @@ export interface DiskImage {
   write(offset: number, source: Uint8Array): void;
   /** Makes what was written durable. */
   sync(): void;
+  /** When it was last written, ns since 1970; missing where nobody knows. */
+  stamp?(): string;
 }
 
 /** What a sidecore lends its back ends. */

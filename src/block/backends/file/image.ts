@@ -1,4 +1,4 @@
-import { closeSync, constants, fdatasyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fdatasyncSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import type { DiskImage } from '../backend.js';
 
 /**
@@ -25,6 +25,7 @@ export function openImageHere(fd: number, readOnly: boolean): { readonly image: 
     write: (offset, source) =>
       each(source.length, offset, (at, position) => writeSync(open(), source, at, source.length - at, position)),
     sync: () => fdatasyncSync(open()),
+    ...(fstatSync(fd).isFile() ? { stamp: () => String(fstatSync(fd, { bigint: true }).mtimeNs) } : {}),
   };
   return {
     image,
