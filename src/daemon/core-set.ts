@@ -1,5 +1,5 @@
 import type { BlockDeviceSpec } from '../block/device.js';
-import { CORE_QUEUES_MAX } from '../limits.js';
+import { CORE_QUEUES_MAX, FILTER_STALL_MS } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { SchedulerOptions } from '../scheduler/policy.js';
 import { POLLING_RULES } from '../scheduler/polling.js';
@@ -30,6 +30,8 @@ export interface CoreSetOptions {
   readonly networked: boolean;
   /** How many devices have a sidecore of their own, because of filters that nobody trusts. In `baseline` each has. */
   readonly quarantines?: number;
+  /** How long a filter may keep a sidecore from everything else, ms. */
+  readonly filterStallMs?: number;
   /** As of `CoreOptions`. */
   readonly thread?: URL;
 }
@@ -50,6 +52,7 @@ export class CoreSet {
   readonly #mode: Mode;
   /** Where their threads come from. */
   readonly threads = new CoreThreads();
+  readonly #filterStallMs: number;
   #watchdog: Watchdog | undefined;
   readonly #supervision: NodeJS.Timeout;
 
@@ -58,6 +61,7 @@ export class CoreSet {
    */
   constructor(options: CoreSetOptions, devices: number, listener: CoreListener) {
     const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked, quarantines = 0, thread } = options;
+    this.#filterStallMs = options.filterStallMs ?? FILTER_STALL_MS;
     this.#mode = mode;
     const common = { scheduler, helperCpus, sqpollCpu, ...(thread && { thread }) };
     const places =
@@ -181,11 +185,11 @@ export class CoreSet {
 
   /**
    * Has no filter keep a sidecore for longer, from now on: a thread watches, and another is kept in reserve to take the place of
-   * one that is ended. To be called where there is a filter; again makes no difference.
+   * one that is ended. To be called where there is a filter, now or later; again makes no difference.
    */
-  guard(stallMsMax: number): void {
+  guard(): void {
     if (this.#watchdog !== undefined) return;
-    this.#watchdog = new Watchdog(this.cores, stallMsMax);
+    this.#watchdog = new Watchdog(this.cores, this.#filterStallMs);
     this.threads.keepSpare();
   }
 

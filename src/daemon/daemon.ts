@@ -112,6 +112,7 @@ export class Daemon {
       sqpollCpu: config.sqpoll_cpu,
       networked: Object.keys(config.networks).length > 0,
       quarantines,
+      filterStallMs: config.filter_stall_ms,
     };
     this.cores = new CoreSet(places, devices, {
       died: (core, reason, fault) => this.#coreDied(core, reason, fault),
@@ -159,7 +160,10 @@ export class Daemon {
       for (const [name, disk] of Object.entries(disks))
         about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
       for (const [name, nic] of Object.entries(nics)) {
-        this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
+        const switchId = networks.indexOf(nic.network);
+        about(nameDevice(vm, name), () =>
+          this.#nics.push(new ServedNic(vm, name, nic, switchId, this.#nics.length, place)),
+        );
       }
     }
     for (const [network, { ports }] of Object.entries(this.#config.networks)) {
@@ -171,9 +175,8 @@ export class Daemon {
     }
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.common.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
-    if (this.#disks.some(({ hasFilters }) => hasFilters)) this.cores.guard(this.#config.filter_stall_ms);
     this.#supervision = setInterval(() => {
-      for (const disk of this.#disks) disk.report();
+      for (const device of this.#devices()) device.report();
       for (const port of this.#ports) port.reportLoss();
     }, SUPERVISE_MS).unref();
   }

@@ -8,6 +8,7 @@ import { errorText } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DiskConfig } from './config.js';
 import { isQuarantined } from './config-filters.js';
+import type { CoreSet } from './core-set.js';
 import { DiskFilters, type FilterPlan } from './disk-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
@@ -15,6 +16,7 @@ import { type DevicePlace, ServedDevice } from './served-device.js';
 export class ServedDisk {
   readonly label: string;
   readonly #config: DiskConfig;
+  readonly #cores: CoreSet;
   readonly #opened: OpenDisk<BackendSpec>;
   readonly #filters: DiskFilters;
   readonly #device: BlockDevice;
@@ -32,13 +34,15 @@ export class ServedDisk {
         ? { ...config.backend, readOnly: config.read_only || config.backend.read_only }
         : config.backend,
     );
+    // Filters have something to say before there is anything that serves them.
+    const log = place.log.child({ device: this.label });
     const filterPlace: FilterPlace = {
       vm,
       device: name,
       queues: config.queues,
       groups: place.groups,
       hold: (during) => this.#hold(during),
-      log: (text) => this.#served.log.info(`${this.label}: ${text}`),
+      log: (text) => log.info(`${this.label}: ${text}`),
     };
     this.#filters = this.#openFilters(filterPlace);
     const { abilities } = this.#filters;
@@ -60,11 +64,9 @@ export class ServedDisk {
       backend: this.#opened.spec,
       filters: this.#filters.spec,
     };
+    this.#cores = place.cores;
+    if (config.filters.length > 0) this.#cores.guard();
     this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
-  }
-
-  get hasFilters(): boolean {
-    return this.#config.filters.length > 0;
   }
 
   /** The disk is closed if they cannot be opened. */
@@ -111,12 +113,15 @@ export class ServedDisk {
   /** Has the sidecores use the filters as they are now. */
   async #useFilters(): Promise<void> {
     this.#requireSuitable(this.#filters.abilities);
+    this.#cores.guard();
     const { placed } = this.#served;
     const { spec } = this.#filters;
     await placed.hold(async (queues) => {
       // Whoever serves a queue from now on does so with these.
       this.#spec.filters = spec;
-      await Promise.all(queues.map(({ core, spec: { key } }) => core!.changeFilters(key, spec)));
+      await Promise.all(
+        queues.map(({ core, spec: { key } }) => core!.changeFilters({ op: 'filters', key, filters: spec })),
+      );
     });
   }
 

@@ -38,6 +38,9 @@ interface OwnDisk {
 
 let lastId = 0;
 
+/** A number that no filter of the daemon has had. */
+export const nextFilterId = (): number => ++lastId;
+
 /** One filter of a device, on the main thread. */
 export class OpenedFilter {
   readonly ready: ReadyFilter;
@@ -65,6 +68,14 @@ export class OpenedFilter {
     this.ready = ready;
     const { definition, options } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
+    if (definition.failsClosed && ready.onFault === 'open') {
+      const text = `${place.vm}/${place.device}: the filter ${name} cannot have on_fault: open`;
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        text,
+        'Data that had not gone through it would be lost: leave `closed`.',
+      );
+    }
     const { vm, device, queues, groups } = place;
     const isSame = old?.spec.name === name;
     const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };
@@ -88,7 +99,7 @@ export class OpenedFilter {
       const change = call(ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
       this.abilities = { ...below, ...onlyAbilities(change), ...(defers ? { inOrder: false } : {}) };
       this.spec = {
-        id: ++lastId,
+        id: nextFilterId(),
         replaces: old?.spec.id,
         name,
         counters,

@@ -1,4 +1,4 @@
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { RequestPool } from '../block/request.js';
 import { messageOf } from '../errors.js';
 import { FilterDesk } from '../filter/filter-desk.js';
@@ -26,6 +26,7 @@ import type { DeviceHost } from './create-queue.js';
 import { Doorway } from './doorway.js';
 import { HeldQueues } from './held-queues.js';
 import { joinNetworks } from './join-networks.js';
+import { takeMail } from './mail.js';
 import type { CoreMessage, CoreRequest, CoreSetup } from './messages.js';
 import { PollList } from './poll-list.js';
 import { Publisher } from './publisher.js';
@@ -256,9 +257,7 @@ export class Sidecore implements DeviceHost {
   #answerBell(): void {
     this.#bellSeen = this.#state.bell;
     this.#lookForKicks();
-    for (let mail = receiveMessageOnPort(this.#mailbox); mail; mail = receiveMessageOnPort(this.#mailbox)) {
-      this.#handle(mail.message as CoreRequest);
-    }
+    if (takeMail(this.#mailbox, (request) => this.#handle(request))) this.#bellSeen--;
   }
 
   #handle(request: CoreRequest): void {
