@@ -44,6 +44,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
       queues: config.queues,
       groups: place.groups,
       hold: (during) => this.#hold(during),
+      connected: () => this.#served.connected,
       log: (text) => log.info(`${this.label}: ${text}`),
     };
     this.#filters = this.#openFilters(filterPlace);

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { BackendAbilities, DiskImage } from '../block/backends/backend.js';
-import type { BackendOptions } from '../block/backends/index.js';
+import type { BackendOptions, BackendSpec } from '../block/backends/index.js';
 import type { Histogram } from './histogram.js';
 
 /** A stretch of guest memory: `bytes[offset … offset + length)`. */
@@ -230,11 +230,15 @@ export interface BlockFilterSetup<Options = unknown> {
   readonly below: BackendAbilities;
   /** The back end; undefined unless the filter is the last. What it has in flight is not waited for. */
   readonly image: DiskImage | undefined;
+  /** The same as sidecores are told of it: for what reads it on threads of its own. */
+  readonly backend: BackendSpec | undefined;
   readonly disks: Readonly<Record<string, ManagedDisk>>;
   readonly shared: SharedArrayBuffer;
   readonly group: SharedArrayBuffer;
   /** Runs a function while nothing of the disk is in flight above its back end, and nothing is begun. */
   hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /** A front end is connected. */
+  connected(): boolean;
   log(text: string): void;
 }
 

@@ -26,7 +26,7 @@ export class DiskLoad {
    * Requests of all kinds at once, on all queues, that have no sector in common but clusters perhaps. Each sees what there was before, and
    * all have succeeded.
    */
-  async round(): Promise<void> {
+  async round(meanwhile: () => void = () => {}): Promise<void> {
     const rig = this.#rig;
     const random = this.#random;
     const before = Buffer.from(this.model);
@@ -57,6 +57,7 @@ export class DiskLoad {
       sector += sectors + (random.chance(0.5) ? 0 : random.below(20));
       for (let turns = random.below(3); turns > 0; turns--) rig.queues[random.below(this.#queues)]!.turn();
     }
+    meanwhile();
     for (const request of all) {
       await rig.end(request);
       assert.equal(request.status, Status.OK);

@@ -199,6 +199,22 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
     this.#helpers.look();
   }
 
+  /** Its thread dies; what the kernel has begun ends. Another takes over, with what was in flight. */
+  die(make: () => FilterChain): void {
+    const ring = this.#ring;
+    while (ring !== undefined && ring.inFlight > 0) {
+      ring.submit();
+      ring.reap();
+    }
+    this.filterDesk.remove(this.chain);
+    this.#begun.clear();
+    this.chain = make();
+    for (const [request, rigRequest] of [...this.inFlight]) {
+      Object.assign(request, { view: undefined, queue: this, progress: 0, step: 0 });
+      this.start(rigRequest);
+    }
+  }
+
   close(): void {
     this.chain.close();
     this.#ring?.close();
@@ -211,6 +227,8 @@ export class FilterRig {
   readonly queues: readonly RigQueue[];
   /** What filters have logged. */
   readonly log: string[] = [];
+  /** As if a front end were. */
+  connected = false;
   readonly #builtIns: Record<string, BlockFilter> = {};
   readonly #base: string;
 
@@ -224,6 +242,7 @@ export class FilterRig {
       queues,
       groups: new FilterGroups(),
       hold: async <T>(during: () => T | Promise<T>) => this.hold(during),
+      connected: () => this.connected,
       log: (text: string) => void this.log.push(text),
     };
     this.filters = new DiskFilters(
@@ -274,6 +293,15 @@ export class FilterRig {
         }
       }),
     );
+  }
+
+  /** A sidecore is ended at once, and replaced. */
+  die(index: number): void {
+    const queue = this.queues[index]!;
+    queue.die(() => {
+      const backend = createBackend(this.disk.spec, queue);
+      return createChain(this.filters.spec!, index, backend, this.#builtIns as BuiltIns, queue);
+    });
   }
 
   /** Waits until nothing is in flight, and keeps it so meanwhile. */

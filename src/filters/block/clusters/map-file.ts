@@ -14,6 +14,7 @@ import { dirname } from 'node:path';
 import { SidecoreError } from '../../../errors.js';
 import { type MemoryMap, mapFile, unmap } from '../../../host/memory-map.js';
 import { viewBytes } from '../../../host/memory-view.js';
+import { reserve } from './allocate.js';
 import { type ClusterMap, MAP_PAGE_BYTES } from './cluster-map.js';
 import { clusterMap, liveAt, mapFileBytes, pagesOf, type Shape, stableAt } from './layout.js';
 
@@ -40,6 +41,7 @@ export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_i
  */
 export class MapFile {
   readonly fd: number;
+  readonly #path: string;
   readonly map: MemoryMap;
   readonly header: MapHeader;
   readonly shape: Shape;
@@ -48,7 +50,8 @@ export class MapFile {
   /** The kernel was another one when it was used last: what was not durable is gone. */
   readonly afterBoot: boolean;
 
-  private constructor(fd: number, map: MemoryMap, header: MapHeader, isNew: boolean, afterBoot: boolean) {
+  private constructor(path: string, fd: number, map: MemoryMap, header: MapHeader, isNew: boolean, afterBoot: boolean) {
+    this.#path = path;
     this.fd = fd;
     this.map = map;
     this.header = header;
@@ -70,14 +73,14 @@ export class MapFile {
         requireSame(old, wanted, path, fstatSync(fd).size);
         check(old);
       }
-      // Clusters stay as large as they are, and there stay as many stores; its base may have a new stamp.
-      const { clusterBytes, slots } = old ?? wanted;
-      const header = { ...wanted, clusterBytes, slots, boot: bootId() };
+      const header = { ...wanted, boot: bootId() };
       const bytes = mapFileBytes(header);
       if (isNew) attempt(path, () => ftruncateSync(fd, bytes));
+      // Its first pages, which are mapped too.
+      reserve(fd, path, 0, Math.min(bytes, 2 * MAP_PAGE_BYTES));
       const map = mapFile(fd, 0, bytes);
       const afterBoot = old !== undefined && old.boot !== header.boot;
-      const file = new MapFile(fd, map, header, isNew, afterBoot);
+      const file = new MapFile(path, fd, map, header, isNew, afterBoot);
       if (afterBoot) for (let slot = 0; slot < header.slots; slot++) file.#goBack(slot);
       attempt(path, () => file.#writeHeader(path));
       return file;
@@ -96,6 +99,11 @@ export class MapFile {
       const live = viewBytes(this.map.address + liveAt(this.shape, slot) + at, MAP_PAGE_BYTES);
       if (!live.equals(page)) page.copy(live);
     }
+  }
+
+  /** Makes sure that there is room for the bits of a slot. Throws `IMAGE_INVALID` if there is none. */
+  reserve(slot: number): void {
+    reserve(this.fd, this.#path, liveAt(this.shape, slot), pagesOf(this.shape) * MAP_PAGE_BYTES);
   }
 
   /** The clusters that a slot's store has. */
@@ -159,6 +167,9 @@ function requireSame(old: MapHeader, wanted: Omit<MapHeader, 'boot'>, path: stri
       `is for a disk of ${old.diskBytes} bytes, and this one has ${wanted.diskBytes}`,
       'Use it with the disk that it was made for.',
     );
+  for (const key of ['clusterBytes', 'slots'] as const)
+    if (old[key] !== wanted[key])
+      fail(`was made with ${key} ${old[key]}, not ${wanted[key]}`, 'That stays as it is: change the option back.');
   if (bytes !== mapFileBytes(old)) fail(`has ${bytes} bytes, and should have ${mapFileBytes(old)}`, 'It is damaged.');
 }
 

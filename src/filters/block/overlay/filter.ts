@@ -38,6 +38,7 @@ const shapeOf = ({ cluster }: OverlayOptions, diskBytes: number): Shape => ({
 export const overlay = defineBlockFilter({
   name: 'overlay',
   defers: true,
+  failsClosed: true,
   options: (z) =>
     z.strictObject({
       path: z.string().min(1),
@@ -80,7 +81,12 @@ export const overlay = defineBlockFilter({
         'What is in the top may not fit it. If the base is the same, copied or touched only, set `accept_base: true` once.',
       );
     });
-    // As the map has it: whoever changes the option changes new overlays only.
+    try {
+      file.reserve(0);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
     const store: StoreSpec = { shape: file.shape, mapAddress: file.map.address, mapPath, dataPath: path };
     const info = () => {
       const { clusterBytes } = file.shape;

@@ -59,7 +59,7 @@ describe('overlay', () => {
         const rig = open(closing, directory, { cluster, queues: 3 });
         const load = new DiskLoad(rig, new Random(SEED + life), model);
         await load.check();
-        for (let i = 0; i < 60; i++) await load.round();
+        for (let i = 0; i < 60; i++) await load.round(i % 4 === 0 ? () => rig.die(i % 3) : undefined);
         await load.check();
         ({ model } = load);
         assert.deepEqual(rig.filters.opened[0]!.memory.faults, 0);

@@ -1,0 +1,386 @@
+import { rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { OpenDisk } from '../../../block/backends/backend.js';
+import type { BackendSpec } from '../../../block/backends/index.js';
+import { SECTOR_BYTES } from '../../../block/features.js';
+import { messageOf, SidecoreError } from '../../../errors.js';
+import type { BlockFilterSetup } from '../../../filter/index.js';
+import { viewSigned32 } from '../../../host/memory-view.js';
+import { punchHole } from '../clusters/allocate.js';
+import type { StoreSpec } from '../clusters/commit.js';
+import { KEPT_AT, KeptWord, type Shape, sharedWords, Word } from '../clusters/layout.js';
+import { bootId, MapFile } from '../clusters/map-file.js';
+import { type Job, Jobs } from './jobs.js';
+import { type Manifest, readManifest, SNAPSHOT_NAME, type StoreEntry, writeManifest } from './manifest.js';
+import { slotSectors } from './prepared.js';
+import { openSyncDisk, openSyncFile } from './reader.js';
+import { makeDurable, merge, Progress, type Task } from './tasks.js';
+
+export interface SnapshotOptions {
+  readonly path: string;
+  readonly cluster: number;
+  readonly max: number;
+  readonly on_full: 'fail' | 'drop';
+  readonly power_safe: boolean;
+}
+
+export const shapeOf = ({ cluster, max }: SnapshotOptions, diskBytes: number): Shape => ({
+  diskBytes,
+  clusterBytes: cluster,
+  slots: max,
+});
+
+/** Stores that are open, by the disk that they are of: "VM/disk". */
+const open = new Map<string, SnapshotStore>();
+
+/** The snapshots of a disk of this daemon. Throws if it has none. */
+export function snapshotsOf(label: string): SnapshotStore {
+  const store = open.get(label);
+  if (store !== undefined) return store;
+  throw new SidecoreError(
+    'CONFIG_INVALID',
+    `there is no disk ${label} with the filter snapshot`,
+    'Write VM/disk of one that has it.',
+  );
+}
+
+const fail = (text: string, remedy = '') => new SidecoreError('DEVICE_BUSY', text, remedy);
+
+/** The snapshots of one disk, on the main thread. */
+export class SnapshotStore {
+  readonly spec: StoreSpec;
+  readonly shared: SharedArrayBuffer;
+  readonly live: BackendSpec;
+  readonly copies: OpenDisk<BackendSpec>;
+  readonly #label: string;
+  readonly #setup: BlockFilterSetup<SnapshotOptions>;
+  readonly #map: MapFile;
+  readonly #manifestPath: string;
+  readonly #manifest: Manifest;
+  readonly #words: Int32Array;
+  readonly #kept: Int32Array;
+  readonly #jobs = new Jobs();
+  /** Who uses a snapshot, by its slot: how many. */
+  readonly #users = new Map<number, number>();
+  /** One change after the other. */
+  #changes: Promise<unknown> = Promise.resolve();
+
+  constructor(setup: BlockFilterSetup<SnapshotOptions>) {
+    const { options, base, below, disks, image, shared, vm, device, log } = setup;
+    if (image === undefined)
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        'snapshot has to be the last filter of its disk',
+        'Move it to the end of `filters`.',
+      );
+    if (below.readOnly) throw new SidecoreError('CONFIG_INVALID', 'snapshot is for disks that can be written');
+    this.#setup = setup;
+    this.#label = `${vm}/${device}`;
+    this.shared = shared;
+    const folder = resolve(base, options.path);
+    this.#manifestPath = join(folder, 'snapshots.json');
+    this.#manifest = readManifest(this.#manifestPath);
+    const shape = shapeOf(options, below.sizeBytes);
+    const mapPath = join(folder, 'copies.map');
+    this.#map = MapFile.open(mapPath, { kind: 'snapshots', ...shape });
+    this.copies = disks['copies'] as OpenDisk<BackendSpec>;
+    this.live = setup.backend!;
+    this.spec = { shape, mapAddress: this.#map.map.address, mapPath, dataPath: join(folder, 'copies.raw') };
+    this.#words = sharedWords(shared);
+    this.#kept = viewSigned32(this.#map.map.address + KEPT_AT, 64);
+    this.#recover(log);
+    this.#publish();
+    this.#setNewest();
+    open.set(this.#label, this);
+  }
+
+  /** What is not right after an unlucky end is said and put right. */
+  #recover(log: (text: string) => void): void {
+    const { stores, open: openBoot, power_safe: wasSafe } = this.#manifest;
+    const powerFailed = openBoot !== null && openBoot !== bootId();
+    const dropped = this.#kept[KeptWord.DROPPED] === 1;
+    if (stores.length > 0 && ((powerFailed && !wasSafe) || dropped)) {
+      for (const store of stores) store.damaged = true;
+      const why = dropped
+        ? 'old content could not be stored'
+        : 'the host went down before old content was on stable storage';
+      log(`snapshots are damaged, because ${why}: ${stores.map(({ name }) => name ?? '(deleted)').join(', ')}`);
+    }
+    for (const { slot } of stores) this.#map.reserve(slot);
+    for (let slot = 0; slot < this.spec.shape.slots; slot++)
+      if (!stores.some((store) => store.slot === slot)) this.#empty(slot);
+    this.#save();
+    this.#kept[KeptWord.DROPPED] = 0;
+    const { merging } = this.#manifest;
+    if (merging === null) return;
+    log(`going back to ${stores.find(({ slot }) => slot === merging)?.name} was interrupted: it is done now`);
+    this.#publish();
+    const live = openSyncDisk(this.live);
+    const copies = openSyncFile(this.spec.dataPath);
+    try {
+      merge(this.#task('merge', merging, new Progress()), live, copies);
+    } finally {
+      live.close();
+      copies.close();
+    }
+    this.#mergeEnded();
+  }
+
+  #empty(slot: number): void {
+    this.#map.clear(slot, 'live');
+    this.#map.clear(slot, 'stable');
+    const bytes = slotSectors(this.spec.shape) * SECTOR_BYTES;
+    punchHole(this.spec.dataPath, slot * bytes, bytes);
+  }
+
+  #save(): void {
+    this.#manifest.open = this.#manifest.stores.length > 0 ? bootId() : null;
+    this.#manifest.power_safe = this.#setup.options.power_safe;
+    writeManifest(this.#manifestPath, this.#manifest);
+  }
+
+  /** Tells those who read snapshots which stores there are. */
+  #publish(): void {
+    Atomics.add(this.#words, Word.GENERATION, 1);
+    const { stores } = this.#manifest;
+    stores.forEach(({ slot }, i) => Atomics.store(this.#words, Word.ORDER + i, slot));
+    Atomics.store(this.#words, Word.STORES, stores.length);
+    Atomics.add(this.#words, Word.GENERATION, 1);
+  }
+
+  /** Tells the disk's queues where copies go. Nothing is in flight. */
+  #setNewest(): void {
+    const last = this.#manifest.stores.at(-1);
+    const slot = last === undefined || last.damaged ? -1 : last.slot;
+    Atomics.store(this.#words, Word.NEWEST, slot + 1);
+  }
+
+  #task(kind: Task['kind'], slot: number, progress: Progress): Task {
+    return { kind, store: this.spec, shared: this.shared, live: this.live, slot, progress: progress.buffer };
+  }
+
+  #change<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#changes.then(act);
+    this.#changes = done.catch(() => {});
+    return done;
+  }
+
+  /** What queues have given up since the last look is known for good. */
+  #noteDropped(): void {
+    if (Atomics.load(this.#kept, KeptWord.DROPPED) !== 1) return;
+    for (const store of this.#manifest.stores) store.damaged = true;
+    this.#save();
+    Atomics.store(this.#kept, KeptWord.DROPPED, 0);
+  }
+
+  // --- what operators ask for ----------------------------------------------------------------------------------
+
+  create(name: string): Promise<StoreEntry> {
+    return this.#change(async () => {
+      this.#noteDropped();
+      const { stores } = this.#manifest;
+      if (!SNAPSHOT_NAME.test(name))
+        throw new SidecoreError(
+          'CONFIG_INVALID',
+          `${name} is no name of a snapshot`,
+          'Letters, digits, `.`, `_` and `-`, at most 64.',
+        );
+      if (stores.some((store) => store.name === name)) throw fail(`${this.#label} has a snapshot ${name} already`);
+      const slot = Array.from({ length: this.spec.shape.slots }, (_, i) => i).find(
+        (free) => !stores.some((store) => store.slot === free),
+      );
+      if (slot === undefined) throw fail(`${this.#label} has as many snapshots as it may (max)`, 'Delete one.');
+      const entry: StoreEntry = { name, slot, created: new Date().toISOString(), damaged: false };
+      this.#map.reserve(slot);
+      stores.push(entry);
+      try {
+        this.#save();
+        await this.#setup.hold(() => {
+          entry.created = new Date().toISOString();
+          this.#publish();
+          this.#setNewest();
+        });
+      } catch (error) {
+        stores.splice(stores.indexOf(entry), 1);
+        this.#save();
+        throw error;
+      }
+      return entry;
+    });
+  }
+
+  list() {
+    this.#noteDropped();
+    const { clusterBytes } = this.spec.shape;
+    return this.#manifest.stores.map(({ name, slot, created, damaged }) => ({
+      name,
+      created,
+      bytes: this.#map.mapOf(this.shared, slot).count() * clusterBytes,
+      damaged,
+      in_use: this.#users.get(slot) ?? 0,
+    }));
+  }
+
+  /** Its name is gone at once; the rest is done in the background. */
+  delete(name: string): Promise<unknown> {
+    return this.#change(async () => {
+      const entry = this.#find(name);
+      if (this.#users.has(entry.slot))
+        throw fail(`the snapshot ${name} is in use`, 'It is attached to a disk, or being exported.');
+      entry.name = null;
+      this.#save();
+      void this.#change(() => this.#tidy()).catch((error) =>
+        this.#setup.log(`tidying up snapshots: ${messageOf(error)}`),
+      );
+      return { deleted: name };
+    });
+  }
+
+  /** Resolves when nothing is being tidied up. */
+  async settled(): Promise<void> {
+    let last: unknown;
+    while (last !== this.#changes) {
+      last = this.#changes;
+      await last;
+    }
+  }
+
+  /** Stores whose snapshots are deleted: one that nothing older needs goes; another one's clusters go to the next older. */
+  async #tidy(): Promise<void> {
+    const { stores } = this.#manifest;
+    while (stores.length > 0 && stores[0]!.name === null) await this.#remove(stores[0]!);
+    // The newest is still being filled.
+    for (let i = stores.length - 2; i > 0; i--) {
+      const entry = stores[i]!;
+      if (entry.name !== null) continue;
+      const progress = new Progress();
+      await this.#jobs.run({ ...this.#task('fold', entry.slot, progress), into: stores[i - 1]!.slot });
+      await this.#remove(entry);
+    }
+  }
+
+  async #remove(entry: StoreEntry): Promise<void> {
+    const { stores } = this.#manifest;
+    const isNewest = stores.at(-1) === entry;
+    stores.splice(stores.indexOf(entry), 1);
+    this.#save();
+    const tell = () => {
+      this.#publish();
+      this.#setNewest();
+    };
+    if (isNewest) await this.#setup.hold(tell);
+    else this.#publish();
+    this.#map.clear(entry.slot, 'live');
+    await this.#roundsEnded();
+    this.#empty(entry.slot);
+  }
+
+  /** Whoever was making bits durable has ended: they have nothing of a store that is gone any more. */
+  async #roundsEnded(): Promise<void> {
+    const begun = Atomics.load(this.#words, Word.ROUNDS);
+    while (Atomics.load(this.#words, Word.ROUNDS_ENDED) - begun < 0) await sleep(1);
+  }
+
+  /** The disk goes back to a snapshot, which stays. */
+  merge(name: string): Job {
+    const entry = this.#good(name);
+    if (this.#setup.connected())
+      throw fail(`${this.#label} is in use: a front end is connected`, 'Shut its guest down, and ask again.');
+    const progress = new Progress();
+    const done = this.#change(() =>
+      this.#setup.hold(async () => {
+        if (this.#setup.connected()) throw fail(`${this.#label} is in use: a front end is connected`);
+        this.#manifest.merging = entry.slot;
+        this.#save();
+        await this.#jobs.run(this.#task('merge', entry.slot, progress));
+        this.#mergeEnded();
+      }),
+    );
+    return this.#jobs.add('merge', progress, done);
+  }
+
+  #mergeEnded(): void {
+    this.#setup.image!.sync();
+    this.#manifest.merging = null;
+    this.#save();
+  }
+
+  /** Writes a snapshot to a new file, while the guest runs. */
+  export(name: string, file: string): Job {
+    const entry = this.#good(name);
+    const progress = new Progress();
+    this.use(entry.slot);
+    const task = { ...this.#task('export', entry.slot, progress), file: resolve(this.#setup.base, file) };
+    const done = this.#jobs.run(task).then(() => {
+      this.#noteDropped();
+      if (!entry.damaged) return;
+      rmSync(task.file, { force: true });
+      throw fail(`the snapshot ${name} was given up meanwhile`);
+    });
+    return this.#jobs.add(
+      'export',
+      progress,
+      done.finally(() => this.unuse(entry.slot)),
+    );
+  }
+
+  job(id: number): Job {
+    return this.#jobs.find(id);
+  }
+
+  cancel(id: number): void {
+    this.#jobs.cancel(id);
+  }
+
+  #find(name: string): StoreEntry {
+    const entry = this.#manifest.stores.find((store) => store.name === name);
+    if (entry !== undefined) return entry;
+    const known = this.#manifest.stores.flatMap((store) => store.name ?? []).join(', ') || 'none';
+    throw new SidecoreError('CONFIG_INVALID', `${this.#label} has no snapshot ${name}`, `There are: ${known}.`);
+  }
+
+  /** One whose content is all there. */
+  #good(name: string): StoreEntry {
+    this.#noteDropped();
+    const entry = this.#find(name);
+    if (!entry.damaged) return entry;
+    throw new SidecoreError(
+      'IMAGE_INVALID',
+      `the snapshot ${name} is damaged: old content is missing`,
+      'It can only be deleted.',
+    );
+  }
+
+  /** Slot of a snapshot, which stays until `unuse`. */
+  attach(name: string): number {
+    const { slot } = this.#good(name);
+    this.use(slot);
+    return slot;
+  }
+
+  use(slot: number): void {
+    this.#users.set(slot, (this.#users.get(slot) ?? 0) + 1);
+  }
+
+  unuse(slot: number): void {
+    const left = this.#users.get(slot)! - 1;
+    if (left > 0) this.#users.set(slot, left);
+    else this.#users.delete(slot);
+  }
+
+  /** No queue uses it any more. */
+  async close(): Promise<void> {
+    await this.#jobs.stop();
+    await this.#changes;
+    // Another may have taken its place.
+    if (open.get(this.#label) === this) {
+      open.delete(this.#label);
+      this.#noteDropped();
+      for (const { slot } of this.#manifest.stores) makeDurable(this.spec, slot);
+      this.#manifest.open = null;
+      writeManifest(this.#manifestPath, this.#manifest);
+    }
+    this.#map.close();
+  }
+}
