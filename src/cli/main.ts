@@ -38,6 +38,7 @@ async function createProgram(): Promise<Command> {
     import('./demo.js'),
     import('./sim.js'),
     import('./luks.js'),
+    import('./snapshot.js'),
   ]);
   const [
     { resizeCommand },
@@ -48,6 +49,7 @@ async function createProgram(): Promise<Command> {
     { demoCommand },
     { simCommand },
     { luksCommand },
+    { snapshotCommand },
   ] = others;
   const program = new Command('sidecore')
     .description(
@@ -61,6 +63,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(resizeCommand)
     .addCommand(linkCommand)
     .addCommand(filterCommand)
+    .addCommand(snapshotCommand)
     .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)

@@ -4,6 +4,14 @@ import { meter } from './meter/filter.js';
 import { overlay } from './overlay/filter.js';
 import { readonly } from './readonly/filter.js';
 import { snapshot } from './snapshot/filter.js';
+import { snapshotView } from './snapshot/view.js';
 
 /** The block filters that are part of this program, by the name that configurations use. */
-export const BLOCK_FILTERS: Readonly<Record<string, BlockFilter>> = { encrypt, meter, overlay, readonly, snapshot };
+export const BLOCK_FILTERS: Readonly<Record<string, BlockFilter>> = {
+  encrypt,
+  meter,
+  overlay,
+  readonly,
+  snapshot,
+  'snapshot-view': snapshotView,
+};

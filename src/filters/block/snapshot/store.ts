@@ -359,6 +359,20 @@ export class SnapshotStore {
     return slot;
   }
 
+  /** The disk below a view of a snapshot. Its own reads are of the disk as it is: a view has to be above it. */
+  lend(): OpenDisk<BackendSpec> {
+    const { below, image } = this.#setup;
+    return {
+      spec: this.live,
+      abilities: { ...below, readOnly: true, discard: false, writeZeroes: false, secureErase: false },
+      image: image!,
+      resize: () => {
+        throw fail('a snapshot has the size that it has');
+      },
+      close() {},
+    };
+  }
+
   use(slot: number): void {
     this.#users.set(slot, (this.#users.get(slot) ?? 0) + 1);
   }
