@@ -34,7 +34,7 @@ export class DiskLoad {
     let sector = random.below(this.#sectors);
     const reads: [RigRequest, number][] = [];
     const all: RigRequest[] = [];
-    for (let i = 1 + random.below(14); i > 0 && sector < this.#sectors; i--) {
+    for (let i = 1 + random.below(8); i > 0 && sector < this.#sectors; i--) {
       const sectors = Math.min(1 + random.below(random.chance(0.2) ? 300 : 24), this.#sectors - sector);
       const bytes = sectors * SECTOR_BYTES;
       const queue = random.below(this.#queues);

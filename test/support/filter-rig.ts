@@ -245,11 +245,16 @@ export class FilterRig {
       connected: () => this.connected,
       log: (text: string) => void this.log.push(text),
     };
-    this.filters = new DiskFilters(
-      place,
-      this.disk,
-      filters.map((filter) => this.ready(filter)),
-    );
+    try {
+      this.filters = new DiskFilters(
+        place,
+        this.disk,
+        filters.map((filter) => this.ready(filter)),
+      );
+    } catch (error) {
+      this.disk.close();
+      throw error;
+    }
     const bell = new HelperBell().buffer;
     this.queues = Array.from({ length: queues }, (_, index) => {
       const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns));

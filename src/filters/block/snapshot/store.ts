@@ -3,19 +3,15 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OpenDisk } from '../../../block/backends/backend.js';
 import type { BackendSpec } from '../../../block/backends/index.js';
-import { SECTOR_BYTES } from '../../../block/features.js';
 import { messageOf, SidecoreError } from '../../../errors.js';
 import type { BlockFilterSetup } from '../../../filter/index.js';
-import { viewSigned32 } from '../../../host/memory-view.js';
-import { punchHole } from '../clusters/allocate.js';
 import type { StoreSpec } from '../clusters/commit.js';
-import { KEPT_AT, KeptWord, type Shape, sharedWords, Word } from '../clusters/layout.js';
-import { bootId, MapFile } from '../clusters/map-file.js';
+import { type Shape, sharedWords, Word } from '../clusters/layout.js';
+import { MapFile } from '../clusters/map-file.js';
 import { type Job, Jobs } from './jobs.js';
-import { type Manifest, readManifest, SNAPSHOT_NAME, type StoreEntry, writeManifest } from './manifest.js';
-import { slotSectors } from './prepared.js';
-import { openSyncDisk, openSyncFile } from './reader.js';
-import { makeDurable, merge, Progress, type Task } from './tasks.js';
+import { SNAPSHOT_NAME, type StoreEntry } from './manifest.js';
+import { StoreState } from './state.js';
+import { Progress } from './tasks.js';
 
 export interface SnapshotOptions {
   readonly path: string;
@@ -56,10 +52,8 @@ export class SnapshotStore {
   readonly #label: string;
   readonly #setup: BlockFilterSetup<SnapshotOptions>;
   readonly #map: MapFile;
-  readonly #manifestPath: string;
-  readonly #manifest: Manifest;
+  readonly #state: StoreState;
   readonly #words: Int32Array;
-  readonly #kept: Int32Array;
   readonly #jobs = new Jobs();
   /** Who uses a snapshot, by its slot: how many. */
   readonly #users = new Map<number, number>();
@@ -79,8 +73,6 @@ export class SnapshotStore {
     this.#label = `${vm}/${device}`;
     this.shared = shared;
     const folder = resolve(base, options.path);
-    this.#manifestPath = join(folder, 'snapshots.json');
-    this.#manifest = readManifest(this.#manifestPath);
     const shape = shapeOf(options, below.sizeBytes);
     const mapPath = join(folder, 'copies.map');
     this.#map = MapFile.open(mapPath, { kind: 'snapshots', ...shape });
@@ -88,76 +80,17 @@ export class SnapshotStore {
     this.live = setup.backend!;
     this.spec = { shape, mapAddress: this.#map.map.address, mapPath, dataPath: join(folder, 'copies.raw') };
     this.#words = sharedWords(shared);
-    this.#kept = viewSigned32(this.#map.map.address + KEPT_AT, 64);
-    this.#recover(log);
-    this.#publish();
-    this.#setNewest();
-    open.set(this.#label, this);
-  }
-
-  /** What is not right after an unlucky end is said and put right. */
-  #recover(log: (text: string) => void): void {
-    const { stores, open: openBoot, power_safe: wasSafe } = this.#manifest;
-    const powerFailed = openBoot !== null && openBoot !== bootId();
-    const dropped = this.#kept[KeptWord.DROPPED] === 1;
-    if (stores.length > 0 && ((powerFailed && !wasSafe) || dropped)) {
-      for (const store of stores) store.damaged = true;
-      const why = dropped
-        ? 'old content could not be stored'
-        : 'the host went down before old content was on stable storage';
-      log(`snapshots are damaged, because ${why}: ${stores.map(({ name }) => name ?? '(deleted)').join(', ')}`);
-    }
-    for (const { slot } of stores) this.#map.reserve(slot);
-    for (let slot = 0; slot < this.spec.shape.slots; slot++)
-      if (!stores.some((store) => store.slot === slot)) this.#empty(slot);
-    this.#save();
-    this.#kept[KeptWord.DROPPED] = 0;
-    const { merging } = this.#manifest;
-    if (merging === null) return;
-    log(`going back to ${stores.find(({ slot }) => slot === merging)?.name} was interrupted: it is done now`);
-    this.#publish();
-    const live = openSyncDisk(this.live);
-    const copies = openSyncFile(this.spec.dataPath);
+    const { spec, live } = this;
     try {
-      merge(this.#task('merge', merging, new Progress()), live, copies);
-    } finally {
-      live.close();
-      copies.close();
+      const manifestPath = join(folder, 'snapshots.json');
+      const sync = () => image.sync();
+      const powerSafe = options.power_safe;
+      this.#state = new StoreState({ spec, map: this.#map, manifestPath, shared, live, powerSafe, log, sync });
+    } catch (error) {
+      this.#map.close();
+      throw error;
     }
-    this.#mergeEnded();
-  }
-
-  #empty(slot: number): void {
-    this.#map.clear(slot, 'live');
-    this.#map.clear(slot, 'stable');
-    const bytes = slotSectors(this.spec.shape) * SECTOR_BYTES;
-    punchHole(this.spec.dataPath, slot * bytes, bytes);
-  }
-
-  #save(): void {
-    this.#manifest.open = this.#manifest.stores.length > 0 ? bootId() : null;
-    this.#manifest.power_safe = this.#setup.options.power_safe;
-    writeManifest(this.#manifestPath, this.#manifest);
-  }
-
-  /** Tells those who read snapshots which stores there are. */
-  #publish(): void {
-    Atomics.add(this.#words, Word.GENERATION, 1);
-    const { stores } = this.#manifest;
-    stores.forEach(({ slot }, i) => Atomics.store(this.#words, Word.ORDER + i, slot));
-    Atomics.store(this.#words, Word.STORES, stores.length);
-    Atomics.add(this.#words, Word.GENERATION, 1);
-  }
-
-  /** Tells the disk's queues where copies go. Nothing is in flight. */
-  #setNewest(): void {
-    const last = this.#manifest.stores.at(-1);
-    const slot = last === undefined || last.damaged ? -1 : last.slot;
-    Atomics.store(this.#words, Word.NEWEST, slot + 1);
-  }
-
-  #task(kind: Task['kind'], slot: number, progress: Progress): Task {
-    return { kind, store: this.spec, shared: this.shared, live: this.live, slot, progress: progress.buffer };
+    open.set(this.#label, this);
   }
 
   #change<T>(act: () => Promise<T>): Promise<T> {
@@ -166,20 +99,12 @@ export class SnapshotStore {
     return done;
   }
 
-  /** What queues have given up since the last look is known for good. */
-  #noteDropped(): void {
-    if (Atomics.load(this.#kept, KeptWord.DROPPED) !== 1) return;
-    for (const store of this.#manifest.stores) store.damaged = true;
-    this.#save();
-    Atomics.store(this.#kept, KeptWord.DROPPED, 0);
-  }
-
   // --- what operators ask for ----------------------------------------------------------------------------------
 
   create(name: string): Promise<StoreEntry> {
     return this.#change(async () => {
-      this.#noteDropped();
-      const { stores } = this.#manifest;
+      this.#state.noteDropped();
+      const { stores } = this.#state;
       if (!SNAPSHOT_NAME.test(name))
         throw new SidecoreError(
           'CONFIG_INVALID',
@@ -195,15 +120,15 @@ export class SnapshotStore {
       this.#map.reserve(slot);
       stores.push(entry);
       try {
-        this.#save();
+        this.#state.save();
         await this.#setup.hold(() => {
           entry.created = new Date().toISOString();
-          this.#publish();
-          this.#setNewest();
+          this.#state.publish();
+          this.#state.setNewest();
         });
       } catch (error) {
         stores.splice(stores.indexOf(entry), 1);
-        this.#save();
+        this.#state.save();
         throw error;
       }
       return entry;
@@ -211,9 +136,9 @@ export class SnapshotStore {
   }
 
   list() {
-    this.#noteDropped();
+    this.#state.noteDropped();
     const { clusterBytes } = this.spec.shape;
-    return this.#manifest.stores.map(({ name, slot, created, damaged }) => ({
+    return this.#state.stores.map(({ name, slot, created, damaged }) => ({
       name,
       created,
       bytes: this.#map.mapOf(this.shared, slot).count() * clusterBytes,
@@ -229,7 +154,7 @@ export class SnapshotStore {
       if (this.#users.has(entry.slot))
         throw fail(`the snapshot ${name} is in use`, 'It is attached to a disk, or being exported.');
       entry.name = null;
-      this.#save();
+      this.#state.save();
       void this.#change(() => this.#tidy()).catch((error) =>
         this.#setup.log(`tidying up snapshots: ${messageOf(error)}`),
       );
@@ -248,32 +173,32 @@ export class SnapshotStore {
 
   /** Stores whose snapshots are deleted: one that nothing older needs goes; another one's clusters go to the next older. */
   async #tidy(): Promise<void> {
-    const { stores } = this.#manifest;
+    const { stores } = this.#state;
     while (stores.length > 0 && stores[0]!.name === null) await this.#remove(stores[0]!);
     // The newest is still being filled.
     for (let i = stores.length - 2; i > 0; i--) {
       const entry = stores[i]!;
       if (entry.name !== null) continue;
       const progress = new Progress();
-      await this.#jobs.run({ ...this.#task('fold', entry.slot, progress), into: stores[i - 1]!.slot });
+      await this.#jobs.run({ ...this.#state.task('fold', entry.slot, progress), into: stores[i - 1]!.slot });
       await this.#remove(entry);
     }
   }
 
   async #remove(entry: StoreEntry): Promise<void> {
-    const { stores } = this.#manifest;
+    const { stores } = this.#state;
     const isNewest = stores.at(-1) === entry;
     stores.splice(stores.indexOf(entry), 1);
-    this.#save();
+    this.#state.save();
     const tell = () => {
-      this.#publish();
-      this.#setNewest();
+      this.#state.publish();
+      this.#state.setNewest();
     };
     if (isNewest) await this.#setup.hold(tell);
-    else this.#publish();
+    else this.#state.publish();
     this.#map.clear(entry.slot, 'live');
     await this.#roundsEnded();
-    this.#empty(entry.slot);
+    this.#state.empty(entry.slot);
   }
 
   /** Whoever was making bits durable has ended: they have nothing of a store that is gone any more. */
@@ -291,19 +216,13 @@ export class SnapshotStore {
     const done = this.#change(() =>
       this.#setup.hold(async () => {
         if (this.#setup.connected()) throw fail(`${this.#label} is in use: a front end is connected`);
-        this.#manifest.merging = entry.slot;
-        this.#save();
-        await this.#jobs.run(this.#task('merge', entry.slot, progress));
-        this.#mergeEnded();
+        this.#state.manifest.merging = entry.slot;
+        this.#state.save();
+        await this.#jobs.run(this.#state.task('merge', entry.slot, progress));
+        this.#state.mergeEnded();
       }),
     );
     return this.#jobs.add('merge', progress, done);
-  }
-
-  #mergeEnded(): void {
-    this.#setup.image!.sync();
-    this.#manifest.merging = null;
-    this.#save();
   }
 
   /** Writes a snapshot to a new file, while the guest runs. */
@@ -311,9 +230,9 @@ export class SnapshotStore {
     const entry = this.#good(name);
     const progress = new Progress();
     this.use(entry.slot);
-    const task = { ...this.#task('export', entry.slot, progress), file: resolve(this.#setup.base, file) };
+    const task = { ...this.#state.task('export', entry.slot, progress), file: resolve(this.#setup.base, file) };
     const done = this.#jobs.run(task).then(() => {
-      this.#noteDropped();
+      this.#state.noteDropped();
       if (!entry.damaged) return;
       rmSync(task.file, { force: true });
       throw fail(`the snapshot ${name} was given up meanwhile`);
@@ -334,15 +253,15 @@ export class SnapshotStore {
   }
 
   #find(name: string): StoreEntry {
-    const entry = this.#manifest.stores.find((store) => store.name === name);
+    const entry = this.#state.stores.find((store) => store.name === name);
     if (entry !== undefined) return entry;
-    const known = this.#manifest.stores.flatMap((store) => store.name ?? []).join(', ') || 'none';
+    const known = this.#state.stores.flatMap((store) => store.name ?? []).join(', ') || 'none';
     throw new SidecoreError('CONFIG_INVALID', `${this.#label} has no snapshot ${name}`, `There are: ${known}.`);
   }
 
   /** One whose content is all there. */
   #good(name: string): StoreEntry {
-    this.#noteDropped();
+    this.#state.noteDropped();
     const entry = this.#find(name);
     if (!entry.damaged) return entry;
     throw new SidecoreError(
@@ -390,10 +309,7 @@ export class SnapshotStore {
     // Another may have taken its place.
     if (open.get(this.#label) === this) {
       open.delete(this.#label);
-      this.#noteDropped();
-      for (const { slot } of this.#manifest.stores) makeDurable(this.spec, slot);
-      this.#manifest.open = null;
-      writeManifest(this.#manifestPath, this.#manifest);
+      this.#state.close();
     }
     this.#map.close();
   }
