@@ -95,7 +95,8 @@ export class DiskFilters {
     try {
       for (let index = filters.length - 1; index >= 0; index--) {
         const { stays, old } = known(index) ?? {};
-        const backend = index === filters.length - 1 ? this.#disk : undefined;
+        const isPlain = filters.slice(index + 1).every(({ definition }) => definition.sameBytes);
+        const backend = isPlain ? this.#disk : undefined;
         const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, below, backend, old);
         opened.unshift(filter);
         if (filter.spec.defers && filter.spec.belowBytes !== below.sizeBytes) throw this.#otherSize(filter);

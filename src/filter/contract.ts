@@ -228,7 +228,7 @@ export interface BlockFilterSetup<Options = unknown> {
   readonly base: string;
   /** What is below, as the filters there have changed it. */
   readonly below: BackendAbilities;
-  /** The back end; undefined unless the filter is the last. What it has in flight is not waited for. */
+  /** The back end; undefined unless the filter is the last, or those below say `sameBytes`. What it has in flight is not waited for. */
   readonly image: DiskImage | undefined;
   /** The same as sidecores are told of it: for what reads it on threads of its own. */
   readonly backend: BackendSpec | undefined;
@@ -269,6 +269,8 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
   readonly defers?: boolean;
   /** Without it the disk's data mean something else: it is no filter to pass by when it fails, and `on_fault: open` is refused. */
   readonly failsClosed?: boolean;
+  /** Filters above it see what the back end has, byte by byte: they get that as `image`. */
+  readonly sameBytes?: boolean;
   /** Bytes of `context.shared`. */
   readonly sharedBytes?:
     | number

@@ -44,7 +44,6 @@ export class Walk implements Exits, OperationHost {
   get owner(): RequestOwner | undefined {
     return this.operations.owner;
   }
-
   /** Something has to be looked at in each turn. */
   get active(): boolean {
     return this.#kept.count > 0 || this.#begun.length > 0 || this.operations.active;
@@ -266,7 +265,7 @@ export class Walk implements Exits, OperationHost {
     this.#chain.wake();
   }
 
-  /** A piece of each. Returns how many. */
+  /** Returns how many. */
   proceed(): number {
     let count = 0;
     for (let i = this.#begun.length - 1; i >= 0; i--) {

@@ -8,10 +8,12 @@ import { scratchDirectory } from '../../../../test/support/daemon.js';
 import { DiskLoad } from '../../../../test/support/disk-load.js';
 import { FilterRig } from '../../../../test/support/filter-rig.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
-import { SECTOR_BYTES, Status } from '../../../block/features.js';
+import { RequestType, SECTOR_BYTES, Status } from '../../../block/features.js';
 import { bootId } from '../clusters/map-file.js';
 import { snapshot } from './filter.js';
 import type { Job } from './jobs.js';
+import { snapshotsOf } from './store.js';
+import { snapshotView } from './view.js';
 
 /** No multiple of any cluster. */
 const DISK_BYTES = 3 * 2 ** 20 + 5 * SECTOR_BYTES;
@@ -212,6 +214,53 @@ describe('snapshots', () => {
     await again.close();
   });
 
+  for (const cluster of [4096, 65536])
+    it(`are shown by another disk while theirs is written: clusters of ${cluster} (seed ${SEED})`, async (test) => {
+      const directory = scratchDirectory(test);
+      const random = new Random(SEED);
+      const disk = new Disk(directory, { queues: 2, cluster });
+      const load = new DiskLoad(disk.rig, random, await filled(disk));
+      await disk.ask('create', { name: 'older' });
+      for (let i = 0; i < 2; i++) await load.round();
+      await disk.ask('create', { name: 'one' });
+      const content = Buffer.from(load.model);
+      const steps: (() => unknown)[] = [];
+      const source = snapshotsOf('vm/disk');
+      const view = new FilterRig({ after: (step: () => unknown) => steps.push(step) } as unknown as TestContext, {
+        filters: [{ definition: snapshotView, options: { of: 'vm/disk', name: 'one' } }],
+        backend: { type: 'lent', disk: source.lend() },
+        queues: 2,
+      });
+      assert.ok(view.filters.abilities.readOnly);
+      await assert.rejects(disk.ask('delete', { name: 'one' }), { message: /is in use/ });
+      for (let i = 0; i < 40; i++) {
+        if (i === 10) await disk.ask('create', { name: 'newer' });
+        if (i === 20) await disk.ask('create', { name: 'newest' });
+        // The one between is put together with the snapshot, while that is read.
+        if (i === 25) await disk.ask('delete', { name: 'newer' });
+        const reads = Array.from({ length: 4 }, () => {
+          const bytes = SECTOR_BYTES * (1 + random.below(400));
+          const sector = random.below((DISK_BYTES - bytes) / SECTOR_BYTES);
+          return { sector, request: view.begin(RequestType.IN, sector, bytes, { queue: random.below(2) }) };
+        });
+        await load.round(() => {
+          for (let turns = random.below(4); turns > 0; turns--) view.queues[random.below(2)]!.turn();
+        });
+        for (const { sector, request } of reads) {
+          await view.end(request);
+          assert.equal(request.status, Status.OK);
+          const at = sector * SECTOR_BYTES;
+          requireSame(request.data, content.subarray(at, at + request.data.length), `read at ${at}`);
+        }
+      }
+      await disk.ask('settle');
+      await new DiskLoad(view, random, content).check();
+      assert.equal(view.filters.opened[0]!.memory.faults, 0);
+      for (const step of steps) await step();
+      assert.equal(source.list().find(({ name }) => name === 'one')!.in_use, 0);
+      await disk.close();
+    });
+
   it('are exported to files that are new, sparse, and removed if that fails', async (test) => {
     const directory = scratchDirectory(test);
     const size = 256 * 2 ** 20;
@@ -287,10 +336,10 @@ describe('snapshots', () => {
     assert.throws(() => new Disk(directory, { max: 3 }), { code: 'IMAGE_INVALID' });
     assert.throws(() => new Disk(directory, { max: 2, cluster: 8192 }), { code: 'IMAGE_INVALID' });
     const folder = join(directory, 'snapshots');
-    truncateSync(join(folder, 'copies.map'), 4096);
-    assert.throws(() => new Disk(directory, { max: 2 }), { message: /has 4096 bytes, and should have/ });
     writeFileSync(join(folder, 'snapshots.json'), '{"version": 7}');
     assert.throws(() => new Disk(directory, { max: 2 }), { message: /is no list of snapshots/ });
+    truncateSync(join(folder, 'copies.map'), 4096);
+    assert.throws(() => new Disk(directory, { max: 2 }), { message: /has 4096 bytes, and should have/ });
     rmSync(join(folder, 'copies.raw'));
     assert.throws(() => new Disk(directory, { max: 2 }), { code: 'IMAGE_MISSING' });
   });
