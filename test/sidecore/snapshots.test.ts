@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { RequestType, SECTOR_BYTES, Status } from '../../src/block/features.js';
 import { askDaemon } from '../../src/daemon/control-server.js';
 import { controlSocketPath } from '../../src/daemon/daemon.js';
 import { BlockDriver, Load } from '../../src/guest/index.js';
@@ -16,12 +17,32 @@ const SEED = Number(process.env.SEED ?? 20_261_128);
 const KILLS = 6;
 const DISK_BYTES = 16 * 2 ** 20;
 const WORK_MS = 20;
+const READ_BYTES = 512 * 1024;
 const KILL_WITHIN_US = 3000;
 
 interface Job {
   readonly job: number;
   readonly state: string;
   readonly error: string | null;
+}
+
+/** Of all that a disk has. */
+function readHash(driver: BlockDriver, meanwhile: () => void): string {
+  const queue = driver.queues[0]!;
+  const hash = createHash('sha256');
+  const at = queue.dataAddress(0);
+  for (let offset = 0; offset < DISK_BYTES; offset += READ_BYTES) {
+    queue.submit(0, RequestType.IN, offset / SECTOR_BYTES, READ_BYTES);
+    queue.publish();
+    const deadline = Date.now() + 20_000;
+    while (queue.take() < 0) {
+      meanwhile();
+      assert.ok(Date.now() < deadline, 'a read ends');
+    }
+    assert.equal(queue.status(0), Status.OK);
+    hash.update(driver.ram.bytes.subarray(at, at + READ_BYTES));
+  }
+  return hash.digest('hex');
 }
 
 describe('disks with snapshots and clones', { timeout: 120_000 }, () => {
@@ -44,8 +65,8 @@ describe('disks with snapshots and clones', { timeout: 120_000 }, () => {
     };
     const config = { cores: [SIDECORE_CPU], vms };
     const random = new Random(SEED);
-    const life = async (use: (daemon: KillableDaemon, work: () => void) => Promise<void>) => {
-      const daemon = await KillableDaemon.start(test, config);
+    const life = async (others: object, use: (daemon: KillableDaemon, work: () => void) => Promise<void>) => {
+      const daemon = await KillableDaemon.start(test, { ...config, vms: { ...vms, ...others } });
       const drivers: BlockDriver[] = [];
       for (const vm of Object.keys(vms))
         drivers.push(await BlockDriver.connect({ socket: daemon.socket(vm), depth: 16, requestBytes: 4096 }));
@@ -84,7 +105,7 @@ describe('disks with snapshots and clones', { timeout: 120_000 }, () => {
       return hash;
     };
     const hashes = new Map<string, string>();
-    const first = await life(async (daemon, work) => {
+    const first = await life({}, async (daemon, work) => {
       for (let kill = 0; kill < KILLS; kill++) {
         work();
         const killed = daemon.kill(0, random.below(KILL_WITHIN_US));
@@ -101,7 +122,14 @@ describe('disks with snapshots and clones', { timeout: 120_000 }, () => {
     assert.equal(new Set(hashes.values()).size, hashes.size, 'the disk has changed between them');
     // kill -9
     await first.close();
-    const second = await life(async (daemon, work) => {
+    const view = { backend: { type: 'snapshot', of: 'a/d', name: 's0' } };
+    const second = await life({ v: { disks: { d: view } } }, async (daemon, work) => {
+      // Another guest reads it, while that it is of writes.
+      const reader = await BlockDriver.connect({ socket: daemon.socket('v'), depth: 1, requestBytes: READ_BYTES });
+      test.after(() => reader.close());
+      assert.equal(reader.capacity, DISK_BYTES);
+      assert.equal(readHash(reader, work), hashes.get('s0'));
+      await assert.rejects(ask(daemon, 'delete', { name: 's0' }), { message: /is in use/ });
       for (const [name, hash] of hashes) assert.equal(await hashOf(daemon, name, () => {}), hash, name);
       for (let i = 0; i < 3; i++) work();
       await ask(daemon, 'delete', { name: 's2' });
