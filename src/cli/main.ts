@@ -39,6 +39,7 @@ async function createProgram(): Promise<Command> {
     import('./sim.js'),
     import('./luks.js'),
     import('./snapshot.js'),
+    import('./overlay.js'),
   ]);
   const [
     { resizeCommand },
@@ -50,6 +51,7 @@ async function createProgram(): Promise<Command> {
     { simCommand },
     { luksCommand },
     { snapshotCommand },
+    { overlayCommand },
   ] = others;
   const program = new Command('sidecore')
     .description(
@@ -64,6 +66,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(linkCommand)
     .addCommand(filterCommand)
     .addCommand(snapshotCommand)
+    .addCommand(overlayCommand)
     .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)

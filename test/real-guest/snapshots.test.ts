@@ -108,6 +108,9 @@ guestTest('two clones of one image diverge', TEST_TIMEOUT_MS, async (test) => {
     await guest.must('e2fsck -fn /dev/vda > /dev/null 2>&1');
     await guest.powerOff();
   }
+  const info = await daemon.cli('overlay', 'info', 'web1/disk0', '--json');
+  assert.equal(info.status, 0, info.stderr);
+  assert.ok(JSON.parse(info.stdout).bytes_in_top >= 4 * 2 ** 20);
   await daemon.stop();
   assert.equal(host('sha256sum', base), sum);
 });

@@ -22,6 +22,8 @@ const manifest = z.strictObject({
   open: z.string().nullable(),
   /** Copies were durable before what they are of was overwritten. */
   power_safe: z.boolean(),
+  /** When the disk was last written when the filter let go of it, as its image says; null if that is not known. */
+  stamp: z.string().nullable(),
   /** The slot of the snapshot that the disk is going back to. */
   merging: z.int().nullable(),
   /** Oldest first. */
@@ -38,7 +40,7 @@ export function readManifest(path: string): Manifest {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    return { version: 1, open: null, power_safe: false, merging: null, stores: [] };
+    return { version: 1, open: null, power_safe: false, stamp: null, merging: null, stores: [] };
   }
   const { data } = manifest.safeParse(parse(text));
   if (data !== undefined) return data;

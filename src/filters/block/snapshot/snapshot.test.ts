@@ -1,6 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -320,6 +332,25 @@ describe('snapshots', () => {
         spawnSync('umount', ['--lazy', place]);
       }
     });
+
+  it('are damaged if the disk was written without them, and say so', async (test) => {
+    const directory = scratchDirectory(test);
+    const disk = new Disk(directory);
+    await filled(disk);
+    await disk.ask('create', { name: 'one' });
+    await disk.close();
+    const good = new Disk(directory);
+    assert.equal((await good.list())[0]!.damaged, false);
+    await good.close();
+    const image = openSync(join(directory, 'disk.img'), 'r+');
+    await sleep(20);
+    writeSync(image, Buffer.alloc(4096, 'other'), 0, 4096, 8192);
+    closeSync(image);
+    const changed = new Disk(directory);
+    assert.equal((await changed.list())[0]!.damaged, true);
+    assert.match(changed.rig.log.join(), /written without them: one/);
+    await changed.close();
+  });
 
   it('refuse what is not theirs', async (test) => {
     const directory = scratchDirectory(test);

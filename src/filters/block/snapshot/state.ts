@@ -20,6 +20,10 @@ export interface StateParts {
   readonly live: BackendSpec;
   readonly powerSafe: boolean;
   log(text: string): void;
+  /** When the disk was last written; null if nobody knows. */
+  stamp(): string | null;
+  /** Another one of this daemon has them open, whose place this takes. */
+  readonly takesOver: boolean;
   /** Makes the disk itself durable. */
   sync(): void;
 }
@@ -51,11 +55,15 @@ export class StoreState {
     const { stores, open, power_safe: wasSafe, merging } = this.manifest;
     const powerFailed = open !== null && open !== bootId();
     const dropped = this.#kept[KeptWord.DROPPED] === 1;
-    if (stores.length > 0 && ((powerFailed && !wasSafe) || dropped)) {
+    const why = dropped
+      ? 'old content could not be stored'
+      : powerFailed && !wasSafe
+        ? 'the host went down before old content was on stable storage'
+        : this.#wasWrittenWithout()
+          ? 'the disk was written without them'
+          : undefined;
+    if (stores.length > 0 && why !== undefined) {
       for (const store of stores) store.damaged = true;
-      const why = dropped
-        ? 'old content could not be stored'
-        : 'the host went down before old content was on stable storage';
       log(`snapshots are damaged, because ${why}: ${stores.map(({ name }) => name ?? '(deleted)').join(', ')}`);
     }
     for (const { slot } of stores) map.reserve(slot);
@@ -75,6 +83,15 @@ export class StoreState {
       copies.close();
     }
     this.mergeEnded();
+  }
+
+  /** The disk is not as it was when the filter let go of it. */
+  #wasWrittenWithout(): boolean {
+    const { live, takesOver, stamp: stampOf } = this.#parts;
+    const { open, stamp } = this.manifest;
+    // A disk in memory is a new one with each daemon.
+    if (live.type === 'memory') return !takesOver;
+    return open === null && stamp !== null && stamp !== stampOf();
   }
 
   task(kind: Task['kind'], slot: number, progress: Progress): Task {
@@ -136,6 +153,7 @@ export class StoreState {
     this.noteDropped();
     for (const { slot } of this.stores) makeDurable(this.#parts.spec, slot);
     this.manifest.open = null;
+    this.manifest.stamp = this.#parts.stamp();
     if (Atomics.load(this.#kept, KeptWord.DROPPED) === 0) writeManifest(this.#parts.manifestPath, this.manifest);
   }
 }

@@ -59,6 +59,8 @@ export class SnapshotStore {
   readonly #users = new Map<number, number>();
   /** One change after the other. */
   #changes: Promise<unknown> = Promise.resolve();
+  /** Changes under way. */
+  #busy = 0;
 
   constructor(setup: BlockFilterSetup<SnapshotOptions>) {
     const { options, base, below, disks, image, shared, vm, device, log } = setup;
@@ -69,6 +71,12 @@ export class SnapshotStore {
         'Move it to the end of `filters`.',
       );
     if (below.readOnly) throw new SidecoreError('CONFIG_INVALID', 'snapshot is for disks that can be written');
+    const before = open.get(`${vm}/${device}`);
+    if (before !== undefined && (before.#users.size > 0 || before.#busy > 0))
+      throw fail(
+        `snapshots of ${vm}/${device} are in use`,
+        'Ask again when nothing is attached, exported or tidied up.',
+      );
     this.#setup = setup;
     this.#label = `${vm}/${device}`;
     this.shared = shared;
@@ -84,8 +92,11 @@ export class SnapshotStore {
     try {
       const manifestPath = join(folder, 'snapshots.json');
       const sync = () => image.sync();
+      const stamp = () => image.stamp?.() ?? null;
       const powerSafe = options.power_safe;
-      this.#state = new StoreState({ spec, map: this.#map, manifestPath, shared, live, powerSafe, log, sync });
+      const takesOver = before?.spec.mapPath === mapPath;
+      const parts = { spec, map: this.#map, manifestPath, shared, live, powerSafe, takesOver, log, stamp, sync };
+      this.#state = new StoreState(parts);
     } catch (error) {
       this.#map.close();
       throw error;
@@ -94,7 +105,10 @@ export class SnapshotStore {
   }
 
   #change<T>(act: () => Promise<T>): Promise<T> {
-    const done = this.#changes.then(act);
+    this.#busy++;
+    const done = this.#changes.then(act).finally(() => {
+      this.#busy--;
+    });
     this.#changes = done.catch(() => {});
     return done;
   }
@@ -311,6 +325,9 @@ export class SnapshotStore {
       open.delete(this.#label);
       this.#state.close();
     }
-    this.#map.close();
+    if (this.#users.size === 0) return this.#map.close();
+    // Those who show a snapshot still read the map, and nothing is copied for them any more: they find no end of a change, and fail.
+    Atomics.or(this.#words, Word.GENERATION, 1);
+    this.#setup.log('snapshots that other disks show are gone: these disks fail from now on');
   }
 }
