@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { scratchDirectory } from '../../../../test/support/daemon.js';
@@ -7,6 +7,7 @@ import { DiskLoad } from '../../../../test/support/disk-load.js';
 import { FilterRig } from '../../../../test/support/filter-rig.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
 import { SECTOR_BYTES, Status } from '../../../block/features.js';
+import { bootId } from '../clusters/map-file.js';
 import { overlay } from './filter.js';
 
 /** No multiple of any cluster. */
@@ -80,6 +81,42 @@ describe('overlay', () => {
       assert.deepEqual(await rig.read(7, 1024), Buffer.alloc(1024, `own ${index}`));
       assert.deepEqual(await rig.read(9, 4096), content.subarray(9 * 512, 9 * 512 + 4096));
     }
+  });
+
+  it('has all that was written after kill -9, and all that was flushed after the kernel went down', async (test) => {
+    const directory = scratchDirectory(test);
+    const { content } = makeBase(directory);
+    const closing = new Closing();
+    const rig = open(closing, directory, { queues: 2 });
+    const [one, two, three] = ['one', 'two', 'three'].map((text) => Buffer.alloc(1024, text));
+    await rig.write(1, one!);
+    assert.equal(await rig.flush({ queue: 1 }), Status.OK);
+    await rig.write(101, two!);
+    // Durable by itself, and with it whatever was written before it.
+    await rig.write(201, three!, { durable: true });
+    await rig.write(301, one!);
+    const expected = (...written: [number, Buffer][]) => {
+      const disk = Buffer.from(content);
+      for (const [sector, data] of written) data.copy(disk, sector * SECTOR_BYTES);
+      return disk;
+    };
+    for (const kernel of ['the same', 'another']) {
+      const copy = join(scratchDirectory(test), 'copy');
+      cpSync(directory, copy, { recursive: true });
+      const map = join(copy, 'top.img.map');
+      const bytes = readFileSync(map);
+      const text = bytes.toString('latin1', 0, 4096);
+      assert.ok(text.includes(bootId()));
+      if (kernel === 'another') bytes.write(text.replace(bootId(), 'x'.repeat(36)), 0, 'latin1');
+      writeFileSync(map, bytes);
+      const later = new Closing();
+      const after = open(later, copy, { accept_base: true });
+      const last: [number, Buffer][] = kernel === 'another' ? [] : [[301, one!]];
+      const disk = expected([1, one!], [101, two!], [201, three!], ...last);
+      await new DiskLoad(after, new Random(SEED), disk).check();
+      await later.close();
+    }
+    await closing.close();
   });
 
   it('refuses another base, another size, and files that are none of its own', async (test) => {
