@@ -34,6 +34,7 @@ async function createProgram(): Promise<Command> {
     import('./link.js'),
     import('./filter.js'),
     import('./capture.js'),
+    import('./trace.js'),
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
@@ -46,6 +47,7 @@ async function createProgram(): Promise<Command> {
     { linkCommand },
     { filterCommand },
     { captureCommand },
+    { traceCommand },
     { benchCommand },
     { demoCommand },
     { simCommand },
@@ -68,6 +70,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(snapshotCommand)
     .addCommand(overlayCommand)
     .addCommand(captureCommand)
+    .addCommand(traceCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     .addCommand(simCommand)

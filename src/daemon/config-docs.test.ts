@@ -134,6 +134,7 @@ describe('examples', () => {
       'networks.yaml',
       'shared-host.yaml',
       'snapshots.yaml',
+      'throttle.yaml',
     ]));
 
   it('the first one needs no root: everything of it is in /tmp', () => {

@@ -18,4 +18,4 @@ export interface WalkOwner extends RequestOwner {
 }
 
 /** Which of a filter's hooks is called, besides `submit` and `complete`. */
-export const Hook = { DONE: 0, ANSWERED: 1, TICK: 2 } as const;
+export const Hook = { DONE: 0, ANSWERED: 1, TICK: 2, HURRY: 3 } as const;

@@ -1,17 +1,23 @@
 import type { BlockFilter } from '../../filter/contract.js';
 import { encrypt } from './encrypt/filter.js';
+import { fault } from './fault/filter.js';
 import { meter } from './meter/filter.js';
 import { overlay } from './overlay/filter.js';
 import { readonly } from './readonly/filter.js';
 import { snapshot } from './snapshot/filter.js';
 import { snapshotView } from './snapshot/view.js';
+import { throttle } from './throttle/filter.js';
+import { trace } from './trace/filter.js';
 
 /** The block filters that are part of this program, by the name that configurations use. */
 export const BLOCK_FILTERS: Readonly<Record<string, BlockFilter>> = {
   encrypt,
+  fault,
   meter,
   overlay,
   readonly,
   snapshot,
   'snapshot-view': snapshotView,
+  throttle,
+  trace,
 };

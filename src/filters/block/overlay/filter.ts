@@ -58,6 +58,12 @@ export const overlay = defineBlockFilter({
   manage({ options, below, base, disks, image, shared }) {
     const path = resolve(base, options.path);
     const { abilities } = disks['top']!;
+    if (!below.readOnly)
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        'overlay: its base can be written',
+        'Say `read_only: true` in `backend`.',
+      );
     if (abilities.sizeBytes !== below.sizeBytes)
       throw new SidecoreError(
         'IMAGE_INVALID',

@@ -20,8 +20,9 @@ export interface StateParts {
   readonly live: BackendSpec;
   readonly powerSafe: boolean;
   log(text: string): void;
-  /** When the disk was last written; null if nobody knows. */
+  /** When the disk was last written, and when before it was opened; null if nobody knows. */
   stamp(): string | null;
+  readonly openedStamp: string | null;
   /** Another one of this daemon has them open, whose place this takes. */
   readonly takesOver: boolean;
   /** Makes the disk itself durable. */
@@ -87,11 +88,11 @@ export class StoreState {
 
   /** The disk is not as it was when the filter let go of it. */
   #wasWrittenWithout(): boolean {
-    const { live, takesOver, stamp: stampOf } = this.#parts;
+    const { live, takesOver, openedStamp } = this.#parts;
     const { open, stamp } = this.manifest;
     // A disk in memory is a new one with each daemon.
     if (live.type === 'memory') return !takesOver;
-    return open === null && stamp !== null && stamp !== stampOf();
+    return open === null && stamp !== null && stamp !== openedStamp;
   }
 
   task(kind: Task['kind'], slot: number, progress: Progress): Task {

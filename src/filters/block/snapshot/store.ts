@@ -93,9 +93,22 @@ export class SnapshotStore {
       const manifestPath = join(folder, 'snapshots.json');
       const sync = () => image.sync();
       const stamp = () => image.stamp?.() ?? null;
+      const openedStamp = image.openedStamp ?? null;
       const powerSafe = options.power_safe;
       const takesOver = before?.spec.mapPath === mapPath;
-      const parts = { spec, map: this.#map, manifestPath, shared, live, powerSafe, takesOver, log, stamp, sync };
+      const parts = {
+        spec,
+        map: this.#map,
+        manifestPath,
+        shared,
+        live,
+        powerSafe,
+        takesOver,
+        log,
+        stamp,
+        openedStamp,
+        sync,
+      };
       this.#state = new StoreState(parts);
     } catch (error) {
       this.#map.close();
