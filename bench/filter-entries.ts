@@ -1,0 +1,64 @@
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BackendOptions } from '../src/block/backends/index.js';
+import { BLOCK_FILTERS } from '../src/filters/block/index.js';
+
+/** Bytes of each disk; all of it is the working set. */
+export const DISK_BYTES = 16 * 2 ** 20;
+
+export type Does = 'read' | 'write';
+
+/** A disk for a filter, and the same without it. */
+export interface BlockSetUp {
+  /** What the filter stands before; a disk in memory if nothing is said. */
+  readonly backend?: BackendOptions;
+  /** What the disk without it has, if that is another. */
+  readonly plain?: BackendOptions;
+  readonly options?: Readonly<Record<string, unknown>>;
+}
+
+/** A block filter as it is measured. */
+export interface BlockEntry {
+  /** As rows call it. */
+  readonly name: string;
+  /** As configurations do. */
+  readonly use: string;
+  /** What it costs differs between them, or it lets only one of them pass. */
+  readonly does: readonly Does[];
+  /** Makes its files in a folder on tmpfs, which is gone later. */
+  setUp(folder: string): BlockSetUp;
+}
+
+const MEMORY: BackendOptions = { type: 'memory', size: DISK_BYTES };
+
+const plain = (use: string, options: Readonly<Record<string, unknown>> = {}, does: readonly Does[] = ['read']) => ({
+  use,
+  does,
+  setUp: () => ({ options }),
+});
+
+/** All of ours, each as it may be used: limits that are not reached, rules that do not apply. */
+const ALL: readonly BlockEntry[] = [
+  { name: 'meter', ...plain('meter') },
+  { name: 'meter, no latency', ...plain('meter', { latency: false }) },
+  { name: 'readonly', ...plain('readonly') },
+];
+
+export const BLOCK_ENTRIES: readonly BlockEntry[] = ALL.filter(({ use }) => use in BLOCK_FILTERS);
+
+/** The back ends of an entry: with its filter, and without. */
+export function backendsOf({ backend = MEMORY, plain = backend }: BlockSetUp): [BackendOptions, BackendOptions] {
+  return [backend, plain];
+}
+
+/** A file that is written from end to end: no holes that would read faster than data. */
+export function writtenFile(folder: string, name: string, head: Uint8Array = Buffer.alloc(0)): string {
+  const path = join(folder, name);
+  const fd = openSync(path, 'w');
+  writeSync(fd, head);
+  const chunk = Buffer.alloc(2 ** 20, 0xa5);
+  for (let written = 0; written < DISK_BYTES; written += chunk.length) writeSync(fd, chunk);
+  fsyncSync(fd);
+  closeSync(fd);
+  return path;
+}

@@ -1,0 +1,59 @@
+import { SidecoreError } from '../src/errors.js';
+import { chainAloneRows, chainRows, entryRows } from './filter-block.js';
+import type { FilterContext, FilterTiming, PlannedFilterRows } from './filter-context.js';
+import { type BenchOptions, onGround } from './ground.js';
+import { type Report, row } from './report.js';
+
+/** How the benchmark of filters is run. */
+export interface FilterBenchOptions extends BenchOptions {
+  /** Rows whose name holds this. */
+  readonly only: string;
+  /** For tests: the least of everything, and figures mean nothing. */
+  readonly timing?: FilterTiming;
+}
+
+const TIMING: FilterTiming = {
+  pairs: 3,
+  warmUpMs: 60,
+  windowMs: 200,
+  rounds: 9,
+  count: 100_000,
+  stalls: 10,
+  swaps: 50,
+};
+const QUICK: FilterTiming = { ...TIMING, pairs: 2, rounds: 5, count: 40_000, stalls: 5, swaps: 20 };
+export const SHORT: FilterTiming = {
+  pairs: 1,
+  warmUpMs: 2,
+  windowMs: 5,
+  rounds: 1,
+  count: 640,
+  stalls: 1,
+  swaps: 1,
+};
+
+/** What filters cost: chains that do nothing and each of ours, alone and in a daemon, in turn with none. */
+export function benchFilters(options: FilterBenchOptions): Promise<Report> {
+  return onGround(options, async (ground) => {
+    const { quick, only, progress, timing = quick ? QUICK : TIMING } = options;
+    const context: FilterContext = { ground, options, timing };
+    const wanted = plan(context).filter((rows) => rows.name.includes(only) && (rows.quick || !quick || only !== ''));
+    for (const { name, run } of wanted) {
+      try {
+        await run();
+      } catch (error) {
+        // What cannot be measured is said, and does not take the other rows with it.
+        if (!(error instanceof SidecoreError)) throw error;
+        progress(`${name}: ${error.line}`);
+        ground.add([row(name, '', [Number.NaN], null, null, error.code)]);
+      }
+    }
+    return ground.report('filters', {});
+  });
+}
+
+const plan = (context: FilterContext): PlannedFilterRows[] => [
+  chainAloneRows(context),
+  chainRows(context),
+  ...entryRows(context),
+];
