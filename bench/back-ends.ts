@@ -130,16 +130,23 @@ export interface PeerDisk {
   readonly socket: string;
   /** A file, or undefined for null-co. */
   readonly file?: string;
+  /** It is an encrypted image: where its passphrase is. */
+  readonly keyFile?: string;
 }
 
 /** qemu-storage-daemon in its best configuration: one iothread for all exports, io_uring, pinned to one CPU. */
 export function storageDaemon(cpu: number, disks: readonly PeerDisk[]): BackEndProcess {
   const args = ['-c', String(cpu), 'qemu-storage-daemon', '--object', 'iothread,id=t'];
-  for (const { name, socket, file } of disks) {
+  for (const { name, socket, file, keyFile } of disks) {
+    const node = keyFile === undefined ? name : `${name}-file`;
     const blockdev = file
-      ? `driver=file,node-name=${name},filename=${file},aio=io_uring,locking=off`
-      : `driver=null-co,node-name=${name},size=1073741824,read-zeroes=off`;
+      ? `driver=file,node-name=${node},filename=${file},aio=io_uring,locking=off`
+      : `driver=null-co,node-name=${node},size=1073741824,read-zeroes=off`;
     args.push('--blockdev', blockdev);
+    if (keyFile !== undefined) {
+      args.push('--object', `secret,id=key-${name},file=${keyFile}`);
+      args.push('--blockdev', `driver=luks,node-name=${name},file=${node},key-secret=key-${name}`);
+    }
     args.push(
       '--export',
       `type=vhost-user-blk,id=e${name},node-name=${name},addr.type=unix,addr.path=${socket},writable=on,iothread=t`,

@@ -42,6 +42,7 @@ const PACKAGES = [
   ['qemu-system-common', 'qemu-storage-daemon', 'the peer that measurements are compared with'],
   ['qemu-utils', 'qemu-img', 'makes and checks disk images'],
   ['busybox-static', 'busybox', "the guest's user space"],
+  ['cryptsetup-bin', 'cryptsetup', 'makes and opens encrypted images'],
   ['e2fsprogs', 'debugfs', 'makes and checks ext4'],
   ['cpio', 'cpio', "packs the guest's initramfs"],
   ['kmod', 'depmod', "lists the guest kernel's module dependencies"],

@@ -17,6 +17,7 @@ export const ERROR_CODES = {
   IMAGE_PERMISSION: 'process',
   IMAGE_BUSY: 'process',
   IMAGE_INVALID: 'process',
+  KEY_INVALID: 'process',
   MEMORY_EXHAUSTED: 'process',
   TAP_UNAVAILABLE: 'process',
   TAP_PERMISSION: 'process',

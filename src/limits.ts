@@ -135,6 +135,16 @@ export const FILTER_MAKING_MS_MAX = 250;
  */
 export const CORE_HEAP_MIB_MAX = 512;
 
+/**
+ * Iterations of PBKDF2 that the header of an encrypted image may ask for, all key slots in use and their digests together: about a
+ * minute. cryptsetup and QEMU make as many as take two seconds for each.
+ */
+export const LUKS_ITERATIONS_MAX = 2 ** 27;
+/** First sector of the data in such an image: cryptsetup leaves 2 MiB, or what it is told; this is 1 GiB. */
+export const LUKS_PAYLOAD_SECTOR_MAX = 2 ** 21;
+/** Bytes of a passphrase: what QEMU and cryptsetup take is less than 8 MiB, what anybody has is far less. */
+export const LUKS_PASSPHRASE_BYTES_MAX = 2 ** 16;
+
 // --- virtio-net -----------------------------------------------------------------------------------------------
 
 /** Payload of a frame, bytes: IPv4's least, and what 16 bits hold. */

@@ -36,9 +36,17 @@ async function createProgram(): Promise<Command> {
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
+    import('./luks.js'),
   ]);
-  const [{ resizeCommand }, { linkCommand }, { captureCommand }, { benchCommand }, { demoCommand }, { simCommand }] =
-    others;
+  const [
+    { resizeCommand },
+    { linkCommand },
+    { captureCommand },
+    { benchCommand },
+    { demoCommand },
+    { simCommand },
+    { luksCommand },
+  ] = others;
   const program = new Command('sidecore')
     .description(
       'Serves virtual disks and network cards to virtual machines over vhost-user, from a few dedicated cores.',
@@ -54,6 +62,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     .addCommand(simCommand)
+    .addCommand(luksCommand)
     // Commander's own shows everything where it does not know the command.
     .helpCommand(false)
     .addCommand(helpCommand())

@@ -32,13 +32,15 @@ export class ServedDisk {
     this.#opened = openDisk(
       config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
     );
+    // Filters have something to say before there is anything that serves them.
+    const log = place.log.child({ device: this.label });
     const filterPlace: FilterPlace = {
       vm,
       device: name,
       queues: config.queues,
       groups: place.groups,
       hold: (during) => this.#hold(during),
-      log: (text) => this.#served.log.info(`${this.label}: ${text}`),
+      log: (text) => log.info(`${this.label}: ${text}`),
     };
     this.#filters = this.#openFilters(filterPlace);
     const { abilities } = this.#filters;

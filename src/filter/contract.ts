@@ -256,6 +256,8 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
   readonly histograms?: readonly string[];
   /** It may keep requests: they may complete in another order than they came. */
   readonly defers?: boolean;
+  /** Without it the disk's data mean something else: it is no filter to pass by when it fails, and `on_fault: open` is refused. */
+  readonly failsClosed?: boolean;
   /** Bytes of `context.shared`. */
   readonly sharedBytes?:
     | number

@@ -1,0 +1,70 @@
+import { SECTOR_BYTES } from '../../../block/features.js';
+import { SidecoreError } from '../../../errors.js';
+import { defineBlockFilter, type FilterHelper } from '../../../filter/index.js';
+import { readPassphrase } from './key.js';
+import { openImage, readHeader } from './open-image.js';
+import { Job, type Prepared, QueueCipher } from './pieces.js';
+import { openXts, xtsArea } from './xts.js';
+
+/** Requests from here on go to the helper, bytes. `docs/encryption.md` says what was measured. */
+const OFFLOAD_BYTES = 2 ** 20;
+
+/**
+ * Encrypts what is stored, AES-XTS with a LUKS1 header in front, as QEMU's `luks` driver and cryptsetup have it. The last of a disk's
+ * filters: what it gives to the back end is no longer anybody's data.
+ */
+export const encrypt = defineBlockFilter({
+  name: 'encrypt',
+  options: (z) =>
+    z
+      .strictObject({
+        key_file: z.string().min(1, 'is empty').optional(),
+        key_env: z.string().min(1, 'is empty').optional(),
+        discard: z.boolean().default(false),
+        offload_bytes: z.int().min(SECTOR_BYTES).default(OFFLOAD_BYTES),
+      })
+      .refine(({ key_file, key_env }) => (key_file === undefined) !== (key_env === undefined), {
+        message: 'either key_file or key_env says where the key is',
+      }),
+  counters: ['bytes_encrypted', 'bytes_decrypted', 'pieces_offloaded', 'buffer_waits', 'errors'],
+  defers: true,
+  failsClosed: true,
+  manage({ vm, device, options, base, below, image, log }) {
+    if (image === undefined)
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        `${vm}/${device}: the filter encrypt has to be the last`,
+        'What is below it would get ciphertext: move it to the end of `filters`.',
+      );
+    const header = readHeader(image, below.sizeBytes);
+    const passphrase = readPassphrase(options, base, log);
+    const { key, slot } = openImage(image, header, passphrase, log);
+    passphrase.fill(0);
+    const xts = openXts(key);
+    log(`opened by key slot ${slot}, ${header.uuid}; AES-XTS by ${xts.way}`);
+    xts.close();
+    const { payloadSector, uuid, hash, keyBytes } = header;
+    const prepared: Prepared = { key: Uint8Array.from(key), payloadSector };
+    key.fill(0);
+    const shown = { uuid, cipher: `aes-${keyBytes * 4}-xts-plain64`, hash, key_slot: slot, data_sector: payloadSector };
+    return { prepared, status: () => shown };
+  },
+  offers: (below, { discard }, { payloadSector }) => ({
+    sizeBytes: below.sizeBytes - payloadSector * SECTOR_BYTES,
+    discard: below.discard && discard,
+    secureErase: false,
+  }),
+  helper({ prepared }): FilterHelper {
+    const xts = openXts(prepared.key);
+    return {
+      handle({ code, bytes, address, a: sector, b: sectors }) {
+        const area = xtsArea(bytes.subarray(0, sectors * SECTOR_BYTES), address);
+        if (code === Job.ENCRYPT) xts.encrypt(area, 0, sectors, sector);
+        else xts.decrypt(area, 0, sectors, sector);
+        return 0;
+      },
+      close: () => xts.close(),
+    };
+  },
+  create: (context) => new QueueCipher(context),
+});
