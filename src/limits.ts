@@ -123,6 +123,23 @@ export const FILTER_TIME_US = 100;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 
+/**
+ * Frames that one frame filter may keep, and their bytes in all: a tenth of a second of 20,000 frames a second. The memory is there
+ * for each filter that keeps any.
+ */
+export const FRAMES_DEFERRED_MAX = 2048;
+export const FRAMES_DEFERRED_BYTES_MAX = 2 ** 22;
+
+/** Bytes or frames in a second to which a card may be limited: 100 Gbit/s and some; and how long of that may come at once, ms. */
+export const RATE_MAX = 2e10;
+export const RATE_BURST_MS_MAX = 10_000;
+/** Longest delay that a bad line is given, ms; and frames that may overtake one that is held back. */
+export const IMPAIR_DELAY_MS_MAX = 60_000;
+export const IMPAIR_GAP_MAX = 64;
+/** Frames that a trace holds, and bytes of each of them. */
+export const TRACE_FRAMES_MAX = 2 ** 16;
+export const TRACE_BYTES_MAX = 256;
+
 /** How long a filter may keep its sidecore from everything else, ms, if the configuration does not say; and what it may say. */
 export const FILTER_STALL_MS = 10;
 export const FILTER_STALL_MS_MIN = 2;
@@ -134,6 +151,19 @@ export const FILTER_MAKING_MS_MAX = 250;
  * process. Without filters it has a few.
  */
 export const CORE_HEAP_MIB_MAX = 512;
+
+// --- firewall -------------------------------------------------------------------------------------------------
+
+/** Rules of one firewall: four times what a large security group has. Each set of them takes 512 bytes. */
+export const FIREWALL_RULES_MAX = 4096;
+/** Addresses, ports and so on in one list of a rule. */
+export const FIREWALL_LIST_MAX = 256;
+/** Prefixes in all rules of one firewall: bounds its tables to some tens of MiB, and the time to make them to a second or so. */
+export const FIREWALL_PREFIXES_MAX = 8192;
+/** Connections of one port that are remembered, and fragmented packets under way. 64 bytes each. */
+export const FIREWALL_CONNECTIONS_MAX = 2 ** 18;
+/** Slots in which a connection may be: bounds how long a look takes. */
+export const FIREWALL_PROBES_MAX = 8;
 
 /**
  * Iterations of PBKDF2 that the header of an encrypted image may ask for, all key slots in use and their digests together: about a

@@ -222,6 +222,8 @@ const NIC: DaemonStatus['nics'][string][string] = {
   dropped_offload: 0,
   dropped_vlan: 0,
   dropped_filtered: 0,
+  dropped_by_filter: 0,
+  filters: [],
   software_offloads: 0,
   queues_lost: 0,
   socket: '/run/sidecore/web1.net0.sock',

@@ -9,6 +9,7 @@ import {
   TAP_QUEUES_MAX,
 } from '../limits.js';
 import { accessPort, NO_VLAN, type PortVlans, trunkPort, VLAN_DROP, VLAN_ID_MAX } from '../net/vlan.js';
+import { frameFilters } from './config-filters.js';
 import { account, name, path, role, station } from './config-values.js';
 
 const vlanId = z.int().min(1).max(VLAN_ID_MAX);
@@ -32,6 +33,7 @@ export const nic = z.strictObject({
   speed: z.int().min(1).max(1_000_000).default(10_000),
   offloads: z.boolean().default(true),
   ...vlans,
+  filters: frameFilters,
   socket: path.optional(),
   role,
 });

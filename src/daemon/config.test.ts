@@ -73,6 +73,7 @@ describe('a good configuration', () => {
       queue_pairs: 1,
       speed: 10_000,
       offloads: true,
+      filters: [],
       socket: '/run/sidecore/a.n.sock',
       role: 'server',
     });

@@ -6,7 +6,7 @@ import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { MAC_PORTS_MAX, NETWORKS_MAX } from '../limits.js';
 import type { DiskConfig } from './config-disks.js';
 import { explain } from './config-explain.js';
-import { completeFilters, isQuarantined } from './config-filters.js';
+import { completeFilters, completeFrameFilters, isQuarantined } from './config-filters.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
 import { type Config, configSchema } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
@@ -108,6 +108,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       const label = `${vm}/${name}`;
       nic.mac ??= macOf(label);
       completeSocket(nic, 'card', label, keys);
+      problems.push(...completeFrameFilters(nic.filters, keys, base, source));
       requireOneVlanKey(nic, keys, complain);
       claims.take(claimOf(nic.network, nic.mac), [...keys, 'mac'], `the card ${label}`, true);
     }
@@ -119,8 +120,8 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
 
 /** How many devices have a sidecore of their own for their filters' sake. */
 export function countQuarantines({ vms }: Pick<Config, 'vms'>): number {
-  const disks = Object.values(vms).flatMap(({ disks }) => Object.values(disks));
-  return disks.filter(({ filters }) => isQuarantined(filters)).length;
+  const devices = Object.values(vms).flatMap(({ disks, nics }) => [...Object.values(disks), ...Object.values(nics)]);
+  return devices.filter(({ filters }) => isQuarantined(filters)).length;
 }
 
 /** Sidecores are taken out of use only where what they serve can move. */

@@ -1,5 +1,4 @@
 import { assert, SidecoreError } from '../errors.js';
-import type { ChainSpec } from '../filter/spec.js';
 import { createEventFd, eventCount, signal } from '../host/eventfd.js';
 import type { IoUringHandles } from '../host/io-uring.js';
 import { close } from '../host/libc.js';
@@ -201,9 +200,9 @@ export class Core {
     await this.#ask({ op: 'release', key });
   }
 
-  /** Has a queue that is held use other filters; these are in its device's spec already, for a thread that takes over. */
-  async changeFilters(key: number, filters: ChainSpec | undefined): Promise<void> {
-    await this.#ask({ op: 'filters', key, filters });
+  /** Has a queue that is held, or a card, use other filters; these are in its device's spec already, for a thread that takes over. */
+  async changeFilters(order: Extract<CoreOrder, { readonly op: 'filters' | 'refilter' }>): Promise<void> {
+    await this.#ask(order);
   }
 
   /** Ends the thread, after what is in flight. */

@@ -160,7 +160,10 @@ export class Daemon {
       for (const [name, disk] of Object.entries(disks))
         about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
       for (const [name, nic] of Object.entries(nics)) {
-        this.#nics.push(new ServedNic(vm, name, nic, networks.indexOf(nic.network), this.#nics.length, place));
+        const switchId = networks.indexOf(nic.network);
+        about(nameDevice(vm, name), () =>
+          this.#nics.push(new ServedNic(vm, name, nic, switchId, this.#nics.length, place)),
+        );
       }
     }
     for (const [network, { ports }] of Object.entries(this.#config.networks)) {
@@ -173,7 +176,7 @@ export class Daemon {
     if (this.#config.balance && this.#config.mode !== 'baseline' && this.cores.common.length > 1)
       this.#rebalancer = new Rebalancer(this.cores, coresMinOf(this.#config), this.#log);
     this.#supervision = setInterval(() => {
-      for (const disk of this.#disks) disk.report();
+      for (const device of this.#devices()) device.report();
       for (const port of this.#ports) port.reportLoss();
     }, SUPERVISE_MS).unref();
   }

@@ -160,7 +160,7 @@ export class DiskFilters {
 /** Quantiles, by their names. */
 const QUANTILES = { p50: 0.5, p90: 0.9, p99: 0.99, p999: 0.999, max: 1 } as const;
 
-function histogramStatus(histogram: Histogram) {
+export function histogramStatus(histogram: Histogram) {
   const quantiles = Object.entries(QUANTILES).map(([name, share]) => [name, Math.round(histogram.quantile(share))]);
   return { count: histogram.total, ...(Object.fromEntries(quantiles) as Record<keyof typeof QUANTILES, number>) };
 }

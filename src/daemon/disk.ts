@@ -117,7 +117,9 @@ export class ServedDisk {
     await placed.hold(async (queues) => {
       // Whoever serves a queue from now on does so with these.
       this.#spec.filters = spec;
-      await Promise.all(queues.map(({ core, spec: { key } }) => core!.changeFilters(key, spec)));
+      await Promise.all(
+        queues.map(({ core, spec: { key } }) => core!.changeFilters({ op: 'filters', key, filters: spec })),
+      );
     });
   }
 

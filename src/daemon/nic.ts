@@ -1,10 +1,15 @@
-import { NetDevice, type NetDeviceSpec } from '../net/device.js';
+import { assert } from '../errors.js';
+import type { FilteredNetSpec } from '../filter/frame-spec.js';
+import type { OpenedFrameFilter, ReadyFrameFilter } from '../filter/opened-frame-filter.js';
+import { NetDevice } from '../net/device.js';
 import { NetDeviceState } from '../net/device-state.js';
 import { parseMac } from '../net/ethernet.js';
 import { PortCounter, type PortCounterName } from '../net/port.js';
 import type { CaptureSpec } from '../sidecore/messages.js';
 import type { CaptureTarget } from './capture.js';
 import { type NicConfig, portVlans } from './config.js';
+import { isQuarantined } from './config-filters.js';
+import { type FrameFilterPlan, NicFilters } from './nic-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
@@ -13,8 +18,13 @@ export class ServedNic implements CaptureTarget {
   /** Its number in its switch. */
   readonly port: number;
   readonly #config: NicConfig;
+  readonly #filters: NicFilters;
   readonly #device: NetDevice;
   readonly #served: ServedDevice;
+  readonly #cores: DevicePlace['cores'];
+  readonly #spec: FilteredNetSpec;
+  /** Settled when the filters are not being changed. */
+  #changed: Promise<void> = Promise.resolve();
 
   /**
    * @param switchId - of the switch that the card is plugged into
@@ -28,8 +38,10 @@ export class ServedNic implements CaptureTarget {
     const mac = parseMac(config.mac!)!;
     this.#device = new NetDevice({ mac, mtu, queuePairs, speedMbps, offloads: config.offloads });
     const { shared } = this.#device;
-    const { account } = place;
-    const spec: NetDeviceSpec = {
+    const { account, groups } = place;
+    const log = (text: string) => this.#served.log.info(`${this.label}: ${text}`);
+    this.#filters = new NicFilters({ vm, device: name, mac, groups, log }, readyFilters(config));
+    this.#spec = {
       kind: 'net',
       shared,
       account,
@@ -38,8 +50,11 @@ export class ServedNic implements CaptureTarget {
       queuePairs,
       vlans: portVlans(config),
       mac,
+      filters: this.#filters.spec,
     };
-    this.#served = new ServedDevice(this.label, config, this.#device, spec, place);
+    this.#cores = place.cores;
+    if (config.filters.length > 0) this.#cores.guard();
+    this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
   }
 
   /** Has what passes it recorded, wherever it is served. */
@@ -52,13 +67,47 @@ export class ServedNic implements CaptureTarget {
     return this.#served.placed.uncapture(this.port);
   }
 
+  /** Nearest to the guest first. */
+  get filters(): readonly OpenedFrameFilter[] {
+    return this.#filters.opened;
+  }
+
+  /** A filter by its place or name. */
+  findFilter(which: string): OpenedFrameFilter {
+    return this.#filters.find(which);
+  }
+
+  /**
+   * Has the card have other filters, between two frames. Throws, and nothing has changed, if they cannot be opened.
+   *
+   * @param plan - makes what is to be of what is
+   */
+  changeFilters(plan: (now: readonly OpenedFrameFilter[]) => readonly FrameFilterPlan[]): Promise<void> {
+    const change = this.#changed.then(() =>
+      this.#filters.change(plan(this.filters), () => {
+        // Whoever serves the card from now on does so with these.
+        this.#spec.filters = this.#filters.spec;
+        this.#cores.guard();
+        return this.#served.placed.refilter();
+      }),
+    );
+    this.#changed = change.catch(() => {});
+    return change;
+  }
+
   start(): void {
     this.#served.start();
     this.#served.log.info(`${this.label}: network card ${this.#config.mac} at ${this.#config.socket}`);
   }
 
-  stop(): Promise<void> {
-    return this.#served.stop();
+  async stop(): Promise<void> {
+    await this.#served.stop();
+    await this.#filters.close();
+  }
+
+  /** To be called now and then: reports what filters have failed and said since the last time. */
+  report(): void {
+    this.#filters.report(this.#served.faults);
   }
 
   /** Plugs or unplugs the cable. Returns whether the front end was sent word, which passes it on to the guest or not. */
@@ -73,6 +122,7 @@ export class ServedNic implements CaptureTarget {
 
   /** Counters and phases, for `status`. */
   status() {
+    this.report();
     const { counters } = new NetDeviceState(this.#device.shared);
     const named = Object.entries(PortCounter).map(([name, slot]) => [name.toLowerCase(), counters[slot]!]);
     const { mac, network, vlan = null, trunk = null } = this.#config;
@@ -86,6 +136,7 @@ export class ServedNic implements CaptureTarget {
       core: this.#served.placed.home!.options.index,
       mtu: this.#device.mtu,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
+      filters: this.#filters.status(),
       ...served,
       queues: served.queues.map((queue) => ({ ...queue, phase: this.#phase(queue) })),
     };
@@ -96,4 +147,11 @@ export class ServedNic implements CaptureTarget {
     const receives = index % 2 === 0 && index < 2 * this.#config.queue_pairs;
     return receives && phase === 'polled' ? 'passive' : phase;
   }
+}
+
+function readyFilters({ filters }: NicConfig): ReadyFrameFilter[] {
+  return filters.map(({ ready }) => {
+    assert(ready !== undefined, 'the configuration has its filters loaded');
+    return ready;
+  });
 }

@@ -180,6 +180,11 @@ export class PlacedDevice implements QueueServer {
     return this.lock.use(() => this.home!.uncapture(port));
   }
 
+  /** Has a card use the filters that its spec has now, wherever it is served. */
+  refilter(): Promise<void> {
+    return this.lock.use(() => this.home!.changeFilters({ op: 'refilter', device: this.spec as NetDeviceSpec }));
+  }
+
   /** The core that serves a queue; undefined if none does. */
   coreOf(key: number): Core | undefined {
     return this.queues.get(key)?.core;

@@ -12,15 +12,23 @@ import {
 import type { BlockFilter } from './contract.js';
 import { evaluate, OWN_NAME } from './evaluate.js';
 import { faultText } from './fault-text.js';
+import type { FrameFilter } from './frame-contract.js';
 import { SourceLines } from './source-lines.js';
 import type { FilterModule } from './spec.js';
 
 /** Filters that are part of this program, by name. */
 export type BuiltIns = Readonly<Record<string, BlockFilter>>;
 
+/** The same of network cards. */
+export type FrameBuiltIns = Readonly<Record<string, FrameFilter>>;
+
+/** Where a filter can be: on a disk or on a network card. */
+export type FilterKind = 'block' | 'frame';
+const PLACES: Readonly<Record<FilterKind, string>> = { block: 'disks', frame: 'network cards' };
+
 /** A filter's module, as the main thread has it. */
-export interface LoadedFilter {
-  readonly definition: BlockFilter;
+export interface LoadedFilter<Definition = BlockFilter> {
+  readonly definition: Definition;
   readonly module: FilterModule;
   /** Says where in its sources a fault was. */
   readonly lines: SourceLines;
@@ -39,6 +47,20 @@ export interface OptionFault {
  * @param base - folder from which paths and packages are looked for
  */
 export function loadBlockFilter(use: string, base: string, builtIns: BuiltIns): LoadedFilter {
+  return load<BlockFilter>(use, base, builtIns, 'block');
+}
+
+/** The same for a filter of a network card. */
+export function loadFrameFilter(use: string, base: string, builtIns: FrameBuiltIns): LoadedFilter<FrameFilter> {
+  return load<FrameFilter>(use, base, builtIns, 'frame');
+}
+
+function load<Definition>(
+  use: string,
+  base: string,
+  builtIns: Readonly<Record<string, Definition>>,
+  kind: FilterKind,
+): LoadedFilter<Definition> {
   const ours = Object.hasOwn(builtIns, use) ? builtIns[use] : undefined;
   if (ours !== undefined)
     return { definition: ours, module: { kind: 'built-in', name: use }, lines: new SourceLines() };
@@ -52,13 +74,13 @@ export function loadBlockFilter(use: string, base: string, builtIns: BuiltIns): 
   } catch (error) {
     throw invalid(`${use} cannot be loaded: ${lines.translate(faultText(error, file))}`);
   }
-  requireDefinition(found, use);
-  return { definition: found, module: { kind: 'text', file, text }, lines };
+  requireDefinition(found, use, kind);
+  return { definition: found as Definition, module: { kind: 'text', file, text }, lines };
 }
 
 /** Checks a filter's options and fills in defaults. */
 export function readOptions(
-  { options: schema }: BlockFilter,
+  { options: schema }: Pick<BlockFilter, 'options'>,
   given: Readonly<Record<string, unknown>>,
 ): { readonly options: unknown } | { readonly faults: readonly OptionFault[] } {
   const made = typeof schema === 'function' ? schema(z) : (schema ?? z.strictObject({}));
@@ -124,12 +146,15 @@ function buildSync(options: BuildOptions & { write: false }): BuildResult<{ writ
 /** Where our own packages are. */
 const packagesFolder = () => dirname(dirname(createRequire(import.meta.url).resolve('zod/package.json')));
 
-function requireDefinition(found: unknown, use: string): asserts found is BlockFilter {
+function requireDefinition(found: unknown, use: string, kind: FilterKind): void {
   const require = (good: boolean, what: string) => {
     if (!good) throw invalid(`${use}: ${what}`);
   };
   require(typeof found === 'object' &&
-    found !== null, 'its default export is no filter: export default defineBlockFilter({…})');
+    found !==
+      null, `its default export is no filter: export default define${kind === 'block' ? 'Block' : 'Frame'}Filter({…})`);
+  const its = (found as Partial<FrameFilter>).kind ?? 'block';
+  require(its === kind, `it is a filter of ${PLACES[its] ?? its}, not of ${PLACES[kind]}`);
   const {
     name,
     create,

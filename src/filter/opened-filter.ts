@@ -38,6 +38,9 @@ interface OwnDisk {
 
 let lastId = 0;
 
+/** A number that no filter of the daemon has had. */
+export const nextFilterId = (): number => ++lastId;
+
 /** One filter of a device, on the main thread. */
 export class OpenedFilter {
   readonly ready: ReadyFilter;
@@ -96,7 +99,7 @@ export class OpenedFilter {
       const change = call(ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
       this.abilities = { ...below, ...onlyAbilities(change), ...(defers ? { inOrder: false } : {}) };
       this.spec = {
-        id: ++lastId,
+        id: nextFilterId(),
         replaces: old?.spec.id,
         name,
         counters,

@@ -238,6 +238,7 @@ class CrossingPort implements Port {
   readonly offloads = -1;
   readonly mesh = true;
   readonly capture = undefined;
+  readonly filters = undefined;
   readonly #network: number;
   readonly #crossing: Crossing;
 

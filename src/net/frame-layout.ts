@@ -53,10 +53,11 @@ export class FrameLayout {
  * 0 or a `LayoutFault`. TCP and UDP headers are not looked into.
  *
  * @param tagsAdded - VLAN tags, 0 or 1, that it may have got since it was found to be in order: what was is so still
+ * @param start - where it begins in `frame`
  */
-export function findLayout(frame: Buffer, length: number, into: FrameLayout, tagsAdded = 0): number {
+export function findLayout(frame: Buffer, length: number, into: FrameLayout, tagsAdded = 0, start = 0): number {
   into.headersBytesMax = FRAME_HEADERS_BYTES_MAX + tagsAdded * VLAN_TAG_BYTES;
-  const end = Math.min(frame.length, length, into.headersBytesMax);
+  const end = Math.min(frame.length - start, length, into.headersBytesMax);
   into.ipVersion = 0;
   into.protocol = -1;
   into.fragment = false;
@@ -64,56 +65,56 @@ export function findLayout(frame: Buffer, length: number, into: FrameLayout, tag
   into.ipBytes = 0;
   if (end < ETHERNET_HEADER_BYTES) return LayoutFault.TRUNCATED;
   let l3 = ETHERNET_HEADER_BYTES;
-  let type = readBe16(frame, l3 - 2);
+  let type = readBe16(frame, start + l3 - 2);
   for (let tags = 0; tags < VLAN_TAGS_MAX + tagsAdded && isTagType(type); tags++) {
     l3 += VLAN_TAG_BYTES;
     if (l3 > end) return LayoutFault.TRUNCATED;
-    type = readBe16(frame, l3 - 2);
+    type = readBe16(frame, start + l3 - 2);
   }
   into.l3 = into.l4 = l3;
-  if (type === EtherType.IPV4) return findIpv4(frame, length, end, into);
-  if (type === EtherType.IPV6) return findIpv6(frame, length, end, into);
+  if (type === EtherType.IPV4) return findIpv4(frame, length, end, into, start);
+  if (type === EtherType.IPV6) return findIpv6(frame, length, end, into, start);
   return 0;
 }
 
 /** RFC 791, 3.1 */
-function findIpv4(frame: Buffer, length: number, end: number, into: FrameLayout): number {
+function findIpv4(frame: Buffer, length: number, end: number, into: FrameLayout, start: number): number {
   const l3 = into.l3;
   if (l3 + IPV4_HEADER_BYTES > end) return missing(l3 + IPV4_HEADER_BYTES, length);
-  const versionAndWords = frame[l3]!;
+  const versionAndWords = frame[start + l3]!;
   const headerBytes = (versionAndWords & 0xf) * 4;
   if (versionAndWords >>> 4 !== 4 || headerBytes < IPV4_HEADER_BYTES) return LayoutFault.HEADER_INVALID;
   if (l3 + headerBytes > end) return missing(l3 + headerBytes, length);
-  const moreAndOffset = readBe16(frame, l3 + 6) & 0x3fff;
+  const moreAndOffset = readBe16(frame, start + l3 + 6) & 0x3fff;
   into.ipVersion = 4;
-  into.ipBytes = readBe16(frame, l3 + 2);
+  into.ipBytes = readBe16(frame, start + l3 + 2);
   into.fragment = moreAndOffset !== 0;
-  into.protocol = (moreAndOffset & 0x1fff) === 0 ? frame[l3 + 9]! : -1;
+  into.protocol = (moreAndOffset & 0x1fff) === 0 ? frame[start + l3 + 9]! : -1;
   into.l4 = l3 + headerBytes;
   return 0;
 }
 
 /** RFC 8200, 3 and 4 */
-function findIpv6(frame: Buffer, length: number, end: number, into: FrameLayout): number {
+function findIpv6(frame: Buffer, length: number, end: number, into: FrameLayout, start: number): number {
   const l3 = into.l3;
   if (l3 + IPV6_HEADER_BYTES > end) return missing(l3 + IPV6_HEADER_BYTES, length);
-  if (frame[l3]! >>> 4 !== 6) return LayoutFault.HEADER_INVALID;
-  const payloadBytes = readBe16(frame, l3 + 4);
+  if (frame[start + l3]! >>> 4 !== 6) return LayoutFault.HEADER_INVALID;
+  const payloadBytes = readBe16(frame, start + l3 + 4);
   into.ipBytes = payloadBytes === 0 ? 0 : IPV6_HEADER_BYTES + payloadBytes;
-  let protocol: number = frame[l3 + 6]!;
+  let protocol: number = frame[start + l3 + 6]!;
   let l4 = l3 + IPV6_HEADER_BYTES;
   for (let headers = 0; isExtension(protocol); headers++) {
     if (headers === EXTENSION_HEADERS_MAX) return LayoutFault.HEADERS_EXCEEDED;
     // All of them have at least eight bytes.
     if (l4 + 8 > end) return missing(l4 + 8, length);
-    const next: number = frame[l4]!;
+    const next: number = frame[start + l4]!;
     let headerBytes = 8;
     let laterFragment = false;
     if (protocol === IpProtocol.FRAGMENT) {
       into.fragment = true;
-      laterFragment = (readBe16(frame, l4 + 2) & 0xfff8) !== 0;
+      laterFragment = (readBe16(frame, start + l4 + 2) & 0xfff8) !== 0;
     } else {
-      headerBytes += frame[l4 + 1]! * 8;
+      headerBytes += frame[start + l4 + 1]! * 8;
     }
     l4 += headerBytes;
     if (l4 > end) return missing(l4, length);

@@ -1,5 +1,6 @@
 import { copyBytes } from '../guest-memory/copy.js';
 import { Segments } from '../guest-memory/segments.js';
+import { FRAME_HEADERS_BYTES_MAX } from '../limits.js';
 import {
   ETHERNET_HEADER_BYTES,
   EthernetOffset,
@@ -18,6 +19,11 @@ export const HEAD_BYTES = 16;
 /** The same of a frame with a tag: it may leave without that, and then its receiver takes what follows for the type. */
 export const TAGGED_HEAD_BYTES = HEAD_BYTES + VLAN_TAG_BYTES;
 
+/** Most that a frame has in private memory: all its headers, with a tag that it may get. */
+export const PREFIX_BYTES_MAX = VLAN_TAG_BYTES + FRAME_HEADERS_BYTES_MAX;
+
+const PRIVATE_LOOP_BYTES_MAX = 64;
+
 /** Memory of which frames are pieces: a guest's, or ours. By window, as `Segments` names them. */
 export interface FrameMemory {
   readonly bytes: Buffer[];
@@ -25,6 +31,8 @@ export interface FrameMemory {
   readonly longs: BigUint64Array[];
   /** Addresses in this process, for the kernel. */
   readonly hostAddress: Float64Array;
+  /** Nobody but us writes to it. */
+  readonly isPrivate?: boolean;
 }
 
 /** Whose memory a frame is in, and who can wait until a port is done with it. */
@@ -49,7 +57,7 @@ export class Frame {
   /** Of prefix and rest together. */
   byteLength = 0;
   /** Private memory with the bytes `prefixStart` … `prefixStart + prefixBytes - 1`; a multiple of four each, but for short frames. */
-  readonly prefix = Buffer.alloc(VLAN_TAG_BYTES + TAGGED_HEAD_BYTES);
+  readonly prefix = Buffer.alloc(PREFIX_BYTES_MAX);
   readonly prefixWords = new Uint32Array(this.prefix.buffer, this.prefix.byteOffset, this.prefix.length / 4);
   prefixStart = VLAN_TAG_BYTES;
   prefixBytes = HEAD_BYTES;
@@ -148,6 +156,30 @@ export class Frame {
     segments.length[0] = byteLength - prefixBytes;
     segments.count = this.end = byteLength > prefixBytes ? 1 : 0;
     this.#look(prefixBytes);
+  }
+
+  /** Has all its headers in private memory, as far as they may go: each byte is read once, and is delivered as it was read. */
+  privatise(): void {
+    const { prefix, prefixStart, segments, memory } = this;
+    let to = prefixStart + this.prefixBytes;
+    const end = Math.min(prefix.length, prefixStart + this.byteLength);
+    if (to === end) return;
+    let { first, skip } = this;
+    for (; to < end; first++, skip = 0) {
+      const length = segments.length[first]! - skip;
+      const taken = Math.min(length, end - to);
+      const bytes = memory.bytes[segments.window[first]!]!;
+      const from = segments.offset[first]! + skip;
+      // Mostly so few that a loop is faster than a call, which allocates on Node 20.
+      if (taken > PRIVATE_LOOP_BYTES_MAX) copyBytes(bytes, from, prefix, to, taken);
+      else for (let i = 0; i < taken; i++) prefix[to + i] = bytes[from + i]!;
+      to += taken;
+      skip += taken;
+      if (taken < length) break;
+    }
+    this.first = first;
+    this.skip = skip;
+    this.prefixBytes = to - prefixStart;
   }
 
   /** Has it leave with a tag, or without: `UNTAGGED`. A later call overrides an earlier one. */

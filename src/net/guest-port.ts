@@ -4,6 +4,7 @@ import { Frame } from './frame.js';
 import type { FrameBurst } from './frame-burst.js';
 import { guestOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
+import type { PortFilters } from './port-filters.js';
 import type { NetRxQueue } from './rx-queue.js';
 import type { PortVlans } from './vlan.js';
 
@@ -14,6 +15,7 @@ export class GuestPort implements Port {
   readonly vlans: PortVlans;
   readonly mesh = false;
   capture: FrameCapture | undefined = undefined;
+  filters: PortFilters | undefined = undefined;
   offloads = 0;
   readonly #device: NetDeviceState;
   /** Receive rings that are served here. */

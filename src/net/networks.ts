@@ -9,12 +9,21 @@ import { Frame } from './frame.js';
 import { GuestPort } from './guest-port.js';
 import { MacTable } from './mac-table.js';
 import type { Port } from './port.js';
+import type { PortFilters } from './port-filters.js';
 import { createPort } from './ports/index.js';
 import type { PortSpec } from './ports/port-spec.js';
 import type { ServedPort } from './ports/served-port.js';
 import { StagingMemory } from './staging-memory.js';
 import { Switch } from './switch.js';
 import type { UringHost } from './uring-user.js';
+
+/** Makes what stands between a card and its switch, in place of what stood there; undefined if nothing shall. */
+export type FilterMaker = (
+  spec: NetDeviceSpec,
+  port: GuestPort,
+  network: Switch,
+  before: PortFilters | undefined,
+) => PortFilters | undefined;
 
 /** The switches of one sidecore and what is plugged into them: guests' cards, other ports, the same networks of other sidecores. */
 export class Networks {
@@ -23,6 +32,9 @@ export class Networks {
   readonly #crossings: readonly Crossing[];
   readonly #switches = new Map<number, Switch>();
   readonly #guests = new Map<number, GuestPort>();
+  readonly #makeFilters: FilterMaker;
+  /** What stands before cards here. */
+  readonly #filtered: { readonly port: GuestPort; readonly network: Switch; readonly filters: PortFilters }[] = [];
   readonly #served: { readonly port: ServedPort; readonly network: Switch }[] = [];
   readonly #staging = new StagingMemory();
   readonly #frame = new Frame();
@@ -37,7 +49,13 @@ export class Networks {
   #nowS = Math.floor(nowNs() / 1e9);
 
   /** @param core - number of the sidecore, for `directory` */
-  constructor(core: number, directory: Directory, crossings: readonly Crossing[]) {
+  constructor(
+    core: number,
+    directory: Directory,
+    crossings: readonly Crossing[],
+    makeFilters: FilterMaker = () => undefined,
+  ) {
+    this.#makeFilters = makeFilters;
     this.#core = core;
     this.#directory = directory;
     this.#crossings = crossings;
@@ -60,6 +78,7 @@ export class Networks {
   /** Something has to be looked at in every turn, or has come already: the sidecore must not sleep. */
   get busy(): boolean {
     for (const { port } of this.#served) if (port.active || port.closed) return true;
+    for (const { filters } of this.#filtered) if (filters.kept > 0) return true;
     for (const crossing of this.#crossings) if (crossing.hasArrivals) return true;
     return false;
   }
@@ -73,6 +92,10 @@ export class Networks {
       if (!network.frozen || port.closed) work += port.turn();
     }
     for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn();
+    for (let i = 0; i < this.#filtered.length; i++) {
+      const { filters } = this.#filtered[i]!;
+      if (filters.kept > 0) work += filters.turn();
+    }
     return work;
   }
 
@@ -99,12 +122,28 @@ export class Networks {
       port.capture = this.#captures.get(spec.port);
       this.#guests.set(spec.port, port);
       const network = this.switch(spec.switchId);
+      this.#setFilters(port, network, this.#makeFilters(spec, port, network, undefined));
       network.plug(port);
       // If it was on another sidecore, what was heard of its station since is known.
       if (!this.#elsewhere.delete(spec.port)) network.expect(spec.mac.high, spec.mac.low, port);
       this.#enter(port, spec);
     }
     return port;
+  }
+
+  /** Puts other filters before a card, between two frames. Nothing happens if it is not here. */
+  refilter(spec: NetDeviceSpec): void {
+    const port = this.#guests.get(spec.port);
+    if (port === undefined) return;
+    const network = this.switch(spec.switchId);
+    this.#setFilters(port, network, this.#makeFilters(spec, port, network, port.filters));
+  }
+
+  #setFilters(port: GuestPort, network: Switch, filters: PortFilters | undefined): void {
+    port.filters = filters;
+    const at = this.#filtered.findIndex((filtered) => filtered.port === port);
+    if (at >= 0) this.#filtered.splice(at, 1);
+    if (filters !== undefined) this.#filtered.push({ port, network, filters });
   }
 
   /** Says to other sidecores that a port is here, and which station is expected behind it. */
@@ -133,7 +172,9 @@ export class Networks {
   #letGo(number: number, id: number): void {
     const port = this.#guests.get(number)!;
     const network = this.switch(id);
+    port.filters?.close();
     this.#guests.delete(number);
+    this.#setFilters(port, network, undefined);
     network.unplug(port);
     if (network.hasPorts) return;
     this.#directory.forget(this.#core, id);
@@ -146,7 +187,11 @@ export class Networks {
   freeze(id: number): void {
     this.#frozen.add(id);
     const network = this.#switches.get(id);
-    if (network !== undefined) network.frozen = true;
+    if (network !== undefined) {
+      // First, so that what filters let go of is kept by none of them.
+      network.frozen = true;
+      for (const filtered of this.#filtered) if (filtered.network === network) filtered.filters.letGo();
+    }
     this.flush();
   }
 
@@ -170,6 +215,7 @@ export class Networks {
   /** Takes nothing more from these ports; they are gone when `drained` says so. */
   unplugAll(): void {
     for (const { port } of this.#served) port.closed = true;
+    for (const { filters } of this.#filtered) filters.close();
   }
 
   /** Lets go of closed ports of which nothing is in flight; true if there are no closed ones left. */

@@ -1,6 +1,7 @@
 import type { FrameCapture } from './capture/frame-capture.js';
 import type { Frame } from './frame.js';
 import type { FrameBurst } from './frame-burst.js';
+import type { PortFilters } from './port-filters.js';
 import type { PortVlans } from './vlan.js';
 
 /** Counters of a port, by slot in its shared state; written by its sidecore only. */
@@ -27,6 +28,8 @@ export const PortCounter = {
   SOFTWARE_OFFLOADS: 12,
   /** Queues of its device that there are no longer: nothing comes from them until the daemon is started anew. */
   QUEUES_LOST: 13,
+  /** Sent by it or meant for it, and dropped by one of its filters. */
+  DROPPED_BY_FILTER: 14,
 } as const;
 
 /** Bytes of a port's counters. */
@@ -44,6 +47,8 @@ export interface Port {
   readonly mesh: boolean;
   /** What passes it is recorded. */
   capture: FrameCapture | undefined;
+  /** What stands between it and its switch. */
+  readonly filters?: PortFilters | undefined;
   /** Takes a copy of a frame, or drops it and counts why. It has the tag that it leaves with, and asks for no more than `offloads`. */
   deliver(frame: Frame): void;
   /** The same for the frames `from` … `to` - 1 of a burst, which leave as they came. */

@@ -7,9 +7,8 @@ import { Chain } from '../virtio/chain.js';
 import type { DeviceQueue, QueueHost } from '../virtio/device-queue.js';
 import { QueueCounter, type QueueState } from '../virtio/queue-state.js';
 import { Pop, type Virtqueue } from '../virtio/virtqueue.js';
-import { VLAN_TAG_BYTES } from './ethernet.js';
 import { NET_HEADER_BYTES } from './features.js';
-import { type Frame, HEAD_BYTES } from './frame.js';
+import { type Frame, HEAD_BYTES, PREFIX_BYTES_MAX } from './frame.js';
 import { BURST_FRAMES, type FrameBurst } from './frame-burst.js';
 import { writeNetHeader } from './net-header.js';
 
@@ -44,7 +43,7 @@ export class NetRxQueue implements DeviceQueue {
   #kept = 0;
   readonly #buffers = new Burst(BURST_FRAMES);
   /** Header and private part of the frame that is being put. */
-  readonly #head: Buffer = Buffer.alloc(NET_HEADER_BYTES + HEAD_BYTES + VLAN_TAG_BYTES);
+  readonly #head: Buffer = Buffer.alloc(NET_HEADER_BYTES + PREFIX_BYTES_MAX);
   readonly servedBytes = 0;
   readonly #onClose: () => void;
   #dirty = false;

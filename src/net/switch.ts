@@ -3,7 +3,7 @@ import { Direction } from './capture/capture-ring.js';
 import { isGroup, TAG_TYPE_LE, UNTAGGED } from './ethernet.js';
 import { FlowCache } from './flow-cache.js';
 import { Frame } from './frame.js';
-import { type FrameBurst, Way } from './frame-burst.js';
+import { BURST_FRAMES, type FrameBurst, Way } from './frame-burst.js';
 import { Learn, type MacTable } from './mac-table.js';
 import { neededOffloads } from './offloads.js';
 import { type Port, PortCounter } from './port.js';
@@ -17,6 +17,9 @@ const SWEEP_SLOTS_MAX = 4096;
 
 /** What `Switch.work` counts to: a small number, which needs no memory of its own, and more than any turn. */
 const WORK_MAX = 2 ** 30 - 1;
+
+/** Frames that filters look at together while those that pass are copied to several ports. */
+const FLOODED_TOGETHER = 4;
 
 /**
  * A learning switch, as one sidecore sees it: ports, and behind which of them an address was seen last. A frame to an address
@@ -40,6 +43,8 @@ export class Switch {
   work = 0;
   /** Its ports are being moved between sidecores: nothing is taken from those that send. */
   frozen = false;
+  /** Frames of a burst that filters look at before any goes on. */
+  #filteredTogether = BURST_FRAMES;
   /** Coarse time, s. */
   #nowS: number;
   /** Slots that should have been looked through by now. */
@@ -115,10 +120,11 @@ export class Switch {
   /** @param native - VLAN of a frame without a tag, if it is not the port's own: it was found out where the frame came from */
   forward(frame: Frame, from: Port, native = from.vlans.native): void {
     if (from.capture !== undefined) from.capture.add(frame, Direction.OUTBOUND);
-    this.#forward(frame, from, native);
+    if (from.filters === undefined || from.filters.outbound(frame, native)) this.sendOn(frame, from, native);
   }
 
-  #forward(frame: Frame, from: Port, native: number): void {
+  /** Goes on with a frame that the filters of its port have let pass. */
+  sendOn(frame: Frame, from: Port, native: number): void {
     const vlan = ingressVlan(from.vlans, frame.tag, native);
     if (vlan === VLAN_DROP) {
       from.counters[PortCounter.DROPPED_VLAN]!++;
@@ -162,6 +168,43 @@ export class Switch {
     native = port.vlans.native,
     workMax = Number.POSITIVE_INFINITY,
   ): number {
+    if (port.filters === undefined) return this.#forwardBurst(burst, from, to, port, native, workMax, false);
+    return this.#filterBurst(burst, from, to, port, native, workMax);
+  }
+
+  /** Goes on with the first so many frames of a burst, which the filters of its port have let pass. */
+  sendBurstOn(burst: FrameBurst, count: number, port: Port): void {
+    this.#forwardBurst(burst, 0, count, port, burst.native, Number.POSITIVE_INFINITY, true);
+  }
+
+  /**
+   * Has filters look at frames of a burst. What they have let pass goes on, however much work it makes: so they are given few at a time
+   * if the last ones have made any.
+   */
+  #filterBurst(burst: FrameBurst, from: number, to: number, port: Port, native: number, workMax: number): number {
+    const filters = port.filters!;
+    burst.port = port.number;
+    for (let i = from; i < to; ) {
+      const end = Math.min(to, i + this.#filteredTogether);
+      if (port.capture !== undefined) port.capture.addBurst(burst, i, end, Direction.OUTBOUND);
+      const before = this.work;
+      filters.outboundBurst(burst, i, end, native);
+      this.#filteredTogether = this.work > before ? FLOODED_TOGETHER : BURST_FRAMES;
+      i = end;
+      if (this.work >= workMax) return i;
+    }
+    return to;
+  }
+
+  #forwardBurst(
+    burst: FrameBurst,
+    from: number,
+    to: number,
+    port: Port,
+    native: number,
+    workMax: number,
+    filtered: boolean,
+  ): number {
     burst.port = port.number;
     burst.native = native;
     const { way, head } = burst;
@@ -187,19 +230,27 @@ export class Switch {
       const there = way[i]!;
       let end = i + 1;
       if (there < 0) {
-        this.forward(burst.frame(i, this.#frame), port, native);
+        const frame = burst.frame(i, this.#frame);
+        if (filtered) this.sendOn(frame, port, native);
+        else this.forward(frame, port, native);
         if (this.work >= workMax) return end;
       } else {
         if (i >= last) end = to;
         while (end < to && way[end] === there) end++;
-        if (port.capture !== undefined) port.capture.addBurst(burst, i, end, Direction.OUTBOUND);
+        if (port.capture !== undefined && !filtered) port.capture.addBurst(burst, i, end, Direction.OUTBOUND);
         const receiver = this.#ports[there]!;
-        if (receiver.capture !== undefined) receiver.capture.addBurst(burst, i, end, Direction.INBOUND);
-        receiver.deliverBurst(burst, i, end);
+        if (receiver.filters !== undefined) receiver.filters.inboundBurst(burst, i, end);
+        else this.deliverBurstOn(burst, i, end, receiver);
       }
       i = end;
     }
     return to;
+  }
+
+  /** Delivers frames of a burst that the filters of their receiver have let pass, or that has none. */
+  deliverBurstOn(burst: FrameBurst, from: number, to: number, receiver: Port): void {
+    if (receiver.capture !== undefined) receiver.capture.addBurst(burst, from, to, Direction.INBOUND);
+    receiver.deliverBurst(burst, from, to);
   }
 
   /** The port that a frame of a burst goes to as it is, or `Way.GENERAL`. */
@@ -270,12 +321,22 @@ export class Switch {
       if (egress === Egress.NONE || (egress === Egress.UNTAGGED && frame.hidesTag)) return false;
       frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
     }
+    if (port.filters === undefined || port.filters.inbound(frame)) this.deliverOn(frame, port);
+    else this.#count(DELIVERY_WORK_BYTES);
+    return true;
+  }
+
+  /** Delivers a frame that the filters of its receiver have let pass, or that has none: done what that does not do itself. */
+  deliverOn(frame: Frame, port: Port): void {
     if (port.capture !== undefined) port.capture.add(frame, Direction.INBOUND);
     let deliveries = 1;
     if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
     else deliveries = this.#offload.deliver(frame, port);
-    this.work = Math.min(this.work + frame.byteLength + deliveries * DELIVERY_WORK_BYTES, WORK_MAX);
-    return true;
+    this.#count(frame.byteLength + deliveries * DELIVERY_WORK_BYTES);
+  }
+
+  #count(work: number): void {
+    this.work = Math.min(this.work + work, WORK_MAX);
   }
 }
 

@@ -49,6 +49,9 @@ export function ingressVlan(port: PortVlans, tag: number, native: number = port.
   return isTagged(port, tag) ? tag : VLAN_DROP;
 }
 
+/** The VLAN of frames without a tag as filters see it. */
+export const vlanOf = (native: number): number => (native === VLAN_DROP ? NO_VLAN : native);
+
 /** How a frame of `vlan` leaves by a port: not, with a tag, or without. Values of `Egress`. IEEE 802.1Q, 8.8.2 */
 export function egressOf(port: PortVlans, vlan: number): number {
   if (vlan === port.native) return Egress.UNTAGGED;

@@ -1,7 +1,11 @@
+import { FrameChain } from '../filter/frame-chain.js';
+import { createFrameChain, createFrameHost } from '../filter/frame-create.js';
+import type { FilteredNetSpec } from '../filter/frame-spec.js';
+import { NET_FILTERS } from '../filters/net/index.js';
 import { signal } from '../host/eventfd.js';
 import { Crossing } from '../net/crossing.js';
 import { Directory } from '../net/directory.js';
-import { Networks } from '../net/networks.js';
+import { type FilterMaker, Networks } from '../net/networks.js';
 import { CoreState } from './core-state.js';
 import type { CoreSetup } from './messages.js';
 
@@ -9,7 +13,7 @@ import type { CoreSetup } from './messages.js';
 export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'state'>): Networks {
   const { index, neighbours, state: ownState } = setup;
   const directory = new Directory(neighbours.directory, neighbours.networks);
-  const { crossings, arrived } = new CoreState(ownState);
+  const { crossings, arrived, marks } = new CoreState(ownState);
   const ways = neighbours.others.map((other) => {
     const state = new CoreState(other.state);
     const wake = () => {
@@ -17,5 +21,23 @@ export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'st
     };
     return new Crossing(other, directory, wake, crossings, arrived);
   });
-  return new Networks(index, directory, ways);
+  return new Networks(index, directory, ways, filterMaker(marks));
+}
+
+/**
+ * Makes the filters of cards on one sidecore.
+ *
+ * @param mark - see `FrameTools`
+ */
+export function filterMaker(mark?: Int32Array): FilterMaker {
+  const host = createFrameHost(mark);
+  return (spec, port, network, before) => {
+    const { filters } = spec as FilteredNetSpec;
+    const chain = before instanceof FrameChain ? before : undefined;
+    if (filters === undefined || filters.filters.length === 0) {
+      chain?.close();
+      return undefined;
+    }
+    return createFrameChain(filters, { port, network, host, builtIns: NET_FILTERS }, chain);
+  };
 }

@@ -31,6 +31,8 @@ export type CoreRequest =
   /** What passes a port is recorded, as `FrameCapture` does it; and not any more. */
   | ({ readonly id: number; readonly op: 'capture' } & CaptureSpec)
   | { readonly id: number; readonly op: 'uncapture'; readonly port: number }
+  /** Puts a card's filters in place of those that it has, if it is here. */
+  | { readonly id: number; readonly op: 'refilter'; readonly device: NetDeviceSpec }
   /** Plugs a port that is no guest's into its switch. */
   | { readonly id: number; readonly op: 'plug'; readonly port: PortSpec }
   /** Nothing more is sent in a network; answered when what was sent can be seen by others. And goes on, with ports where they are now. */

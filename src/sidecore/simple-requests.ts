@@ -16,6 +16,8 @@ export function serveRequest(request: SimpleRequest, networks: Networks, held: H
       return held.changeFilters(request.key, request.filters);
     case 'inject':
       return networks.inject(request.device, request.frame);
+    case 'refilter':
+      return networks.refilter(request.device);
     case 'plug':
       return networks.plug(request.port, host);
     case 'capture':

@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import type { FilterFrame, NextFrame } from '../../src/filter/frame-contract.js';
 import { NET_HEADER_BYTES, OFFLOAD_FEATURES } from '../../src/net/features.js';
 import { accessPort } from '../../src/net/vlan.js';
+import { frameFilter } from '../support/frame-filters.js';
 import { macOf, makeFrame, withTag } from '../support/frames.js';
 import { type Guest, headerBytes, NetRig, RECEIVE_AREA, RING_AREAS, SEND_AREA } from '../support/net-rig.js';
 import { SEED, seeded } from '../support/seed.js';
@@ -100,6 +102,55 @@ for (const layout of ['split', 'packed'] as const) {
       assert.ok(arrived > ROUNDS, `${arrived} frames arrived`);
       rig.release();
     });
+
+    for (const side of ['its own', 'the receiver’s'] as const)
+      it(`gets nothing past ${side} filter that this has not seen`, async () => {
+        const rig = new NetRig();
+        // UDP to port 80 passes, and nothing else.
+        const guard = (frame: FilterFrame, next: NextFrame) => {
+          if (frame.protocol === 17 && frame.destinationPort === 80) next(frame);
+        };
+        const own = side === 'its own';
+        const filters = [frameFilter(own ? { outbound: guard } : { inbound: guard })];
+        const receiver = rig.guest({ features: PLAIN, buffers: 200, filters: own ? [] : filters });
+        receiver.send(makeFrame(macOf(0xffff), receiver.mac, 60, 0));
+        rig.run();
+        receiver.received();
+        const hostile = rig.guest({ layout, features: PLAIN, filters: own ? filters : [] });
+        const [PROTOCOL, PORT] = [NET_HEADER_BYTES + 23, NET_HEADER_BYTES + 36];
+        const writes = ['0050', '0016'].map((port) => ({ at: PORT, bytes: Buffer.from(port, 'hex') }));
+        writes.push(...[17, 6].map((protocol) => ({ at: PROTOCOL, bytes: Buffer.from([protocol]) })));
+        let passed = 0;
+        let sent = 0;
+        await whileScribbling({ places: slots(hostile), writes }, () =>
+          seeded(0, (random) => {
+            for (let round = 0; round < ROUNDS; round++) {
+              const byteLength = random.pick([100, 300, 2100]);
+              for (let i = 0; i < SLOTS; i++) {
+                const frame = makeFrame(receiver.mac, hostile.mac, byteLength, 0);
+                Buffer.from('080045000028000000004011000' + '00a0000010a000002', 'hex').copy(frame, 12);
+                Buffer.from('03e80050', 'hex').copy(frame, 34);
+                const bytes = Buffer.concat([Buffer.alloc(NET_HEADER_BYTES), frame]);
+                hostile.memory.write(SEND_AREA.guestAddress + i * SLOT_BYTES, bytes);
+              }
+              sent += SLOTS;
+              offerSlots(hostile, SLOTS, NET_HEADER_BYTES + byteLength, random.pick([[], [], [12], [20, 30, 1]]));
+              rig.run();
+              hostile.reclaim();
+              for (const { frame } of receiver.received()) {
+                passed++;
+                assert.equal(frame.readUInt16BE(36), 80);
+                assert.equal(frame[23], 17);
+                assert.equal(frame.length, byteLength);
+              }
+            }
+          }),
+        );
+        const dropped = (own ? hostile : receiver).count('DROPPED_BY_FILTER');
+        assert.ok(passed > 0 && dropped > 0, `${passed} have passed, ${dropped} not`);
+        assert.equal(passed + dropped + receiver.count('DROPPED_NO_BUFFER'), sent);
+        rig.release();
+      });
 
     it('harms nobody with headers that change while they are looked at', async () => {
       const rig = new NetRig();

@@ -5,12 +5,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { FilterFrame, NextFrame } from '../../src/filter/frame-contract.js';
 import { FRAME_BYTES_MAX } from '../../src/limits.js';
 import { NET_FEATURES, OFFLOAD_FEATURES } from '../../src/net/features.js';
 import { GSO_ECN, GsoType, NetHeader, NetHeaderFlag } from '../../src/net/net-header.js';
 import { buildPacket, expectSegments, offloadHeader, type PacketPlan, plans } from '../../src/net/packets.test.js';
 import { accessPort } from '../../src/net/vlan.js';
 import { RING_FEATURES } from '../../src/virtio/features.js';
+import { frameFilter, type TestFrameFilter } from '../support/frame-filters.js';
 import { BROADCAST, expectSame, macOf, makeFrame, withTag } from '../support/frames.js';
 import { type Guest, headerBytes, type NetRig, withRig } from '../support/net-rig.js';
 import { check } from '../support/seed.js';
@@ -95,16 +97,47 @@ function send(rig: NetRig, from: Guest, plan: PacketPlan, gsoSize: number, cuts:
   from.reclaim();
 }
 
+/** Keeps each frame until its next turn. */
+function keepAWhile(): TestFrameFilter {
+  return frameFilter(
+    ({ goOn }) => {
+      const tokens: number[] = [];
+      const keep = (frame: FilterFrame) => tokens.push(frame.defer());
+      const tick = () => {
+        for (const token of tokens.splice(0)) goOn(token);
+      };
+      return { outbound: keep, inbound: keep, tick };
+    },
+    { defers: true },
+  );
+}
+
+function countFrames(count: () => void): TestFrameFilter {
+  const pass = (frame: FilterFrame, next: NextFrame) => {
+    count();
+    next(frame);
+  };
+  return frameFilter({ outbound: pass, inbound: pass });
+}
+
 describe('offloads between rings', () => {
   it('are kept whoever receives: any packet, to all at once or to one', () => {
     const pieces = fc.record({ cuts: fc.array(fc.nat(120), { maxLength: 6 }), skew: fc.nat(3) });
     const cutAt = fc.oneof({ weight: 1, arbitrary: fc.constant(0) }, { weight: 3, arbitrary: fc.nat(2000) });
-    for (const kind of ['split', 'packed'] as const) {
+    for (const [kind, filtered] of [
+      ['split', false],
+      ['packed', false],
+      ['split', true],
+    ] as const) {
       withRig((rig) => {
-        const sender = rig.guest({ layout: kind, features: ALL });
-        const able = rig.guest({ layout: kind, features: ALL, ...ROOM });
+        // Filters look at a packet once, whoever cuts it up, and may keep it meanwhile.
+        let seen = 0;
+        const filters = filtered ? [countFrames(() => seen++), keepAWhile()] : [];
+        const sender = rig.guest({ layout: kind, features: ALL, filters });
+        const able = rig.guest({ layout: kind, features: ALL, ...ROOM, filters: filtered ? [keepAWhile()] : [] });
         const ableSmall = rig.guest({ layout: kind, features: ALL, buffers: 128, bufferBytes: 200, gapBytes: 3 });
-        const unable = rig.guest({ layout: kind, features: PLAIN, buffers: 150 });
+        const unableFilters = filtered ? [countFrames(() => seen++)] : [];
+        const unable = rig.guest({ layout: kind, features: PLAIN, buffers: 150, filters: unableFilters });
         const unableSmall = rig.guest({ layout: kind, features: PLAIN, buffers: 250, bufferBytes: 300, gapBytes: 1 });
         check(
           fc.property(plans(6000), cutAt, pieces, fc.nat(4), (any, size, { cuts, skew }, which) => {
@@ -123,7 +156,9 @@ describe('offloads between rings', () => {
               guest.received();
               guest.reclaim();
             }
+            seen = 0;
             send(rig, sender, plan, gsoSize, cuts, skew);
+            if (filtered) assert.equal(seen, which === 0 || rig.guests[which] === unable ? 2 : 1);
             const receivers = which === 0 ? [able, ableSmall, unable, unableSmall] : [rig.guests[which]!];
             for (const guest of receivers) {
               if (guest === able || guest === ableSmall) expectWhole(guest, plan, gsoSize);

@@ -33,6 +33,8 @@ export interface PairOptions {
   readonly withoutOffloads?: readonly GuestName[];
   /** Gives each guest a disk in memory too. */
   readonly disks?: boolean;
+  /** Of their cards. */
+  readonly filters?: Readonly<Partial<Record<GuestName, readonly unknown[]>>>;
 }
 
 /** A daemon with a switch, and two guests whose eth0 are plugged into it and up. */
@@ -51,7 +53,11 @@ export class Pair {
     const { mode = 'adaptive', queuePairs = 1, packed = false, mtu, withoutOffloads = [] } = options;
     const nics = { net0: { queue_pairs: queuePairs, ...(mtu === undefined ? {} : { mtu }) } };
     const disks = options.disks ? { disk0: { backend: { type: 'memory', size: '64MiB' } } } : {};
-    const daemon = await Daemon.start(test, { cores: [1], mode, vms: { a: { nics, disks }, b: { nics, disks } } });
+    const vm = (name: GuestName) => {
+      const filters = options.filters?.[name];
+      return { nics: { net0: { ...nics.net0, ...(filters && { filters }) } }, disks };
+    };
+    const daemon = await Daemon.start(test, { cores: [1], mode, vms: { a: vm('a'), b: vm('b') } });
     const status = await daemon.status();
     const start = async (name: GuestName): Promise<RealGuest> => {
       const nic: GuestNic = {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { RequestPool } from '../../src/block/request.js';
 import { FilterDesk } from '../../src/filter/filter-desk.js';
+import { createFrameHost } from '../../src/filter/frame-create.js';
 import { BATCH_BYTES_MAX } from '../../src/limits.js';
 import { Crossing } from '../../src/net/crossing.js';
 import { CrossingRing } from '../../src/net/crossing-ring.js';
@@ -25,6 +26,7 @@ import type { RingKind } from '../../src/virtio/ring-layout.js';
 import type { Element, RingUnderTest, Used } from '../conformance/virtqueue-layout.js';
 import { createPackedRing } from '../conformance/virtqueue-packed.js';
 import { createSplitRing } from '../conformance/virtqueue-split.js';
+import { chainOf, type TestFrameFilter } from './frame-filters.js';
 import { macOf } from './frames.js';
 import { TestMemory } from './guest-memory.js';
 
@@ -39,6 +41,9 @@ const STALE = 0xee;
 /** Frames taken in one turn of a queue. */
 const TURN_FRAMES = 64;
 
+/** By the shared memory of a card: its filters, on whichever sidecore. */
+const RIG_FILTERS = new WeakMap<SharedArrayBuffer, readonly TestFrameFilter[]>();
+
 export interface GuestOptions {
   readonly layout?: RingKind;
   /** What the driver acknowledges; everything offered if left out. */
@@ -52,6 +57,8 @@ export interface GuestOptions {
   readonly gapBytes?: number;
   /** Its rings lie in its memory, where it can change them: at `RING_AREAS`. */
   readonly ringsInMemory?: boolean;
+  /** What stands between its card and the switch, nearest to it first. */
+  readonly filters?: readonly TestFrameFilter[];
 }
 
 /** What a guest found in its receive buffers. */
@@ -134,6 +141,7 @@ export class Guest {
   readonly layout: RingKind;
   readonly ringSize: number;
   readonly ringsInMemory: boolean;
+  readonly filters: readonly TestFrameFilter[];
   readonly tx: GuestRing<NetTxQueue>;
   readonly rx: GuestRing<NetRxQueue>;
   readonly #state: NetDeviceState;
@@ -146,6 +154,7 @@ export class Guest {
     this.layout = layout;
     this.ringSize = ringSize;
     this.ringsInMemory = options.ringsInMemory ?? false;
+    this.filters = options.filters ?? [];
     this.mac = macOf(number);
     const mac = { high: macHigh(this.mac, 0), low: macLow(this.mac, 0) };
     this.device = new NetDevice({ mac, mtu: 1500, queuePairs: 1, speedMbps: 10_000, offloads: true });
@@ -154,6 +163,8 @@ export class Guest {
     const account = { id: number, weight: 1 };
     this.spec = { kind: 'net', shared, account, switchId: network, port: number, queuePairs: 1, vlans, mac };
     this.#state = new NetDeviceState(shared);
+    rig.made(this);
+    RIG_FILTERS.set(shared, this.filters);
     this.rx = new GuestRing<NetRxQueue>(rig, this, 0);
     this.tx = new GuestRing<NetTxQueue>(rig, this, 1);
     this.wipe();
@@ -301,20 +312,34 @@ export class NetRig implements DeviceHost {
   readonly filterMark = new Int32Array(1);
   readonly networks: Networks;
   readonly guests: Guest[] = [];
+  /** The clock of frame filters' turns, ns. */
+  readonly clock = { ns: 1e15 };
+  readonly frameHost = {
+    ...createFrameHost(),
+    readNowNs: (into: Float64Array, slot: number) => {
+      into[slot] = this.clock.ns;
+    },
+  };
   readonly #dirty: DeviceQueue[] = [];
   readonly #firstNumber: number;
 
   /** @param mesh - of several sidecores: the number of this one, and its ways to the others */
   constructor(mesh?: { core: number; directory: Directory; crossings: readonly Crossing[] }) {
     const { core = 0, directory = new Directory(Directory.create(1, 64), 64), crossings = [] } = mesh ?? {};
-    this.networks = new Networks(core, directory, crossings);
+    this.networks = new Networks(core, directory, crossings, (spec, port, network) => {
+      const filters = RIG_FILTERS.get(spec.shared) ?? [];
+      return filters.length === 0 ? undefined : chainOf(filters, port, network, this.frameHost);
+    });
     this.#firstNumber = 100 * core;
   }
 
   guest(options: GuestOptions = {}): Guest {
-    const guest = new Guest(this, this.#firstNumber + this.guests.length, options);
+    return new Guest(this, this.#firstNumber + this.guests.length, options);
+  }
+
+  /** A guest is there, whose queues are made next. */
+  made(guest: Guest): void {
     this.guests.push(guest);
-    return guest;
   }
 
   markDirty(queue: DeviceQueue): void {

@@ -26,9 +26,12 @@ export const RECORD_UNITS = 3;
 /** Instead of `KEPT`: the rest of the ring was too short for the next record. */
 export const SKIPPED = 0xffffffff;
 
+/** Bytes of a ring for so many bytes of records. */
+export const captureRingBytes = (byteLength: number): number => RECORDS_OFFSET + byteLength;
+
 /** Makes a ring for so many bytes of records, a power of two. */
 export function createCaptureRing(byteLength = CAPTURE_RING_BYTES): SharedArrayBuffer {
-  const ring = new SharedArrayBuffer(RECORDS_OFFSET + byteLength);
+  const ring = new SharedArrayBuffer(captureRingBytes(byteLength));
   // Written once here, so that the sidecore does not wait for the kernel to find each page.
   new Uint8Array(ring).fill(0);
   return ring;

@@ -13,6 +13,12 @@ import {
   UNIT_BYTES,
 } from './capture-ring.js';
 
+/** A frame as far as it is recorded. */
+export interface Recordable {
+  readonly byteLength: number;
+  copyTo(target: Buffer, at: number, limit: number): number;
+}
+
 /**
  * Records what passes a port: the sidecore's end of a capture. It never waits: what there is no room for is counted. A thread
  * that takes over goes on where the one before stood; a record that it was writing is lost.
@@ -46,7 +52,7 @@ export class FrameCapture {
   }
 
   /** Records a frame as it is now. */
-  add(frame: Frame, direction: Direction): void {
+  add(frame: Recordable, direction: Direction): void {
     const { words, bytes, counters, positions } = this.#ring;
     const kept = Math.min(frame.byteLength, this.#snapBytes);
     const units = RECORD_UNITS + ((kept + UNIT_BYTES - 1) >>> 3);

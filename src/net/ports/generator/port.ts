@@ -31,6 +31,7 @@ export class GeneratorPort implements ServedPort {
   readonly offloads = -1;
   readonly mesh = false;
   capture: FrameCapture | undefined = undefined;
+  readonly filters = undefined;
   readonly inFlight = 0;
   readonly active: boolean;
   closed = false;

@@ -26,6 +26,7 @@ export class TapPort implements ServedPort, UringUser {
   readonly offloads: number;
   readonly mesh = false;
   capture: FrameCapture | undefined = undefined;
+  readonly filters = undefined;
   closed = false;
   readonly #engine: TapEngine;
   /** User data of slot 0. */

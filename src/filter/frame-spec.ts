@@ -1,0 +1,32 @@
+import type { NetDeviceSpec } from '../net/device.js';
+import type { ChainSpec, FilterSpec } from './spec.js';
+
+/** One filter of a card as a sidecore is told of it. Plain data. */
+export type FrameFilterSpec = Pick<
+  FilterSpec,
+  | 'id'
+  | 'replaces'
+  | 'name'
+  | 'counters'
+  | 'histograms'
+  | 'defers'
+  | 'module'
+  | 'options'
+  | 'prepared'
+  | 'onFault'
+  | 'timeNsMax'
+  | 'memory'
+  | 'shared'
+  | 'group'
+>;
+
+/** The filters of a card, nearest to the guest first. Plain data. */
+export interface FrameChainSpec extends Omit<ChainSpec, 'filters'> {
+  readonly mac: { readonly high: number; readonly low: number };
+  readonly filters: readonly FrameFilterSpec[];
+}
+
+/** A card with filters. They may be others later. */
+export interface FilteredNetSpec extends NetDeviceSpec {
+  filters?: FrameChainSpec | undefined;
+}

@@ -1,0 +1,116 @@
+import { isDeepStrictEqual } from 'node:util';
+import { messageOf, SidecoreError } from '../errors.js';
+import type { FilterGroups } from './filter-groups.js';
+import type { FrameFilter, FrameFilterManager } from './frame-contract.js';
+import type { FrameFilterSpec } from './frame-spec.js';
+import { isSharedBytes, type LoadedFilter } from './load.js';
+import { FilterMemory } from './memory.js';
+import { nextFilterId } from './opened-filter.js';
+import type { FaultPolicy } from './spec.js';
+
+/** A frame filter as its configuration has it, loaded. */
+export interface ReadyFrameFilter extends LoadedFilter<FrameFilter> {
+  /** As it is called in the configuration. */
+  readonly use: string;
+  /** As its own schema gives them. */
+  readonly options: unknown;
+  readonly onFault: FaultPolicy;
+  readonly timeNsMax: number;
+  /** Folder of the configuration. */
+  readonly base: string;
+}
+
+/** Which card a filter is on. */
+export interface FrameFilterPlace {
+  readonly vm: string;
+  readonly device: string;
+  readonly mac: { readonly high: number; readonly low: number };
+  readonly groups: FilterGroups;
+  log(text: string): void;
+}
+
+/** One filter of a card, on the main thread. */
+export class OpenedFrameFilter {
+  readonly ready: ReadyFrameFilter;
+  readonly memory: FilterMemory;
+  readonly spec: FrameFilterSpec;
+  readonly #manager: FrameFilterManager;
+
+  /**
+   * Makes its side on this thread. Throws what is wrong.
+   *
+   * @param old - whose place it takes: what both have alike stays as it is
+   */
+  constructor(ready: ReadyFrameFilter, place: FrameFilterPlace, old?: OpenedFrameFilter) {
+    this.ready = ready;
+    const { definition, options, base, module, onFault, timeNsMax } = ready;
+    const { name, counters = [], histograms = [], defers = false } = definition;
+    const { vm, device, mac, groups, log } = place;
+    const shape = { counters, histograms, queues: 1, timeNsMax };
+    const same = old?.spec.name === name ? old : undefined;
+    const keepsMemory = same !== undefined && !same.memory.out && same.#hasShape(shape);
+    this.memory = keepsMemory ? same.memory : new FilterMemory(shape);
+    const bytes = call(ready, 'sharedBytes', () => bytesOf(definition, options));
+    const shared = same?.spec.shared.byteLength === bytes ? same.spec.shared : new SharedArrayBuffer(bytes);
+    const member = call(ready, 'group', () => definition.group?.(options));
+    const group = groups.memoryOf(name, member, definition.groupBytes ?? 0);
+    const setup = { vm, device, mac, options, shared, group, base, log };
+    this.#manager = call(ready, 'manage', () => definition.manage?.(setup)) ?? {};
+    this.spec = {
+      id: nextFilterId(),
+      replaces: old?.spec.id,
+      name,
+      counters,
+      histograms,
+      defers,
+      module,
+      options,
+      prepared: call(ready, 'manage', () => structuredClone(this.#manager.prepared)),
+      onFault,
+      timeNsMax,
+      memory: this.memory.buffer,
+      shared,
+      group,
+    };
+  }
+
+  get commands(): NonNullable<FrameFilterManager['commands']> {
+    return this.#manager.commands ?? {};
+  }
+
+  /** What it says of itself; null if it says nothing. */
+  status(): unknown {
+    try {
+      return structuredClone(this.#manager.status?.() ?? null);
+    } catch (error) {
+      return { error: messageOf(error) };
+    }
+  }
+
+  /** No sidecore uses it any more. */
+  async close(): Promise<void> {
+    await this.#manager.close?.();
+  }
+
+  #hasShape({ counters, histograms }: { counters: readonly string[]; histograms: readonly string[] }): boolean {
+    return isDeepStrictEqual([counters, histograms], [this.spec.counters, this.spec.histograms]);
+  }
+}
+
+function bytesOf({ sharedBytes = 0 }: FrameFilter, options: unknown): number {
+  const bytes = typeof sharedBytes === 'number' ? sharedBytes : sharedBytes(options);
+  if (isSharedBytes(bytes)) return bytes;
+  throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
+}
+
+/** Calls a hook of a filter's, and says whose it was that threw. */
+function call<T>({ use }: ReadyFrameFilter, hook: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof SidecoreError) throw error;
+    throw new SidecoreError('FILTER_INVALID', `${hook}() of the filter ${use} has thrown: ${messageOf(error)}`, '', {
+      cause: error,
+    });
+  }
+}

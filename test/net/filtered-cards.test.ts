@@ -1,0 +1,201 @@
+/**
+ * Filters of network cards in a whole daemon: what they see, drop and count, that one that fails or hangs is in nobody else's way, and
+ * that all of it outlives sidecores that die and cards that move.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { checkFile } from '../../src/cli/check.js';
+import type { NetDriver } from '../../src/guest/net-driver.js';
+import { KillableDaemon } from '../sidecore/killable-daemon.js';
+import { repositoryRoot, scratchDirectory } from '../support/daemon.js';
+import { makeFrame } from '../support/frames.js';
+import { until } from '../vhost-user/raw-front-end.js';
+import { NEEDS_TWO_CPUS, SIDECORE_CPU, TWO_CPUS } from '../vhost-user/test-daemon.js';
+import { connectGuest, introduce, next, send } from './guests.js';
+
+const EXAMPLE = join(repositoryRoot, 'examples/filter/no-dhcp-server.ts');
+
+/** Throws, or does not come to an end, at the nth frame that its guest sends, if it is told to. */
+const FILTER = `import { defineFrameFilter } from 'sidecore/filter';
+
+interface Options { throwAt?: number | undefined; loopAt?: number | undefined }
+
+export default defineFrameFilter({
+  name: 'bad',
+  options: (z) => z.strictObject({ throwAt: z.int().optional(), loopAt: z.int().optional() }),
+  counters: ['sent'],
+  create(context) {
+    const { throwAt, loopAt }: Options = context.options;
+    const sent = context.counter('sent');
+    let count = 0;
+    context.log(\`card of \${context.vm}\`);
+    return {
+      outbound(frame, next) {
+        count++;
+        sent.add(1);
+        if (count === throwAt) throw new Error('as it was told');
+        while (count === loopAt);
+        next(frame);
+      },
+    };
+  },
+});
+`;
+const THROW_LINE = FILTER.split('\n').findIndex((line) => line.includes("throw new Error('as")) + 1;
+
+/** UDP from a port. */
+function udp(to: Buffer, from: Buffer, port: number, seed: number): Buffer {
+  const frame = makeFrame(to, from, 90, seed);
+  Buffer.from('0800450000280000000040110000' + '0a0000010a000002', 'hex').copy(frame, 12);
+  frame.writeUInt16BE(port, 34);
+  return frame;
+}
+
+async function start(test: TestContext, filters: Record<string, readonly object[]>, cores: readonly number[]) {
+  const folder = scratchDirectory(test);
+  writeFileSync(join(folder, 'bad.ts'), FILTER);
+  const vms = Object.fromEntries(
+    Object.entries(filters).map(([vm, list]) => {
+      const placed = list.map((filter) =>
+        Object.hasOwn(filter, 'file') ? { ...filter, file: undefined, use: join(folder, 'bad.ts') } : filter,
+      );
+      return [vm, { nics: { n: { filters: placed } } }];
+    }),
+  );
+  const daemon = await KillableDaemon.start(test, { cores, balance: false, vms });
+  const guests = await Promise.all(
+    Object.keys(filters).map((vm) => connectGuest(test, { socket: daemon.socket(vm, 'n') })),
+  );
+  const card = async (vm: string) => (await daemon.status()).nics[vm]!.n!;
+  return { daemon, guests, card };
+}
+
+/** Each gets what the other sends. */
+async function talk(one: NetDriver, other: NetDriver, seed: number): Promise<void> {
+  for (const [from, to] of [
+    [one, other],
+    [other, one],
+  ] as const) {
+    const frames = Array.from({ length: 20 }, (_, i) => makeFrame(to.mac, from.mac, 60 + 70 * i, seed + i));
+    for (const frame of frames) await send(from, frame);
+    for (const frame of frames) assert.ok((await next(to, 'a frame')).equals(frame));
+  }
+}
+
+/** Takes what a guest has got by now. Returns how many frames. */
+async function drain(guest: NetDriver): Promise<number> {
+  let count = 0;
+  for (let quiet = 0; quiet < 50; await turn()) {
+    if (guest.receive() === undefined) quiet++;
+    else count++;
+  }
+  return count;
+}
+
+describe('filters of network cards', { timeout: 120_000 }, () => {
+  it('the example has at most 20 lines, and is what the guide shows', () => {
+    const code = readFileSync(EXAMPLE, 'utf8').trim();
+    assert.ok(code.split('\n').length <= 20);
+    assert.ok(readFileSync(join(repositoryRoot, 'docs/frame-filters.md'), 'utf8').includes(code));
+  });
+
+  it('see, drop and count; and go on counting after deaths and moves', { skip: NEEDS_TWO_CPUS }, async (test) => {
+    const { daemon, guests, card } = await start(test, { a: [{ use: 'meter' }, { use: EXAMPLE }], b: [] }, TWO_CPUS);
+    const [a, b] = guests as [NetDriver, NetDriver];
+    await introduce(guests);
+    const first = (await card('a')).filters;
+    assert.deepEqual(
+      first.map(({ name, in_service }) => [name, in_service]),
+      [
+        ['meter', true],
+        ['no-dhcp-server', true],
+      ],
+    );
+    await send(a, udp(b.mac, a.mac, 67, 1));
+    const allowed = udp(b.mac, a.mac, 68, 2);
+    await send(a, allowed);
+    assert.ok((await next(b, 'what may pass')).equals(allowed));
+    let expected = first[0]!.counters['frames_sent']! + 2;
+    const verify = async () => {
+      const { filters, dropped_by_filter } = await card('a');
+      assert.equal(dropped_by_filter, 1);
+      assert.deepEqual(filters[1]!.counters, { dropped: 1 });
+      assert.equal(filters[0]!.counters['frames_sent'], expected);
+      assert.ok(filters.every(({ in_service }) => in_service));
+    };
+    await verify();
+    await talk(a, b, 100);
+    expected += 20;
+    await verify();
+    await daemon.kill(0);
+    await talk(a, b, 200);
+    expected += 20;
+    await verify();
+    for (const to of [1, 0]) {
+      const [moved] = await daemon.move({ label: 'a/n', to });
+      assert.equal(moved, true);
+      await talk(a, b, 300 + 100 * to);
+      expected += 20;
+      await verify();
+    }
+    await daemon.kill(0);
+    await talk(a, b, 500);
+    expected += 20;
+    await verify();
+  });
+
+  for (const onFault of ['closed', 'open'] as const)
+    it(`one that throws is out of service, ${onFault}, and only its card knows`, async (test) => {
+      const bad = { file: true, options: { throwAt: 10 }, on_fault: onFault };
+      const { daemon, guests, card } = await start(test, { a: [], b: [], c: [bad] }, [SIDECORE_CPU]);
+      const [a, b, c] = guests as [NetDriver, NetDriver, NetDriver];
+      await introduce(guests);
+      for (let i = 0; i < 30; i++) await send(c, makeFrame(a.mac, c.mac, 80, i));
+      await until(async () => (await card('c')).frames_in >= 31, 'all was sent');
+      assert.equal(await drain(a), onFault === 'closed' ? 8 : 30);
+      await talk(a, b, 100);
+      const { filters, dropped_by_filter } = await card('c');
+      assert.equal(filters[0]!.in_service, false);
+      assert.match(filters[0]!.last_fault!, new RegExp(`as it was told \\(.*bad.ts:${THROW_LINE}\\)`));
+      assert.equal(dropped_by_filter > 0, onFault === 'closed');
+      await until(() => daemon.log.includes('FILTER_FAILED') && daemon.log.includes('card of c'), 'it is reported');
+      assert.ok((await daemon.status()).cores.every(({ deaths }) => deaths === 0));
+    });
+
+  it('one that does not come to an end is out of service, and the others go on', async (test) => {
+    const bad = { file: true, options: { loopAt: 10 } };
+    const { daemon, guests, card } = await start(test, { a: [{ use: 'meter' }], b: [], c: [bad] }, [SIDECORE_CPU]);
+    const [a, b, c] = guests as [NetDriver, NetDriver, NetDriver];
+    await introduce(guests);
+    for (let i = 0; i < 30; i++) await send(c, makeFrame(a.mac, c.mac, 80, i));
+    await until(async () => !(await card('c')).filters[0]!.in_service, 'it is found');
+    await drain(a);
+    await talk(a, b, 100);
+    assert.ok((await card('a')).filters[0]!.in_service);
+    assert.equal((await daemon.status()).cores[0]!.deaths, 1);
+    assert.match((await card('c')).filters[0]!.last_fault!, /has kept its sidecore for/);
+  });
+
+  it('what is wrong with them is said before anything starts', (test) => {
+    const folder = scratchDirectory(test);
+    writeFileSync(join(folder, 'bad.ts'), FILTER);
+    const problems = (vm: object): string[] => {
+      const file = join(folder, 'sidecore.yaml');
+      writeFileSync(file, JSON.stringify({ vms: { vm } }, null, 1));
+      return checkFile(file).problems.map(({ text }) => text);
+    };
+    const nic = (filter: object) => problems({ nics: { n: { filters: [filter] } } });
+    assert.deepEqual(nic({ use: './bad.ts' }), []);
+    assert.match(nic({ use: 'readonly' })[0]!, /built-in filters are .*meter/);
+    assert.match(nic({ use: './bad.ts', options: { throwAt: 'x' } })[0]!, /expected number/i);
+    assert.match(
+      nic({ use: join(repositoryRoot, 'examples/filter/guard.ts') })[0]!,
+      /filter of disks, not of network cards/,
+    );
+    const disk = { backend: { type: 'memory', size: '1MiB' }, filters: [{ use: './bad.ts' }] };
+    assert.match(problems({ disks: { d: disk } })[0]!, /filter of network cards, not of disks/);
+  });
+});
