@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { AloneTask, AloneTimes } from './filter-alone.js';
 import type { ChainRow } from './filter-chain.js';
+import type { FirewallRow } from './firewall.js';
 import type { BenchGround, BenchOptions } from './ground.js';
 
 /** How long and how often everything is measured. */
@@ -34,7 +35,11 @@ export interface PlannedFilterRows {
 }
 
 const ALONE = fileURLToPath(new URL('./filter-alone.js', import.meta.url));
-type Times<Task extends AloneTask> = Task extends { readonly what: `${string} chains` } ? ChainRow[] : AloneTimes;
+type Times<Task extends AloneTask> = Task extends { readonly what: `${string} chains` }
+  ? ChainRow[]
+  : Task extends { readonly what: 'firewall' }
+    ? FirewallRow[]
+    : AloneTimes;
 
 /** Has something measured in a process of its own, on the sidecores' CPU and by their Node. */
 export function alone<Task extends AloneTask>({ ground, options }: FilterContext, task: Task): Times<Task> {

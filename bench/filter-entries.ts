@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BackendOptions } from '../src/block/backends/index.js';
+import { makeLuks1 } from '../src/filters/block/encrypt/luks1-keys.js';
 import { BLOCK_FILTERS } from '../src/filters/block/index.js';
 
 /** Bytes of each disk; all of it is the working set. */
@@ -10,7 +11,7 @@ export type Does = 'read' | 'write';
 
 /** A disk for a filter, and the same without it. */
 export interface BlockSetUp {
-  /** What the filter stands before; a disk in memory if nothing is said. */
+  /** What the filter stands before; memory if nothing is said, or nothing where it is measured alone. */
   readonly backend?: BackendOptions;
   /** What the disk without it has, if that is another. */
   readonly plain?: BackendOptions;
@@ -30,6 +31,11 @@ export interface BlockEntry {
 }
 
 const MEMORY: BackendOptions = { type: 'memory', size: DISK_BYTES };
+/** What a filter stands before when it is measured alone, if its entry says nothing: nothing is copied, so that what it takes shows. */
+export const NOWHERE: BackendOptions = { type: 'null', size: DISK_BYTES };
+/** Of images that are encrypted. */
+const PASSPHRASE = 'a passphrase of a benchmark';
+const ITERATIONS = 1000;
 
 const plain = (use: string, options: Readonly<Record<string, unknown>> = {}, does: readonly Does[] = ['read']) => ({
   use,
@@ -42,13 +48,35 @@ const ALL: readonly BlockEntry[] = [
   { name: 'meter', ...plain('meter') },
   { name: 'meter, no latency', ...plain('meter', { latency: false }) },
   { name: 'readonly', ...plain('readonly') },
+  {
+    name: 'throttle',
+    ...plain('throttle', { iops: 1e9, bps: '1TiB' }),
+  },
+  {
+    name: 'encrypt (file on tmpfs)',
+    use: 'encrypt',
+    does: ['read', 'write'],
+    setUp(folder) {
+      const { bytes } = makeLuks1({ passphrase: Buffer.from(PASSPHRASE), iterations: ITERATIONS });
+      const keyFile = join(folder, 'key');
+      writeFileSync(keyFile, PASSPHRASE, { mode: 0o600 });
+      return {
+        backend: { type: 'file', path: writtenFile(folder, 'luks.img', bytes) },
+        plain: { type: 'file', path: writtenFile(folder, 'plain.img') },
+        options: { key_file: keyFile },
+      };
+    },
+  },
 ];
 
 export const BLOCK_ENTRIES: readonly BlockEntry[] = ALL.filter(({ use }) => use in BLOCK_FILTERS);
 
 /** The back ends of an entry: with its filter, and without. */
-export function backendsOf({ backend = MEMORY, plain = backend }: BlockSetUp): [BackendOptions, BackendOptions] {
-  return [backend, plain];
+export function backendsOf(
+  { backend, plain = backend }: BlockSetUp,
+  otherwise = MEMORY,
+): [BackendOptions, BackendOptions] {
+  return [backend ?? otherwise, plain ?? otherwise];
 }
 
 /** A file that is written from end to end: no holes that would read faster than data. */

@@ -1,6 +1,10 @@
 import { SidecoreError } from '../src/errors.js';
+import { encryptRows } from './encrypt.js';
 import { chainAloneRows, chainRows, entryRows } from './filter-block.js';
 import type { FilterContext, FilterTiming, PlannedFilterRows } from './filter-context.js';
+import { firewallRows, frameChainAloneRows, frameChainRows, frameEntryRows } from './filter-frames.js';
+import { stallRows } from './filter-stalls.js';
+import { swapRows } from './filter-swaps.js';
 import { type BenchOptions, onGround } from './ground.js';
 import { type Report, row } from './report.js';
 
@@ -56,4 +60,28 @@ const plan = (context: FilterContext): PlannedFilterRows[] => [
   chainAloneRows(context),
   chainRows(context),
   ...entryRows(context),
+  frameChainAloneRows(context),
+  frameChainRows(context),
+  ...frameEntryRows(context),
+  firewallRows(context),
+  peerRows(context),
+  loopRows(context),
+  swapRows(context),
 ];
+
+/** The filter `encrypt` against qemu-storage-daemon's `luks` driver, with the same image. */
+function peerRows({ ground, options }: FilterContext): PlannedFilterRows {
+  const run = () => encryptRows(ground, { ...options, quick: true });
+  return { name: 'encrypt against qemu-storage-daemon', quick: true, run };
+}
+
+/** Filters that loop for ever. */
+function loopRows({ ground, options, timing }: FilterContext): PlannedFilterRows {
+  const kinds = (['memory', 'file'] as const).flatMap((backend) => [true, false].map((spare) => ({ backend, spare })));
+  const run = async () => {
+    options.progress('filters that loop');
+    const of = { node: options.node, cpu: ground.serverCpu, stalls: timing.stalls };
+    ground.add(await stallRows(of, options.quick ? kinds.slice(0, 1) : kinds));
+  };
+  return { name: 'a filter loops', quick: true, run };
+}
