@@ -8,6 +8,7 @@ import { BlockDriver, type BlockDriverQueue, RequestType } from '../src/guest/in
 import { allowedCpus, pinThisThread } from '../src/host/affinity.js';
 import { nowNs } from '../src/host/clock.js';
 import { FILTER_STALL_MS } from '../src/limits.js';
+import { ALL_CPUS } from './back-ends.js';
 import { type Row, row } from './report.js';
 import type { StallEvent } from './stall-daemon.js';
 
@@ -169,7 +170,9 @@ class StallDaemon {
 
   start(node: string, file: string, spare: boolean): Promise<void> {
     const main = fileURLToPath(new URL('./stall-daemon.js', import.meta.url));
-    const child = spawn(node, [main, file, spare ? 'spare' : 'none'], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+    // The guests may be pinned to their CPU by now.
+    const args = ['-c', ALL_CPUS, node, main, file, spare ? 'spare' : 'none'];
+    const child = spawn('taskset', args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     this.#child = child;
     return new Promise((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`the daemon ended with ${code}`)));
