@@ -117,6 +117,10 @@ export const FILTER_JOBS_MAX = 64;
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
 /** How long what is in flight of a disk may take to end when its filters are changed, ms. */
 export const HOLD_MS_MAX = 10_000;
+/** How long files of filters are left alone after one of them was saved, before they are read, ms: editors write more than one, or twice. */
+export const FILTER_SAVE_MS = 100;
+/** Folders that are watched for one filter's files. */
+export const FILTER_FOLDERS_MAX = 64;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;

@@ -76,7 +76,7 @@ assert(((SEGMENT_BYTES_MAX * DATA_SEGMENTS_MAX) / SECTOR_BYTES) % 2 ** 16 !== 0,
 export class BlockDevice implements VirtioDevice {
   /** Crosses to the sidecores as it is. */
   readonly shared: SharedArrayBuffer;
-  readonly offeredFeatures: bigint;
+  #offeredFeatures: bigint;
   readonly options: BlockDeviceOptions;
   readonly #config: DataView;
   readonly #state: BlockDeviceState;
@@ -87,7 +87,7 @@ export class BlockDevice implements VirtioDevice {
     this.shared = new SharedArrayBuffer(CONFIG_SPACE_BYTES_MAX + BlockDeviceState.BYTES);
     this.#config = new DataView(this.shared, 0, CONFIG_SPACE_BYTES_MAX);
     this.#state = new BlockDeviceState(this.shared);
-    this.offeredFeatures = offer(options);
+    this.#offeredFeatures = offer(options);
     this.#state.setSerial(options.serial);
 
     const config = this.#config;
@@ -117,6 +117,16 @@ export class BlockDevice implements VirtioDevice {
       config.setUint32(ConfigOffset.SECURE_ERASE_SECTOR_ALIGNMENT, alignment, true);
     }
     this.resize(abilities.sizeBytes);
+  }
+
+  get offeredFeatures(): bigint {
+    return this.#offeredFeatures;
+  }
+
+  /** Whether drivers from now on may ask that requests complete in their order. */
+  offerInOrder(offered: boolean): void {
+    const { IN_ORDER } = RING_FEATURES;
+    this.#offeredFeatures = offered ? this.#offeredFeatures | IN_ORDER : this.#offeredFeatures & ~IN_ORDER;
   }
 
   /** Sets the capacity. The caller tells the front end. */

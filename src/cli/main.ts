@@ -32,6 +32,7 @@ async function createProgram(): Promise<Command> {
     import('./status.js'),
     import('./resize.js'),
     import('./link.js'),
+    import('./filter.js'),
     import('./capture.js'),
     import('./bench.js'),
     import('./demo.js'),
@@ -41,6 +42,7 @@ async function createProgram(): Promise<Command> {
   const [
     { resizeCommand },
     { linkCommand },
+    { filterCommand },
     { captureCommand },
     { benchCommand },
     { demoCommand },
@@ -58,6 +60,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(statusCommand)
     .addCommand(resizeCommand)
     .addCommand(linkCommand)
+    .addCommand(filterCommand)
     .addCommand(captureCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
@@ -76,8 +79,15 @@ async function createProgram(): Promise<Command> {
       json = command.opts()['json'] === true;
     });
   // Commands that were made elsewhere do not inherit by themselves.
-  for (const command of program.commands) command.copyInheritedSettings(program);
+  inheritSettings(program);
   return program;
+}
+
+function inheritSettings(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent);
+    inheritSettings(command);
+  }
 }
 
 function helpCommand(): Command {

@@ -43,7 +43,16 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
   parts.push(...networkTables(status, before?.status, seconds, width));
   if (parts.length === 2) parts.push('neither disks nor network cards\n');
   if (queueRows.length > 0) parts.push(table(queueColumns(counts), queueRows, width));
+  const changed = [...changedOf(vms), ...changedOf(status.nics)].join(', ');
+  if (changed !== '') parts.push(`filters changed since the start, not as configured: ${changed}\n`);
   return parts.join('\n');
+}
+
+/** Devices whose filters are others than the configuration names. */
+function changedOf(kind: Record<string, Record<string, { filters_changed: boolean }>>): string[] {
+  return Object.entries(kind).flatMap(([vm, devices]) =>
+    Object.entries(devices).flatMap(([name, { filters_changed }]) => (filters_changed ? [`${vm}/${name}`] : [])),
+  );
 }
 
 const CORE_COLUMNS: readonly Column[] = [

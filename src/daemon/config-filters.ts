@@ -1,43 +1,56 @@
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
+import type { BlockFilter } from '../filter/contract.js';
 import type { FrameFilter } from '../filter/frame-contract.js';
-import { type LoadedFilter, loadBlockFilter, loadFrameFilter, readOptions } from '../filter/load.js';
+import {
+  type LoadedFilter,
+  loadBlockFilter,
+  loadBlockFilterAside,
+  loadFrameFilter,
+  loadFrameFilterAside,
+  readOptions,
+} from '../filter/load.js';
 import type { ReadyFilter } from '../filter/opened-filter.js';
 import type { ReadyFrameFilter } from '../filter/opened-frame-filter.js';
+import type { WrittenFilter } from '../filter/spec.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
 import { NET_FILTERS } from '../filters/net/index.js';
 import { FILTER_DEFER_S, FILTER_TIME_US, FILTERS_MAX } from '../limits.js';
+import { explain } from './config-explain.js';
 import type { ConfigProblem, ConfigText, KeyPath } from './config-text.js';
 
 const NS_PER_US = 1000;
 const NS_PER_S = 1e9;
 
-const filter = z
-  .strictObject({
-    use: z.string().min(1, 'is empty'),
-    options: z.record(z.string(), z.unknown()).default({}),
-    on_fault: z.enum(['closed', 'open']).default('closed'),
-    time_limit_us: z.number().min(1).max(10_000).default(FILTER_TIME_US),
-    defer_limit_s: z.number().min(0.001).max(3600).default(FILTER_DEFER_S),
-    quarantine: z.boolean().default(false),
-  })
-  .transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
+/** What filters of every kind have. */
+const common = {
+  use: z.string().min(1, 'is empty'),
+  options: z.record(z.string(), z.unknown()).default({}),
+  on_fault: z.enum(['closed', 'open']).default('closed'),
+  time_limit_us: z.number().min(1).max(10_000).default(FILTER_TIME_US),
+  quarantine: z.boolean().default(false),
+  watch: z.boolean().default(false),
+};
+
+const blockKeys = z.strictObject({
+  ...common,
+  defer_limit_s: z.number().min(0.001).max(3600).default(FILTER_DEFER_S),
+});
+
+/** Of a network card; kept frames are bound by their number, not by time. */
+const frameKeys = z.strictObject(common);
+
+const filter = blockKeys.transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
 
 /** Nearest to the guest first. */
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
 
 export type FilterConfig = z.output<typeof filter>;
 
-/** Of a network card; kept frames are bound by their number, not by time. */
-const frameFilter = z
-  .strictObject({
-    use: z.string().min(1, 'is empty'),
-    options: z.record(z.string(), z.unknown()).default({}),
-    on_fault: z.enum(['closed', 'open']).default('closed'),
-    time_limit_us: z.number().min(1).max(10_000).default(FILTER_TIME_US),
-    quarantine: z.boolean().default(false),
-  })
-  .transform((written) => ({ ...written, ready: undefined as ReadyFrameFilter | undefined }));
+const frameFilter = frameKeys.transform((written) => ({
+  ...written,
+  ready: undefined as ReadyFrameFilter | undefined,
+}));
 
 /** Nearest to the guest first. */
 export const frameFilters = z.array(frameFilter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
@@ -45,61 +58,115 @@ export const frameFilters = z.array(frameFilter).max(FILTERS_MAX, `at most ${FIL
 export type FrameFilterConfig = z.output<typeof frameFilter>;
 
 /** Whether a device with these filters has a sidecore of its own. */
-export const isQuarantined = (configs: readonly Pick<FilterConfig, 'quarantine'>[]): boolean =>
+export const isQuarantined = (configs: readonly Pick<WrittenFilter, 'quarantine'>[]): boolean =>
   configs.some(({ quarantine }) => quarantine);
 
+/** A filter's module, loaded, of which filters of one kind of device are made. */
+export interface MadeModule<Ready> {
+  /** Of options. */
+  readonly definition: Pick<BlockFilter, 'options'>;
+  /** @param options - as the definition's schema gives them */
+  make(written: WrittenFilter, options: unknown, base: string): Ready;
+}
+
+/** How filters of one kind of device come from what is written. */
+export interface FilterMaker<Ready> {
+  /** What may be written. */
+  readonly keys: z.ZodType<WrittenFilter>;
+  /** Throws `FILTER_INVALID`, with file and line. */
+  load(use: string, base: string): MadeModule<Ready>;
+  /** The same, while this thread goes on. */
+  loadAside(use: string, base: string): Promise<MadeModule<Ready>>;
+  /** Of a filter that was made before. */
+  moduleOf(ready: Ready): MadeModule<Ready>;
+}
+
+const commonOf = (written: WrittenFilter, options: unknown, base: string) => ({
+  use: written.use,
+  options,
+  onFault: written.on_fault,
+  timeNsMax: written.time_limit_us * NS_PER_US,
+  base,
+  written,
+});
+
+const blockModule = (loaded: LoadedFilter): MadeModule<ReadyFilter> => ({
+  definition: loaded.definition,
+  make: (written, options, base) => ({
+    ...loaded,
+    ...commonOf(written, options, base),
+    deferNsMax: (written.defer_limit_s ?? FILTER_DEFER_S) * NS_PER_S,
+  }),
+});
+
+export const BLOCK_MAKER: FilterMaker<ReadyFilter> = {
+  keys: blockKeys,
+  load: (use, base) => blockModule(loadBlockFilter(use, base, BLOCK_FILTERS)),
+  loadAside: async (use, base) => blockModule(await loadBlockFilterAside(use, base, BLOCK_FILTERS)),
+  moduleOf: blockModule,
+};
+
+const frameModule = (loaded: LoadedFilter<FrameFilter>): MadeModule<ReadyFrameFilter> => ({
+  definition: loaded.definition,
+  make: (written, options, base) => ({ ...loaded, ...commonOf(written, options, base) }),
+});
+
+export const FRAME_MAKER: FilterMaker<ReadyFrameFilter> = {
+  keys: frameKeys,
+  load: (use, base) => frameModule(loadFrameFilter(use, base, NET_FILTERS)),
+  loadAside: async (use, base) => frameModule(await loadFrameFilterAside(use, base, NET_FILTERS)),
+  moduleOf: frameModule,
+};
+
+/** A filter in a configuration, and its place once it is loaded. */
+type Configured<Ready> = WrittenFilter & { ready: Ready | undefined };
+
 /** Loads filters and checks their options. Returns what is wrong with them. */
-export function completeFilters(
-  configs: readonly FilterConfig[],
+export function completeFilters<Ready>(
+  maker: FilterMaker<Ready>,
+  configs: readonly Configured<Ready>[],
   keys: KeyPath,
   base: string,
   source: ConfigText,
 ): ConfigProblem[] {
   return configs.flatMap((config, index) => {
     const own = [...keys, 'filters', index];
-    const load = () => loadBlockFilter(config.use, base, BLOCK_FILTERS);
-    return completeFilter(config, own, source, load, (loaded, options) => {
-      const { use, on_fault: onFault, time_limit_us: timeUs, defer_limit_s: deferS } = config;
-      const limits = { deferNsMax: deferS * NS_PER_S, timeNsMax: timeUs * NS_PER_US };
-      config.ready = { ...loaded, use, options, onFault, ...limits, base };
-    });
+    let loaded: MadeModule<Ready>;
+    try {
+      loaded = maker.load(config.use, base);
+    } catch (error) {
+      if (!(error instanceof SidecoreError)) throw error;
+      return [source.problem([...own, 'use'], error.message, error.remedy, error.code)];
+    }
+    const read = readOptions(loaded.definition, config.options);
+    if ('faults' in read)
+      return read.faults.map(({ keys, text }) => source.problem([...own, 'options', ...keys], text));
+    config.ready = loaded.make(writtenOf(config), read.options, base);
+    return [];
   });
 }
 
-/** The same for those of a network card. */
-export function completeFrameFilters(
-  configs: readonly FrameFilterConfig[],
-  keys: KeyPath,
-  base: string,
-  source: ConfigText,
-): ConfigProblem[] {
-  return configs.flatMap((config, index) => {
-    const own = [...keys, 'filters', index];
-    const load = () => loadFrameFilter(config.use, base, NET_FILTERS);
-    return completeFilter(config, own, source, load, (loaded, options) => {
-      const { use, on_fault: onFault, time_limit_us: timeUs } = config;
-      config.ready = { ...loaded, use, options, onFault, timeNsMax: timeUs * NS_PER_US, base };
-    });
-  });
+/** What was written of a filter in a configuration. */
+export function writtenOf({ ready: _, ...written }: Configured<unknown>): WrittenFilter {
+  return written;
 }
 
-/** Loads one, and has it kept with its options. */
-function completeFilter<Loaded extends LoadedFilter | LoadedFilter<FrameFilter>>(
-  { options }: Pick<FilterConfig, 'options'>,
-  own: KeyPath,
-  source: ConfigText,
-  load: () => Loaded,
-  keep: (loaded: Loaded, options: unknown) => void,
-): ConfigProblem[] {
-  let loaded: Loaded;
-  try {
-    loaded = load();
-  } catch (error) {
-    if (!(error instanceof SidecoreError)) throw error;
-    return [source.problem([...own, 'use'], error.message, error.remedy, error.code)];
-  }
-  const read = readOptions(loaded.definition, options);
-  if ('faults' in read) return read.faults.map(({ keys, text }) => source.problem([...own, 'options', ...keys], text));
-  keep(loaded, read.options);
-  return [];
+/**
+ * Makes a filter of what somebody asks for while the daemon runs. Throws `CONFIG_INVALID`, which names the keys.
+ *
+ * @param loaded - its module
+ */
+export function readyFilter<Ready>(loaded: MadeModule<Ready>, written: WrittenFilter, base: string): Ready {
+  const read = readOptions(loaded.definition, written.options);
+  if (!('faults' in read)) return loaded.make(written, read.options, base);
+  const faults = read.faults.map(({ keys, text }) => `${['options', ...keys].join('.')}: ${text}`);
+  throw new SidecoreError('CONFIG_INVALID', `${written.use}: ${faults.join('; ')}`, 'Nothing was changed.');
+}
+
+/** Checks the keys of a filter that somebody asks for, and fills in defaults. Throws `CONFIG_INVALID`. */
+export function readWritten({ keys }: Pick<FilterMaker<never>, 'keys'>, given: object): WrittenFilter {
+  const { data, error } = keys.safeParse(given, { error: explain });
+  if (data !== undefined) return data;
+  const faults = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  throw new SidecoreError('CONFIG_INVALID', faults.join('; '), 'Nothing was changed.');
 }

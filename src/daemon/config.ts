@@ -6,7 +6,7 @@ import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { MAC_PORTS_MAX, NETWORKS_MAX } from '../limits.js';
 import type { DiskConfig } from './config-disks.js';
 import { explain } from './config-explain.js';
-import { completeFilters, completeFrameFilters, isQuarantined } from './config-filters.js';
+import { BLOCK_MAKER, completeFilters, FRAME_MAKER, isQuarantined } from './config-filters.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
 import { type Config, configSchema } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
@@ -99,7 +99,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       disk.serial ??= serialOf(label, name);
       completeSocket(disk, 'disk', label, keys);
       completeBackend(disk, keys, base, complain);
-      problems.push(...completeFilters(disk.filters, keys, base, source));
+      problems.push(...completeFilters(BLOCK_MAKER, disk.filters, keys, base, source));
       if (disk.backend.type === 'file')
         claims.take(disk.backend.path, [...keys, 'backend', 'path'], `the disk ${label}`, !disk.read_only);
     }
@@ -108,7 +108,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       const label = `${vm}/${name}`;
       nic.mac ??= macOf(label);
       completeSocket(nic, 'card', label, keys);
-      problems.push(...completeFrameFilters(nic.filters, keys, base, source));
+      problems.push(...completeFilters(FRAME_MAKER, nic.filters, keys, base, source));
       requireOneVlanKey(nic, keys, complain);
       claims.take(claimOf(nic.network, nic.mac), [...keys, 'mac'], `the card ${label}`, true);
     }

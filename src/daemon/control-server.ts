@@ -5,10 +5,24 @@ import { dirname, resolve } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
-import { CAPTURE_FRAMES_MAX, CAPTURE_SECONDS_MAX, CAPTURE_SNAP_BYTES_MAX, DISK_BYTES_MAX } from '../limits.js';
+import {
+  CAPTURE_FRAMES_MAX,
+  CAPTURE_SECONDS_MAX,
+  CAPTURE_SNAP_BYTES_MAX,
+  DISK_BYTES_MAX,
+  HOLD_MS_MAX,
+} from '../limits.js';
 import { explain } from './config-explain.js';
 
 const vmDevice = z.string();
+/** Of a filter: its place, name or module. */
+const which = z.string();
+/** How long what is in flight may take to end. */
+const waitMsMax = z.number().positive().max(HOLD_MS_MAX).optional();
+/** Folder from which paths start. */
+const base = z.string();
+/** What a configuration says of a filter, some of it; the device's kind knows the keys. */
+const filter = z.record(z.string(), z.unknown());
 
 /** What can be asked of a running daemon: HTTP over its control socket, JSON both ways. By method and path. */
 const REQUESTS = {
@@ -31,6 +45,42 @@ const REQUESTS = {
   },
   /** `id` is the number that the head of the capture's answer had. */
   endCapture: { method: 'POST', path: '/capture/end', body: z.strictObject({ id: z.int().positive() }) },
+  listFilters: { method: 'POST', path: '/filters/list', body: z.strictObject({ device: vmDevice.optional() }) },
+  addFilter: {
+    method: 'POST',
+    path: '/filters/add',
+    body: z.strictObject({
+      device: vmDevice,
+      filter,
+      at: z.int().min(0).optional(),
+      before: which.optional(),
+      after: which.optional(),
+      base,
+      waitMsMax,
+    }),
+  },
+  removeFilter: {
+    method: 'POST',
+    path: '/filters/remove',
+    body: z.strictObject({ device: vmDevice, which, waitMsMax }),
+  },
+  /** Without `use`, by itself, loaded anew. */
+  replaceFilter: {
+    method: 'POST',
+    path: '/filters/replace',
+    body: z.strictObject({ device: vmDevice, which, filter, base, waitMsMax }),
+  },
+  /** Its options are merged over those that it has. */
+  setFilter: {
+    method: 'POST',
+    path: '/filters/set',
+    body: z.strictObject({ device: vmDevice, which, filter, waitMsMax }),
+  },
+  askFilter: {
+    method: 'POST',
+    path: '/filters/ask',
+    body: z.strictObject({ device: vmDevice, which, command: z.string(), given: z.record(z.string(), z.string()) }),
+  },
   link: { method: 'POST', path: '/link', body: z.strictObject({ nic: vmDevice, up: z.boolean() }) },
 } as const;
 
@@ -82,8 +132,8 @@ function notARequest(path: string, why: string, body?: z.ZodType): SidecoreError
   return new SidecoreError('CONFIG_INVALID', `not a request for ${path}: ${why}`, keys || 'Send a JSON object.');
 }
 
-/** How long a daemon may take for an answer, ms. */
-const ANSWER_MS_MAX = 5000;
+/** How long a daemon may take for an answer, if the question says nothing else, ms. */
+export const ANSWER_MS_MAX = 5000;
 
 /** The daemon's end of the control socket. Only its owner may use it. */
 export class ControlServer {
@@ -153,9 +203,20 @@ function isListening(path: string): Promise<boolean> {
   });
 }
 
-/** Asks a running daemon. Throws its error, or `DAEMON_UNREACHABLE`. */
-export async function askDaemon<T>(path: string, method: 'GET' | 'POST', url: string, body?: unknown): Promise<T> {
-  const incoming = await send(path, method, url, body, AbortSignal.timeout(ANSWER_MS_MAX));
+/**
+ * Asks a running daemon. Throws its error, or `DAEMON_UNREACHABLE`.
+ *
+ * @param answerMsMax - how long it may take; infinite for as long as it likes
+ */
+export async function askDaemon<T>(
+  path: string,
+  method: 'GET' | 'POST',
+  url: string,
+  body?: unknown,
+  answerMsMax: number = ANSWER_MS_MAX,
+): Promise<T> {
+  const signal = answerMsMax === Number.POSITIVE_INFINITY ? undefined : AbortSignal.timeout(answerMsMax);
+  const incoming = await send(path, method, url, body, signal, answerMsMax);
   return (await answerOf(path, incoming)) as T;
 }
 
@@ -169,11 +230,19 @@ export async function streamFromDaemon(path: string, url: string, body: unknown)
 }
 
 /** Sends a request. Resolves when the head of its answer has come. */
-function send(path: string, method: string, url: string, body: unknown, signal: AbortSignal): Promise<IncomingMessage> {
+function send(
+  path: string,
+  method: string,
+  url: string,
+  body: unknown,
+  signal: AbortSignal | undefined,
+  answerMsMax = ANSWER_MS_MAX,
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers = { 'content-type': 'application/json' };
-    const outgoing = request({ socketPath: path, method, path: url, headers, signal }, resolve);
-    outgoing.once('error', (error) => reject(unreachable(path, error)));
+    const options = { socketPath: path, method, path: url, headers, ...(signal && { signal }) };
+    const outgoing = request(options, resolve);
+    outgoing.once('error', (error) => reject(unreachable(path, error, answerMsMax)));
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
@@ -192,13 +261,13 @@ async function answerOf(path: string, incoming: IncomingMessage): Promise<unknow
   );
 }
 
-function unreachable(path: string, { name, code }: NodeJS.ErrnoException): SidecoreError {
+function unreachable(path: string, { name, code }: NodeJS.ErrnoException, answerMsMax = ANSWER_MS_MAX): SidecoreError {
   const where = resolve(path);
   const fail = (what: string, remedy: string) => new SidecoreError('DAEMON_UNREACHABLE', what, remedy);
   const whichOne = 'Is it running, and with this run directory? (--run-dir)';
   if (name === 'AbortError' || name === 'TimeoutError') {
     const remedy = 'See whether it hangs or its CPUs are overloaded; its log may say why.';
-    return fail(`the daemon at ${where} does not answer within ${ANSWER_MS_MAX / 1000} s`, remedy);
+    return fail(`the daemon at ${where} does not answer within ${answerMsMax / 1000} s`, remedy);
   }
   switch (code) {
     case 'EACCES':

@@ -15,6 +15,7 @@ import type { Core } from './core.js';
 import { CoreSet } from './core-set.js';
 import { SUPERVISE_MS } from './core-watch.js';
 import { ServedDisk } from './disk.js';
+import { FilterControl } from './filter-control.js';
 import { NetPort } from './net-port.js';
 import { ServedNic } from './nic.js';
 import { Rebalancer } from './rebalancer.js';
@@ -43,6 +44,7 @@ export class Daemon {
   readonly #nics: ServedNic[] = [];
   readonly #ports: NetPort[] = [];
   readonly #captures: Captures;
+  readonly #filters: FilterControl;
   readonly #groups = new FilterGroups();
   readonly #control: ControlServer;
   readonly #owner: SocketOwner;
@@ -65,6 +67,7 @@ export class Daemon {
       daemon.#openDevices(nameDevice);
       for (const device of daemon.#devices()) about(nameDevice(...splitLabel(device.label)), () => device.start());
       for (const port of daemon.#ports) await port.start();
+      daemon.#filters.start(daemon.#disks, daemon.#nics);
       // Last: who can reach it finds everything else up.
       await daemon.#control.start();
     } catch (error) {
@@ -120,7 +123,9 @@ export class Daemon {
       lost: (core) => this.#coreLost(core),
     });
     this.#captures = new Captures(log);
+    this.#filters = new FilterControl(log);
     this.#control = new ControlServer(controlSocketPath(config.run_dir), {
+      ...this.#filters.handlers,
       status: async () => this.status(),
       resize: async ({ disk, sizeBytes }) => find(this.#disks, disk, 'disk').resize(sizeBytes),
       link: async ({ nic, up }) => find(this.#nics, nic, 'network card').setLink(up),
@@ -185,6 +190,7 @@ export class Daemon {
   async stop(): Promise<void> {
     await this.#captures.stop();
     await this.#control.stop();
+    await this.#filters.stop();
     await this.#rebalancer?.stop();
     await Promise.all(this.#devices().map((device) => device.stop()));
     clearInterval(this.#supervision);

@@ -17,7 +17,9 @@ export type FilterPlan = OpenedFilter | { readonly ready: ReadyFilter; readonly 
 export class DiskFilters {
   readonly #place: FilterPlace;
   readonly #label: string;
-  readonly #disk: FilteredDisk;
+  readonly #disk: Pick<FilteredDisk, 'image'>;
+  /** What there is without filters. */
+  #below: BackendAbilities;
   readonly #control = new ChainControl();
   #filters: readonly OpenedFilter[];
   /** As a person reads it in `status`; of the last fault. */
@@ -28,6 +30,7 @@ export class DiskFilters {
     this.#place = place;
     this.#label = `${place.vm}/${place.device}`;
     this.#disk = disk;
+    this.#below = disk.abilities;
     this.#filters = this.#open(filters, () => undefined);
   }
 
@@ -40,7 +43,12 @@ export class DiskFilters {
 
   /** What the disk offers its guest. */
   get abilities(): BackendAbilities {
-    return this.#filters[0]?.abilities ?? this.#disk.abilities;
+    return this.#filters.reduceRight((below, filter) => filter.offer(below), this.#below);
+  }
+
+  /** The image has another size. */
+  resized(sizeBytes: number): void {
+    this.#below = { ...this.#below, sizeBytes };
   }
 
   get opened(): readonly OpenedFilter[] {
@@ -83,20 +91,30 @@ export class DiskFilters {
     known: (index: number) => { stays?: OpenedFilter; old?: OpenedFilter | undefined } | undefined,
   ): OpenedFilter[] {
     const opened: OpenedFilter[] = [];
-    let { abilities } = this.#disk;
+    let below = this.#below;
     try {
       for (let index = filters.length - 1; index >= 0; index--) {
         const { stays, old } = known(index) ?? {};
         const image = index === filters.length - 1 ? this.#disk.image : undefined;
-        const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, abilities, image, old);
+        const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, below, image, old);
         opened.unshift(filter);
-        ({ abilities } = filter);
+        if (filter.spec.defers && filter.spec.belowBytes !== below.sizeBytes) throw this.#otherSize(filter);
+        below = filter.offer(below);
       }
       return opened;
     } catch (error) {
       void this.#close(opened, this.#filters ?? []);
       throw error;
     }
+  }
+
+  #otherSize({ ready, spec }: OpenedFilter): SidecoreError {
+    const text = `${this.#label}: what is below the filter ${ready.use} would not have ${spec.belowBytes} bytes any more`;
+    return new SidecoreError(
+      'DEVICE_BUSY',
+      text,
+      'Write the filters into the configuration, and start the daemon anew.',
+    );
   }
 
   /** Closes those that others are not among. */
@@ -151,6 +169,7 @@ export class DiskFilters {
         histograms: Object.fromEntries(
           Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
         ),
+        watch: ready.written?.watch ?? false,
         state: filter.status(),
       };
     });

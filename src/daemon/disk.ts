@@ -2,18 +2,20 @@ import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice } from '../block/device.js';
 import { assert, SidecoreError } from '../errors.js';
-import type { FilterPlace, OpenedFilter } from '../filter/opened-filter.js';
-import type { FilteredDeviceSpec } from '../filter/spec.js';
+import type { FilterPlace, OpenedFilter, ReadyFilter } from '../filter/opened-filter.js';
+import type { ChainSpec, FilteredDeviceSpec } from '../filter/spec.js';
 import { errorText } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DiskConfig } from './config.js';
 import { isQuarantined } from './config-filters.js';
 import type { CoreSet } from './core-set.js';
 import { DiskFilters, type FilterPlan } from './disk-filters.js';
+import { areOthers, type FilteredDevice } from './filtered-device.js';
+import type { PlacedQueue } from './placed-device.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured disk while the daemon runs: its image, its device, its socket, its core. */
-export class ServedDisk {
+export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
   readonly label: string;
   readonly #config: DiskConfig;
   readonly #cores: CoreSet;
@@ -83,7 +85,7 @@ export class ServedDisk {
 
   /** Runs a function while nothing of the disk is in flight. */
   #hold<T>(during: () => T | Promise<T>): Promise<T> {
-    return this.#served.placed.hold(during);
+    return this.#served.placed.hold(() => during());
   }
 
   /** Nearest to the guest first. */
@@ -96,31 +98,56 @@ export class ServedDisk {
     return this.#filters.find(which);
   }
 
+  /** They are others than the configuration names. */
+  get filtersChanged(): boolean {
+    return areOthers(this.filters, this.#config.filters);
+  }
+
+  get isQuarantined(): boolean {
+    return isQuarantined(this.#config.filters);
+  }
+
   /**
    * Has the disk have other filters, while its guest runs: between two requests, with nothing in flight. Throws, and nothing has
-   * changed, if they cannot be opened, or the guest relies on what they do not offer.
+   * changed, if they cannot be opened, the guest relies on what they do not offer, or what is in flight does not end.
    *
    * @param plan - makes what is to be of what is
+   * @param waitMsMax - how long what is in flight may take to end
    */
-  changeFilters(plan: (now: readonly OpenedFilter[]) => readonly FilterPlan[]): Promise<void> {
-    const change = this.#changed.then(() => this.#filters.change(plan(this.filters), () => this.#useFilters()));
+  changeFilters(plan: (now: readonly OpenedFilter[]) => readonly FilterPlan[], waitMsMax?: number): Promise<void> {
+    const use = () => this.#useFilters(waitMsMax);
+    const change = this.#changed.then(() => this.#filters.change(plan(this.filters), use));
     this.#changed = change.catch(() => {});
     return change;
   }
 
   /** Has the sidecores use the filters as they are now. */
-  async #useFilters(): Promise<void> {
-    this.#requireSuitable(this.#filters.abilities);
-    this.#cores.guard();
+  async #useFilters(waitMsMax: number | undefined): Promise<void> {
     const { placed } = this.#served;
-    const { spec } = this.#filters;
-    await placed.hold(async (queues) => {
-      // Whoever serves a queue from now on does so with these.
-      this.#spec.filters = spec;
-      await Promise.all(
-        queues.map(({ core, spec: { key } }) => core!.changeFilters({ op: 'filters', key, filters: spec })),
-      );
-    });
+    const { spec, abilities } = this.#filters;
+    const before = this.#spec.filters;
+    // Before it is looked at what the guest has settled on: one that comes meanwhile is offered what is right then.
+    const offered = (this.#device.offeredFeatures & RING_FEATURES.IN_ORDER) !== 0n;
+    this.#device.offerInOrder(abilities.inOrder);
+    try {
+      this.#requireSuitable(abilities);
+      this.#cores.guard();
+      await placed.hold(async (queues) => {
+        this.#requireSuitable(abilities);
+        // Whoever serves a queue from now on does so with these.
+        this.#spec.filters = spec;
+        try {
+          await changeAll(queues, spec);
+        } catch (error) {
+          this.#spec.filters = before;
+          await changeAll(queues, before).catch(() => {});
+          throw error;
+        }
+      }, waitMsMax);
+    } catch (error) {
+      this.#device.offerInOrder(offered);
+      throw error;
+    }
   }
 
   /** What a guest has seen of a disk stays so. */
@@ -174,6 +201,7 @@ export class ServedDisk {
     }
     const size = this.#opened.resize(sizeBytes);
     this.#device.resize(size);
+    this.#filters.resized(size);
     const guestTold = this.#served.notifyConfigChange();
     this.#served.log.info(`${this.label}: now ${size} bytes${guestTold ? '' : '; no front end could be told'}`);
     return { sizeBytes: size, guestTold };
@@ -203,7 +231,13 @@ export class ServedDisk {
       backend: this.#config.backend.type,
       size_bytes: this.#device.capacityBytes,
       filters: this.#filters.status(),
+      filters_changed: this.filtersChanged,
       ...this.#served.status(),
     };
   }
+}
+
+/** Has queues that are held use other filters; those that were let go of meanwhile get them when they come again. */
+async function changeAll(queues: readonly PlacedQueue[], filters: ChainSpec | undefined): Promise<void> {
+  await Promise.all(queues.map(({ core, spec: { key } }) => core?.changeFilters({ op: 'filters', key, filters })));
 }

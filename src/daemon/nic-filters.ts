@@ -126,6 +126,7 @@ export class NicFilters {
         histograms: Object.fromEntries(
           Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
         ),
+        watch: ready.written?.watch ?? false,
         state: filter.status(),
       };
     });

@@ -9,11 +9,12 @@ import type { CaptureSpec } from '../sidecore/messages.js';
 import type { CaptureTarget } from './capture.js';
 import { type NicConfig, portVlans } from './config.js';
 import { isQuarantined } from './config-filters.js';
+import { areOthers, type FilteredDevice } from './filtered-device.js';
 import { type FrameFilterPlan, NicFilters } from './nic-filters.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
-export class ServedNic implements CaptureTarget {
+export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilter, ReadyFrameFilter> {
   readonly label: string;
   /** Its number in its switch. */
   readonly port: number;
@@ -77,6 +78,15 @@ export class ServedNic implements CaptureTarget {
     return this.#filters.find(which);
   }
 
+  /** They are others than the configuration names. */
+  get filtersChanged(): boolean {
+    return areOthers(this.filters, this.#config.filters);
+  }
+
+  get isQuarantined(): boolean {
+    return isQuarantined(this.#config.filters);
+  }
+
   /**
    * Has the card have other filters, between two frames. Throws, and nothing has changed, if they cannot be opened.
    *
@@ -137,6 +147,7 @@ export class ServedNic implements CaptureTarget {
       mtu: this.#device.mtu,
       ...(Object.fromEntries(named) as Record<Lowercase<PortCounterName>, number>),
       filters: this.#filters.status(),
+      filters_changed: this.filtersChanged,
       ...served,
       queues: served.queues.map((queue) => ({ ...queue, phase: this.#phase(queue) })),
     };

@@ -76,6 +76,14 @@ function useAll<T>(locks: readonly MoveLock[], act: () => Promise<T>): Promise<T
   return first === undefined ? act() : first.use(() => useAll(others, act));
 }
 
+/** Whether something is so within a time; false at its end. */
+async function inTime(isSo: Promise<boolean>, msMax: number): Promise<boolean> {
+  const end = new AbortController();
+  const late = sleep(msMax, false, { ref: false, signal: end.signal });
+  late.catch(() => {});
+  return Promise.race([isSo, late]).finally(() => end.abort());
+}
+
 /** Where a device's queues are served: on the cores that are chosen for them, which change while they are moved. */
 export class PlacedDevice implements QueueServer {
   /** "VM/device" */
@@ -90,6 +98,8 @@ export class PlacedDevice implements QueueServer {
   readonly #choose: () => Core;
   /** Resolved when the device is held no more. */
   #holding: Promise<void> = Promise.resolve();
+  /** Queues that are on their way to a core. */
+  readonly #attaching = new Set<Promise<void>>();
   /** By index of a queue: its core, also while it is not served for a moment. */
   readonly #cores = new Map<number, { readonly key: number; core: Core }>();
 
@@ -105,18 +115,26 @@ export class PlacedDevice implements QueueServer {
    * Runs a function while nothing of a disk is in flight, and nothing is taken from its queues; one such function at a time. It gets
    * the queues that are served.
    *
-   * Throws `DEVICE_BUSY`, and everything goes on, if what is in flight does not end within `HOLD_MS_MAX`.
+   * Throws `DEVICE_BUSY`, and everything goes on, if what is in flight does not end in time.
+   *
+   * @param waitMsMax - how long that may take
    */
-  async hold<T>(during: (queues: readonly PlacedQueue[]) => T | Promise<T>): Promise<T> {
+  async hold<T>(
+    during: (queues: readonly PlacedQueue[]) => T | Promise<T>,
+    waitMsMax: number = HOLD_MS_MAX,
+  ): Promise<T> {
     const before = this.#holding;
     let end = () => {};
     this.#holding = new Promise((resolve) => {
       end = resolve;
     });
     await before;
-    const queues = [...this.queues.values()];
     try {
-      return await useAll([...new Set(queues.map(({ lock }) => lock))], () => this.#holdLocked(queues, during));
+      const attached = Promise.allSettled(this.#attaching).then(() => true);
+      if (!(await inTime(attached, waitMsMax))) throw this.#busy(waitMsMax);
+      const queues = [...this.queues.values()];
+      const locks = [...new Set(queues.map(({ lock }) => lock))];
+      return await useAll(locks, () => this.#holdLocked(queues, during, waitMsMax));
     } finally {
       end();
     }
@@ -125,25 +143,44 @@ export class PlacedDevice implements QueueServer {
   async #holdLocked<T>(
     queues: readonly PlacedQueue[],
     during: (queues: readonly PlacedQueue[]) => T | Promise<T>,
+    waitMsMax: number,
   ): Promise<T> {
     const served = queues.filter(({ core }) => core !== undefined);
     const held = served.map(({ core, spec }) => ({ core: core!, key: spec.key }));
+    const release = () => Promise.all(held.map(({ core, key }) => core.release(key)));
+    const settled = Promise.all(held.map(({ core, key }) => core.hold(key))).then(() => true);
+    if (!(await inTime(settled, waitMsMax))) {
+      // One that does not settle may be one that does not answer.
+      release().catch(() => {});
+      throw this.#busy(waitMsMax);
+    }
     try {
-      const settled = Promise.all(held.map(({ core, key }) => core.hold(key))).then(() => true);
-      const inTime = await Promise.race([settled, sleep(HOLD_MS_MAX, false, { ref: false })]);
-      if (inTime) return await during(served);
-      throw new SidecoreError(
-        'DEVICE_BUSY',
-        `${this.label}: its requests in flight do not end within ${HOLD_MS_MAX / 1000} s`,
-        'See `sidecore status`: a filter may keep them, or storage does not answer.',
-      );
+      return await during(served);
     } finally {
-      await Promise.all(held.map(({ core, key }) => core.release(key)));
+      await release();
     }
   }
 
+  #busy(waitMsMax: number): SidecoreError {
+    return new SidecoreError(
+      'DEVICE_BUSY',
+      `${this.label}: its requests in flight do not end within ${waitMsMax / 1000} s`,
+      'See `sidecore status`: a filter may keep them, or storage does not answer.',
+    );
+  }
+
   async attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
-    await this.#holding;
+    let held: Promise<void>;
+    do {
+      held = this.#holding;
+      await held;
+    } while (held !== this.#holding);
+    const attaching = this.#attach(spec, onFault);
+    this.#attaching.add(attaching);
+    await attaching.finally(() => this.#attaching.delete(attaching));
+  }
+
+  #attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {
     const lock = this.home === undefined ? new MoveLock() : this.lock;
     return lock.use(async () => {
       const queue = new PlacedQueue(spec, onFault, lock);

@@ -1,16 +1,10 @@
-import { createRequire } from 'node:module';
-import { dirname, join, relative, resolve } from 'node:path';
-import type { BuildFailure, BuildOptions, BuildResult } from 'esbuild';
+import { isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
-import { assert, messageOf, SidecoreError } from '../errors.js';
-import {
-  FILTER_COUNTERS_MAX,
-  FILTER_HISTOGRAMS_MAX,
-  FILTER_SHARED_BYTES_MAX,
-  FILTER_TEXT_BYTES_MAX,
-} from '../limits.js';
+import { messageOf } from '../errors.js';
+import { FILTER_COUNTERS_MAX, FILTER_HISTOGRAMS_MAX, FILTER_SHARED_BYTES_MAX } from '../limits.js';
+import { type Bundle, bundle, bundleNow, invalid } from './bundle.js';
 import type { BlockFilter } from './contract.js';
-import { evaluate, OWN_NAME } from './evaluate.js';
+import { evaluate } from './evaluate.js';
 import { faultText } from './fault-text.js';
 import type { FrameFilter } from './frame-contract.js';
 import { SourceLines } from './source-lines.js';
@@ -32,6 +26,16 @@ export interface LoadedFilter<Definition = BlockFilter> {
   readonly module: FilterModule;
   /** Says where in its sources a fault was. */
   readonly lines: SourceLines;
+  /** Undefined of ours. */
+  readonly sources?: FilterSources;
+}
+
+/** What a filter's module was made of. */
+export interface FilterSources {
+  /** The file that was named, and all that were read; absolute. */
+  readonly files: readonly string[];
+  /** Not later than that was done, ms since 1970. */
+  readonly readAt: number;
 }
 
 /** What is wrong with a filter's options: the key, from the top of the options down to it, and why. */
@@ -55,18 +59,68 @@ export function loadFrameFilter(use: string, base: string, builtIns: FrameBuiltI
   return load<FrameFilter>(use, base, builtIns, 'frame');
 }
 
+/** The same as `loadBlockFilter`, while this thread goes on. */
+export function loadBlockFilterAside(use: string, base: string, builtIns: BuiltIns): Promise<LoadedFilter> {
+  return loadAside<BlockFilter>(use, base, builtIns, 'block');
+}
+
+export function loadFrameFilterAside(
+  use: string,
+  base: string,
+  builtIns: FrameBuiltIns,
+): Promise<LoadedFilter<FrameFilter>> {
+  return loadAside<FrameFilter>(use, base, builtIns, 'frame');
+}
+
+type Named<Definition> = Readonly<Record<string, Definition>>;
+
 function load<Definition>(
   use: string,
   base: string,
-  builtIns: Readonly<Record<string, Definition>>,
+  builtIns: Named<Definition>,
   kind: FilterKind,
 ): LoadedFilter<Definition> {
+  const found = find(use, base, builtIns);
+  if ('definition' in found) return found;
+  const { file, hint } = found;
+  return evaluated(use, file, base, kind, Date.now(), bundleNow(file, base, hint));
+}
+
+async function loadAside<Definition>(
+  use: string,
+  base: string,
+  builtIns: Named<Definition>,
+  kind: FilterKind,
+): Promise<LoadedFilter<Definition>> {
+  const found = find(use, base, builtIns);
+  if ('definition' in found) return found;
+  const { file, hint } = found;
+  const readAt = Date.now();
+  return evaluated(use, file, base, kind, readAt, await bundle(file, base, hint));
+}
+
+/** One of ours, or where it is to be read. */
+function find<Definition>(
+  use: string,
+  base: string,
+  builtIns: Named<Definition>,
+): LoadedFilter<Definition> | { readonly file: string; readonly hint: string } {
   const ours = Object.hasOwn(builtIns, use) ? builtIns[use] : undefined;
   if (ours !== undefined)
     return { definition: ours, module: { kind: 'built-in', name: use }, lines: new SourceLines() };
   const isFile = /^\.{0,2}\//.test(use);
-  const file = isFile ? resolve(base, use) : use;
-  const { text, map } = bundle(file, base, isFile ? '' : `; built-in filters are ${Object.keys(builtIns).join(', ')}`);
+  const hint = isFile ? '' : `; built-in filters are ${Object.keys(builtIns).join(', ')}`;
+  return { file: isFile ? resolve(base, use) : use, hint };
+}
+
+function evaluated<Definition>(
+  use: string,
+  file: string,
+  base: string,
+  kind: FilterKind,
+  readAt: number,
+  { text, map, files }: Bundle,
+): LoadedFilter<Definition> {
   const lines = new SourceLines(file, base, map);
   let found: unknown;
   try {
@@ -75,7 +129,8 @@ function load<Definition>(
     throw invalid(`${use} cannot be loaded: ${lines.translate(faultText(error, file))}`);
   }
   requireDefinition(found, use, kind);
-  return { definition: found as Definition, module: { kind: 'text', file, text }, lines };
+  const sources = { files: isAbsolute(file) ? [file, ...files] : files, readAt };
+  return { definition: found as Definition, module: { kind: 'text', file, text }, lines, sources };
 }
 
 /** Checks a filter's options and fills in defaults. */
@@ -99,52 +154,6 @@ export function readOptions(
     return { faults: [{ keys: [], text: `its schema makes what is no plain data: ${messageOf(error)}` }] };
   }
 }
-
-const invalid = (text: string) =>
-  new SidecoreError('FILTER_INVALID', text, 'docs/filters.md shows how one is written.');
-
-/** Puts a module and all that it imports into one text. */
-function bundle(entry: string, base: string, hint: string): { readonly text: string; readonly map: string } {
-  let result: BuildResult<{ write: false }>;
-  try {
-    result = buildSync({
-      entryPoints: [entry],
-      absWorkingDir: base,
-      bundle: true,
-      write: false,
-      outfile: join(base, 'filter.js'),
-      format: 'cjs',
-      platform: 'node',
-      target: 'node20',
-      external: [OWN_NAME],
-      // For those without packages of their own: ours, which has zod.
-      nodePaths: [packagesFolder()],
-      sourcemap: 'external',
-      logLevel: 'silent',
-    });
-  } catch (error) {
-    const { errors } = error as Partial<BuildFailure>;
-    const first = errors?.[0];
-    if (first === undefined) throw invalid(`${entry} cannot be bundled: ${messageOf(error)}`);
-    const { location, text } = first;
-    const where = location ? `${relative(base, resolve(base, location.file)) || location.file}:${location.line}: ` : '';
-    throw invalid(`${where}${text}${location ? '' : hint}`);
-  }
-  const [map, code] = ['.map', '.js'].map((end) => result.outputFiles.find(({ path }) => path.endsWith(end))?.text);
-  assert(map !== undefined && code !== undefined, 'esbuild gives a text and its map');
-  if (code.length > FILTER_TEXT_BYTES_MAX)
-    throw invalid(`${entry} has ${code.length} bytes with what it imports; ${FILTER_TEXT_BYTES_MAX} is the limit`);
-  return { text: code, map };
-}
-
-/** esbuild is loaded by those only who have filters in files. */
-function buildSync(options: BuildOptions & { write: false }): BuildResult<{ write: false }> {
-  const esbuild = createRequire(import.meta.url)('esbuild') as typeof import('esbuild');
-  return esbuild.buildSync(options);
-}
-
-/** Where our own packages are. */
-const packagesFolder = () => dirname(dirname(createRequire(import.meta.url).resolve('zod/package.json')));
 
 function requireDefinition(found: unknown, use: string, kind: FilterKind): void {
   const require = (good: boolean, what: string) => {

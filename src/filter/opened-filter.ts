@@ -6,7 +6,7 @@ import type { BlockFilter, BlockFilterManager, FilterAbilities, FilterCommand, M
 import type { FilterGroups } from './filter-groups.js';
 import { isSharedBytes, type LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
-import type { FaultPolicy, FilterSpec } from './spec.js';
+import type { FaultPolicy, FilterSpec, WrittenFilter } from './spec.js';
 
 /** A filter as its configuration has it, loaded. */
 export interface ReadyFilter extends LoadedFilter {
@@ -17,8 +17,10 @@ export interface ReadyFilter extends LoadedFilter {
   readonly onFault: FaultPolicy;
   readonly deferNsMax: number;
   readonly timeNsMax: number;
-  /** Folder of the configuration. */
+  /** Folder of the configuration, or where it was asked for. */
   readonly base: string;
+  /** Missing only in tests. */
+  readonly written?: WrittenFilter;
 }
 
 /** Where a filter is. */
@@ -46,8 +48,6 @@ export class OpenedFilter {
   readonly ready: ReadyFilter;
   readonly memory: FilterMemory;
   readonly spec: FilterSpec;
-  /** What the device offers with it. */
-  readonly abilities: BackendAbilities;
   readonly #manager: BlockFilterManager;
   readonly #disks = new Map<string, OwnDisk>();
 
@@ -88,16 +88,16 @@ export class OpenedFilter {
       call(ready, 'group', () => definition.group?.(options)),
       definition.groupBytes ?? 0,
     );
+    let manager: BlockFilterManager | undefined;
     try {
       this.#openDisks(below, old);
       const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));
       const { base } = ready;
       const setup = { vm, device, queues, options, base, below, image, disks, shared, group };
       const { hold, log } = place;
-      this.#manager = call(ready, 'manage', () => definition.manage?.({ ...setup, hold, log })) ?? {};
-      const { prepared } = this.#manager;
-      const change = call(ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
-      this.abilities = { ...below, ...onlyAbilities(change), ...(defers ? { inOrder: false } : {}) };
+      manager = call(ready, 'manage', () => definition.manage?.({ ...setup, hold, log })) ?? {};
+      this.#manager = manager;
+      const { prepared } = manager;
       this.spec = {
         id: nextFilterId(),
         replaces: old?.spec.id,
@@ -123,7 +123,9 @@ export class OpenedFilter {
         ),
         belowBytes: below.sizeBytes,
       };
+      this.offer(below);
     } catch (error) {
+      Promise.resolve(manager?.close?.()).catch(() => {});
       this.#closeDisks(old);
       throw error;
     }
@@ -131,6 +133,14 @@ export class OpenedFilter {
 
   hasShape({ counters, histograms }: { counters: readonly string[]; histograms: readonly string[] }): boolean {
     return isDeepStrictEqual([counters, histograms], [this.spec.counters, this.spec.histograms]);
+  }
+
+  /** What the device offers with it, over what is below. */
+  offer(below: BackendAbilities): BackendAbilities {
+    const { definition, options } = this.ready;
+    const { prepared } = this.#manager;
+    const change = call(this.ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
+    return { ...below, ...onlyAbilities(change), ...(this.spec.defers ? { inOrder: false } : {}) };
   }
 
   get commands(): Readonly<Record<string, FilterCommand>> {

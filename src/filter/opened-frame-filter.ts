@@ -6,7 +6,7 @@ import type { FrameFilterSpec } from './frame-spec.js';
 import { isSharedBytes, type LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
 import { nextFilterId } from './opened-filter.js';
-import type { FaultPolicy } from './spec.js';
+import type { FaultPolicy, WrittenFilter } from './spec.js';
 
 /** A frame filter as its configuration has it, loaded. */
 export interface ReadyFrameFilter extends LoadedFilter<FrameFilter> {
@@ -16,8 +16,10 @@ export interface ReadyFrameFilter extends LoadedFilter<FrameFilter> {
   readonly options: unknown;
   readonly onFault: FaultPolicy;
   readonly timeNsMax: number;
-  /** Folder of the configuration. */
+  /** Folder of the configuration, or where it was asked for. */
   readonly base: string;
+  /** Missing only in tests. */
+  readonly written?: WrittenFilter;
 }
 
 /** Which card a filter is on. */

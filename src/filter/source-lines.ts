@@ -5,7 +5,9 @@ import { relative, resolve } from 'node:path';
 export class SourceLines {
   readonly #file: string | undefined;
   readonly #base: string;
-  readonly #map: SourceMap | undefined;
+  readonly #text: string | undefined;
+  /** Read when it is needed, which takes a while. */
+  #map: SourceMap | undefined;
 
   /**
    * @param file - what stack traces call the bundle
@@ -15,13 +17,14 @@ export class SourceLines {
   constructor(file?: string, base = '/', map?: string) {
     this.#file = file;
     this.#base = base;
-    this.#map = map === undefined ? undefined : new SourceMap(JSON.parse(map));
+    this.#text = map;
   }
 
   /** The same text, but that a place `FILE:LINE:COLUMN` in the bundle, in parentheses at its end, is one in the sources. */
   translate(text: string): string {
     const match = / \((.+):(\d+):(\d+)\)$/.exec(text);
-    if (match === null || match[1] !== this.#file || this.#map === undefined) return text;
+    if (match === null || match[1] !== this.#file || this.#text === undefined) return text;
+    this.#map ??= new SourceMap(JSON.parse(this.#text));
     const entry = this.#map.findEntry(Number(match[2]) - 1, Number(match[3]) - 1);
     if (!('originalSource' in entry)) return text;
     const source = relative(this.#base, resolve(this.#base, entry.originalSource));

@@ -4,6 +4,18 @@ import type { BlockDeviceSpec } from '../block/device.js';
 /** What a filter does when it has thrown: errors to its guest, or requests pass it by. */
 export type FaultPolicy = 'closed' | 'open';
 
+/** A filter as it is configured, with defaults. Plain data. */
+export interface WrittenFilter {
+  readonly use: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly on_fault: FaultPolicy;
+  readonly time_limit_us: number;
+  /** Of disks only. */
+  readonly defer_limit_s?: number;
+  readonly quarantine: boolean;
+  readonly watch: boolean;
+}
+
 /** Where a filter's definition comes from, for any thread: ours by name, or a module's text. Plain data. */
 export type FilterModule =
   | { readonly kind: 'built-in'; readonly name: string }

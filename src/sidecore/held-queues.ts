@@ -39,8 +39,12 @@ export class HeldQueues {
     this.look();
   }
 
+  /** Whoever still waits for it does so no longer. */
   release(key: number): void {
     this.#held.delete(key);
+    for (let i = this.#waiters.length - 1; i >= 0; i--) {
+      if (this.#waiters[i]!.key === key) this.#answer(this.#waiters.splice(i, 1)[0]!.id);
+    }
     const queue = this.#blockQueue(key);
     if (queue === undefined) return;
     queue.held = false;
