@@ -172,10 +172,14 @@ class StallDaemon {
     const main = fileURLToPath(new URL('./stall-daemon.js', import.meta.url));
     // The guests may be pinned to their CPU by now.
     const args = ['-c', ALL_CPUS, node, main, file, spare ? 'spare' : 'none'];
-    const child = spawn('taskset', args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const child = spawn('taskset', args, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     this.#child = child;
+    let said = '';
+    child.stderr!.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
     return new Promise((resolve, reject) => {
-      child.once('exit', (code) => reject(new Error(`the daemon ended with ${code}`)));
+      child.once('exit', (code) => reject(new Error(`the daemon ended with ${code}: ${said.trim()}`)));
       child.on('message', ({ what, atNs }: StallEvent) => {
         if (what === 'ready') resolve();
         else this.foundNs = atNs;

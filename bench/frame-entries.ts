@@ -17,7 +17,7 @@ export interface FrameEntry {
 const PLENTY = { bytes_per_second: 2e10, frames_per_second: 2e10 };
 
 /** As security groups are: each lets some network to some port. What the benchmark's frames need comes last. */
-const rules = (count: number) => [
+export const securityGroup = (count: number): readonly object[] => [
   ...Array.from({ length: count - 1 }, (_, i) => ({
     in: 'accept',
     protocol: 'tcp',
@@ -31,9 +31,9 @@ const rules = (count: number) => [
 const ALL: readonly FrameEntry[] = [
   { name: 'meter', use: 'meter', options: {} },
   { name: 'rate-limit', use: 'rate-limit', options: { outbound: PLENTY, inbound: PLENTY } },
-  { name: 'firewall, 10 rules', use: 'firewall', options: { rules: rules(10) } },
-  { name: 'firewall, 1000 rules', use: 'firewall', options: { rules: rules(1000) } },
-  { name: 'firewall, 1000 rules, stateless', use: 'firewall', options: { rules: rules(1000), track: false } },
+  { name: 'firewall, 10 rules', use: 'firewall', options: { rules: securityGroup(10) } },
+  { name: 'firewall, 1000 rules', use: 'firewall', options: { rules: securityGroup(1000) } },
+  { name: 'firewall, 1000 rules, stateless', use: 'firewall', options: { rules: securityGroup(1000), track: false } },
   {
     name: 'impair',
     use: 'impair',
