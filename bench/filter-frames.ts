@@ -15,7 +15,7 @@ import { row } from './report.js';
 const FIREWALL_NS_MAX = 150;
 const FIREWALL_RULES = 1000;
 /** Without the checksum. */
-const SIZES = [64, 1514] as const;
+export const SIZES = [64, 1514] as const;
 /** Frames in flight of a stream. */
 const FRAMES = 64;
 
@@ -108,7 +108,8 @@ export function frameEntryRows(context: FilterContext): PlannedFilterRows[] {
   ]);
 }
 
-const titleOf = ({ name }: FrameEntry): string => `${name} (frames)`;
+/** What its rows are called by: block filters may have the same name. */
+export const titleOf = ({ name }: FrameEntry): string => `${name} (frames)`;
 
 function measureAlone(context: FilterContext, entry: FrameEntry): void {
   const { ground, options, timing } = context;

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { SidecoreError } from '../errors.js';
 
@@ -7,6 +8,7 @@ interface Options {
   readonly node: string;
   readonly only: string;
   readonly peerSocket?: string[];
+  readonly costs?: string;
 }
 
 const EXPERIMENTS: Record<string, (options: Options) => Promise<void>> = { block, net, copy, filters };
@@ -20,6 +22,9 @@ export const benchCommand = new Command('bench')
   .addOption(new Option('--json <file>', 'write the results as JSON'))
   .option('--node <path>', 'Node that runs the daemon', process.execPath)
   .option('--only <text>', 'net, filters: rows whose name holds it; copy: ways', '')
+  .addOption(
+    new Option('--costs <file>', 'filters: the table of what each costs, from results in JSON; measures nothing'),
+  )
   .option('--peer-socket <path...>', 'block: measure against another vhost-user-blk back end that listens here')
   .action(async (experiment: string, options: Options) => {
     const run = EXPERIMENTS[experiment];
@@ -46,7 +51,12 @@ async function net({ quick, node, only, json }: Options): Promise<void> {
   if (json !== undefined) writeJson(report, json);
 }
 
-async function filters({ quick, node, only, json }: Options): Promise<void> {
+async function filters({ quick, node, only, json, costs }: Options): Promise<void> {
+  if (costs !== undefined) {
+    const { costTables } = await import('../../bench/filter-costs.js');
+    process.stdout.write(`${costTables(JSON.parse(readFileSync(costs, 'utf8')))}\n`);
+    return;
+  }
   const { benchFilters } = await import('../../bench/filters.js');
   const { printReport, writeJson } = await import('../../bench/report.js');
   const report = await benchFilters({ quick: quick === true, node, only, progress });
