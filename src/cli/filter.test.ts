@@ -21,6 +21,7 @@ export default defineBlockFilter({
   manage: ({ options }) => ({
     commands: {
       add: ({ to = '0' }) => ({ sum: options.n + Number(to), step: STEP }),
+      large: () => 1n,
       fail: async () => { throw new Error('as it was told'); },
     },
   }),
@@ -95,7 +96,7 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     assert.match(await refused('ask', 'vm/d', 'look', 'fail'), /fail of the filter .*look\.ts: as it was told/);
     assert.match(
       await refused('ask', 'vm/d', 'look', 'mend'),
-      /no command mend \[CONFIG_INVALID\]\n +It has: add, fail\./,
+      /no command mend \[CONFIG_INVALID\]\n +It has: add, large, fail\./,
     );
     // Anew by itself, it has what it had; another begins with what is said.
     const again = await answer('replace', 'vm/d', 'look');
@@ -114,6 +115,7 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
   it('says what is wrong, and changes nothing', async () => {
     writeFileSync(join(folder, 'bad.ts'), 'export const good = 1;\nexport const = 2;\n');
     writeFileSync(join(folder, 'throws.ts'), 'const a = 1;\n\nthrow new Error("at once " + a);\n');
+    writeFileSync(join(folder, 'loops.ts'), 'for (;;);\n');
     const cases: [args: string[], says: RegExp][] = [
       [
         ['add', 'vm/x', 'meter'],
@@ -121,7 +123,11 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
       ],
       [['add', 'vm/d', join(folder, 'bad.ts')], /bad\.ts:2: Expected .* \[FILTER_INVALID\]/],
       [['add', 'vm/d', join(folder, 'throws.ts')], /at once 1 \(.*throws\.ts:3\) \[FILTER_INVALID\]/],
-      [['add', 'vm/d', 'metre'], /built-in filters are meter/],
+      [
+        ['add', 'vm/d', join(folder, 'loops.ts')],
+        /loops\.ts cannot be loaded: it has not ended after 1 s \[FILTER_INVALID\]/,
+      ],
+      [['add', 'vm/d', 'metre'], /built-in filters are .*meter/],
       [
         ['add', 'vm/d', 'meter', '--set', 'latency=perhaps'],
         /meter: options\.latency: .*expected boolean.* \[CONFIG_INVALID\]/,
@@ -138,7 +144,8 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
       [['replace', 'vm/watched', 'look', './none.ts'], /none\.ts.* \[FILTER_INVALID\]/],
       [['add', 'vm/n', file], /it is a filter of disks, not of network cards \[FILTER_INVALID\]/],
     ];
-    for (const [args, says] of cases) assert.match(await refused(...args), says, args.join(' '));
+    const answers = await Promise.all(cases.map(([args]) => refused(...args)));
+    for (const [index, [args, says]] of cases.entries()) assert.match(answers[index]!, says, args.join(' '));
     const devices: { device: string; changed: boolean; filters: unknown[] }[] = await answer('list');
     assert.deepEqual(
       devices.map(({ device, changed, filters }) => [device, changed, filters.length]),
@@ -149,17 +156,18 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
         ['other/n', false, 0],
       ],
     );
-    for (const [args, says] of [
+    const wrong: [args: string[], says: RegExp][] = [
       [['set', 'vm/d', '0', 'n'], /Write KEY=VALUE\./],
       [['add', 'vm/d', 'meter', '--set', 'a=[1'], /argument 'a=\[1' is invalid\. a: /],
       [['add', 'vm/d', 'meter', '--options', '5'], /Options: expects keys and values\./],
       [['add', 'vm/d', 'meter', '--at', '0', '--before', 'x'], /cannot be used with option/],
       [['add', 'vm', 'meter'], /Write VM\/DISK or VM\/NIC/],
       [['add', 'vm/d', 'meter', '--wait', '11'], /Write seconds, from 0\.001 to 10\./],
-    ] as const) {
-      const { status, stderr } = await daemon.cli('filter', ...args);
-      assert.equal(status, 2);
-      assert.match(stderr, says);
+    ];
+    const usage = await Promise.all(wrong.map(([args]) => daemon.cli('filter', ...args)));
+    for (const [index, [, says]] of wrong.entries()) {
+      assert.equal(usage[index]!.status, 2);
+      assert.match(usage[index]!.stderr, says);
     }
   });
 

@@ -145,16 +145,19 @@ export class ControlServer {
     this.#path = path;
     this.#server = createServer(async (incoming, response) => {
       let reply: Reply | undefined;
+      let text = '';
       try {
         reply = await answer(incoming, response, handlers);
+        // What filters say of themselves may be anything.
+        text = JSON.stringify(reply?.body);
       } catch (error) {
         // In the middle of an answer there is no other way to say so.
         if (response.headersSent) return void response.destroy();
         const known = error instanceof SidecoreError ? error : new SidecoreError('CONFIG_INVALID', String(error));
-        reply = { status: 400, body: { code: known.code, message: known.message, remedy: known.remedy } };
+        reply = { status: 400, body: {} };
+        text = JSON.stringify({ code: known.code, message: known.message, remedy: known.remedy });
       }
-      if (reply !== undefined)
-        response.writeHead(reply.status, { 'content-type': 'application/json' }).end(JSON.stringify(reply.body));
+      if (reply !== undefined) response.writeHead(reply.status, { 'content-type': 'application/json' }).end(text);
     });
   }
 

@@ -161,7 +161,9 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
       );
     }
     try {
-      return (await call(given)) ?? null;
+      const answer: unknown = await call(given);
+      // Here it is known whose fault it is if that is no plain data.
+      return JSON.parse(JSON.stringify(answer) ?? 'null');
     } catch (error) {
       if (error instanceof SidecoreError) throw error;
       throw new SidecoreError('FILTER_FAILED', `${command} of the filter ${ready.use}: ${messageOf(error)}`);

@@ -94,11 +94,17 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
    */
   changeFilters(plan: (now: readonly OpenedFrameFilter[]) => readonly FrameFilterPlan[]): Promise<void> {
     const change = this.#changed.then(() =>
-      this.#filters.change(plan(this.filters), () => {
+      this.#filters.change(plan(this.filters), async () => {
+        const before = this.#spec.filters;
         // Whoever serves the card from now on does so with these.
         this.#spec.filters = this.#filters.spec;
         this.#cores.guard();
-        return this.#served.placed.refilter();
+        try {
+          await this.#served.placed.refilter();
+        } catch (error) {
+          this.#spec.filters = before;
+          throw error;
+        }
       }),
     );
     this.#changed = change.catch(() => {});

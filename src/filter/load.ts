@@ -1,7 +1,8 @@
 import { isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../errors.js';
-import { FILTER_COUNTERS_MAX, FILTER_HISTOGRAMS_MAX, FILTER_SHARED_BYTES_MAX } from '../limits.js';
+import { FILTER_COUNTERS_MAX, FILTER_HISTOGRAMS_MAX, FILTER_LOAD_MS_MAX, FILTER_SHARED_BYTES_MAX } from '../limits.js';
+import { boundedCall } from './bounded-call.js';
 import { type Bundle, bundle, bundleNow, invalid } from './bundle.js';
 import type { BlockFilter } from './contract.js';
 import { evaluate } from './evaluate.js';
@@ -124,7 +125,8 @@ function evaluated<Definition>(
   const lines = new SourceLines(file, base, map);
   let found: unknown;
   try {
-    found = evaluate(text, file);
+    // A module that loops would keep the main thread, on which all else relies.
+    found = boundedCall(() => evaluate(text, file), FILTER_LOAD_MS_MAX);
   } catch (error) {
     throw invalid(`${use} cannot be loaded: ${lines.translate(faultText(error, file))}`);
   }

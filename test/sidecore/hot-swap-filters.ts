@@ -71,35 +71,43 @@ export default defineBlockFilter({
 });
 `;
 
-/** Keeps every nth request on its way down, and others on their way up, for some turns. */
+/** Keeps every nth request on its way down, and others on their way up, for a while. */
 const DEFER = `import { DEFERRED, defineBlockFilter } from 'sidecore/filter';
 
-const TURNS = 3;
+/** Longer than the daemon takes from one message to a sidecore to the next. */
+const KEPT_NS = 5e5;
 
 export default defineBlockFilter({
   name: 'defer',
   options: (z) => z.strictObject({ every: z.int().min(1).default(3) }),
   defers: true,
-  create({ options, goOn, finish }) {
+  create({ options, goOn, finish, now, readNowNs }) {
     const { every } = options;
     const down: number[] = [];
     const up: number[] = [];
     const statuses: number[] = [];
     let count = 0;
-    let turns = 0;
+    const dueNs = new Float64Array(1);
+    const begin = () => {
+      if (down.length + up.length > 0) return;
+      readNowNs(dueNs, 0);
+      dueNs[0] += KEPT_NS;
+    };
     return {
       submit(request, next) {
-        if (++count % every === 0) down.push(request.defer());
-        else next(request);
+        if (++count % every !== 0) return next(request);
+        begin();
+        down.push(request.defer());
       },
       complete(request, status) {
         if (++count % every !== 0) return status;
+        begin();
         up.push(request.defer());
         statuses.push(status);
         return DEFERRED;
       },
       tick() {
-        if (++turns % TURNS !== 0) return;
+        if (now[0] < dueNs[0]) return;
         while (down.length > 0) goOn(down.pop()!);
         while (up.length > 0) finish(up.pop()!, statuses.pop()!);
       },
