@@ -1,11 +1,11 @@
 import { SidecoreError } from '../src/errors.js';
 import { encryptRows } from './encrypt.js';
 import { chainAloneRows, chainRows, entryRows } from './filter-block.js';
-import type { FilterContext, FilterTiming, PlannedFilterRows } from './filter-context.js';
+import { type FilterContext, type FilterTiming, type PlannedFilterRows, spreadText } from './filter-context.js';
 import { firewallRows, frameChainAloneRows, frameChainRows, frameEntryRows } from './filter-frames.js';
 import { stallRows } from './filter-stalls.js';
-import { swapRows } from './filter-swaps.js';
 import { type BenchOptions, onGround } from './ground.js';
+import { measureSwaps } from './hot-swap.js';
 import { type Report, row } from './report.js';
 
 /** How the benchmark of filters is run. */
@@ -86,4 +86,22 @@ function loopRows({ ground, options, timing }: FilterContext): PlannedFilterRows
     ground.add(await stallRows(of, options.quick ? kinds.slice(0, 1) : kinds));
   };
   return { name: 'a filter loops', quick: true, run };
+}
+
+/** Filters that are changed under load: for how long requests do not complete. */
+function swapRows({ ground, options, timing }: FilterContext): PlannedFilterRows {
+  const kinds = (['memory', 'file'] as const).flatMap((backend) => [1, 32].map((depth) => ({ backend, depth })));
+  const run = async () => {
+    for (const { backend, depth } of options.quick ? kinds.slice(1, 2) : kinds) {
+      const title = `a filter is changed under load: longest pause of the disk, in ${backend}, depth ${depth}`;
+      options.progress(title);
+      const how = { node: options.node, cpu: ground.serverCpu, changes: timing.swaps, backend, depth };
+      const { changed, unchanged } = await measureSwaps(how);
+      const sorted = [...changed].sort((one, other) => one - other);
+      const p90 = sorted[Math.floor(0.9 * sorted.length)]!.toFixed(2);
+      const note = `p90 ${p90}, ${spreadText(sorted, 2)} of ${sorted.length}; peer: the daemon is asked and changes nothing`;
+      ground.add([row(title, 'ms', changed, unchanged, null, note)]);
+    }
+  };
+  return { name: 'a filter is changed under load', quick: true, run };
 }

@@ -10,6 +10,7 @@ import { controlSocketPath } from '../src/daemon/daemon.js';
 import { BlockDriver, type BlockDriverQueue, RequestType } from '../src/guest/index.js';
 import { allowedCpus, pinThisThread } from '../src/host/affinity.js';
 import { nowNs } from '../src/host/clock.js';
+import { ALL_CPUS } from './back-ends.js';
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const DISK_BYTES = 2 ** 24;
@@ -23,7 +24,10 @@ const PATIENCE_NS = 1e5;
 const PAUSE_MS = 0.02;
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-interface SwapOptions {
+/** How changes are measured. */
+export interface SwapOptions {
+  /** Node that runs the daemon; this one if nothing is said. */
+  readonly node?: string;
   readonly backend: 'memory' | 'file';
   readonly depth: number;
   readonly changes: number;
@@ -78,14 +82,22 @@ class Reader {
 }
 
 /** Changes an option of a filter of a disk again and again while its guest reads. */
-export async function measureSwaps({ backend, depth, changes, cpu }: SwapOptions): Promise<SwapSamples> {
+export async function measureSwaps({
+  node = process.execPath,
+  backend,
+  depth,
+  changes,
+  cpu,
+}: SwapOptions): Promise<SwapSamples> {
   const folder = mkdtempSync(join(tmpdir(), 'sidecore-swap-'));
   const image = backend === 'file' ? { path: join(folder, 'd.img') } : {};
   const disk = { backend: { type: backend, size: DISK_BYTES, ...image }, filters: [{ use: 'meter' }] };
   const config = { run_dir: folder, cores: [cpu], log: 'error', vms: { vm: { disks: { d: disk } } } };
   const file = join(folder, 'sidecore.yaml');
   writeFileSync(file, JSON.stringify(config));
-  const daemon = spawn(process.execPath, [MAIN, 'serve', '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] });
+  // The guest may be pinned to its CPU by now.
+  const command = ['-c', ALL_CPUS, node, MAIN, 'serve', '-c', file];
+  const daemon = spawn('taskset', command, { stdio: ['ignore', 'ignore', 'inherit'] });
   const socket = controlSocketPath(folder);
   try {
     for (const end = Date.now() + READY_MS_MAX; !existsSync(socket) && Date.now() < end; ) await sleep(20);
