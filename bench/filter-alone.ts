@@ -50,11 +50,12 @@ async function inTurn(rounds: number, filtered: Measure, plain: Measure): Promis
 }
 
 async function blockFilter({ rounds, count, entry, does, folder }: Extract<AloneTask, { what: 'block filter' }>) {
-  const { use, setUp } = BLOCK_ENTRIES.find(({ name }) => name === entry)!;
+  const { use, setUp, needs = NOWHERE, asks } = BLOCK_ENTRIES.find(({ name }) => name === entry)!;
   const made = setUp(folder);
-  const [backend, without] = backendsOf(made, NOWHERE);
+  const [backend, without] = backendsOf(made, needs);
   const filtered = new FilterRig(backend, { definition: BLOCK_FILTERS[use]!, options: made.options ?? {} }, folder);
   const plain = new FilterRig(without, undefined, folder);
+  if (asks !== undefined) await filtered.ask(asks.command, asks.given);
   const times = await inTurn(
     rounds,
     () => filtered.measure(does, count),

@@ -1,5 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { askDaemon } from '../src/daemon/control-server.js';
+import { controlSocketPath } from '../src/daemon/daemon.js';
 import type { LoadPattern } from '../src/guest/load.js';
 import { OurDaemon } from './back-ends.js';
 import { type Side, type WindowResult, window } from './duel.js';
@@ -102,6 +104,10 @@ async function measureInDaemon(context: FilterContext, entry: BlockEntry): Promi
   const filters = [{ use: entry.use, options: made.options ?? {} }];
   const daemon = await startDaemon(context, folder, { filtered: { backend, filters }, plain: { backend: plain } });
   const sides = [daemon.socket('filtered'), daemon.socket('plain')] as const;
+  if (entry.asks !== undefined) {
+    const question = { device: 'bench/filtered', which: entry.use, ...entry.asks };
+    await askDaemon(controlSocketPath(daemon.runDir), 'POST', '/filters/ask', question);
+  }
   for (const does of entry.does) await compare(context, entry.name, does, sides);
   await daemon.stop();
 }
@@ -141,7 +147,7 @@ async function compare(
   does: Does,
   [filtered, plain]: readonly [string, string],
 ): Promise<void> {
-  const { warmUpMs, windowMs, pairs } = timing;
+  const { settleMs, warmUpMs, windowMs, pairs } = timing;
   for (const depth of DEPTHS) {
     const pattern: LoadPattern = {
       depth,
@@ -151,8 +157,10 @@ async function compare(
     };
     const side = (socket: string): Side => ({ sockets: [socket], pattern });
     const measure = (socket: string) => () => window(side(socket), { warmUpMs, windowMs, timed: true });
-    // One of each that does not count: V8 compiles the way of these requests while they pass.
-    for (const socket of [filtered, plain]) await measure(socket)();
+    if (depth === DEPTHS[0]) {
+      const windows = { warmUpMs: 0, windowMs: settleMs, timed: true };
+      for (const socket of [filtered, plain]) await window(side(socket), windows);
+    }
     const title = blockRowNames.rate(entry, does, depth);
     const { a, b } = await ground.inTurn(title, measure(filtered), measure(plain), pairs);
     const of = (windows: readonly WindowResult[], key: 'iops' | 'p50Ns') => windows.map((one) => one[key]);

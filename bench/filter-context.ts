@@ -8,6 +8,8 @@ import type { BenchGround, BenchOptions } from './ground.js';
 /** How long and how often everything is measured. */
 export interface FilterTiming {
   readonly pairs: number;
+  /** Windows that do not count, before any others with the same filters: V8 compiles. */
+  readonly settleMs: number;
   readonly warmUpMs: number;
   readonly windowMs: number;
   /** Of measurements in one thread, each of as many requests or frames. */

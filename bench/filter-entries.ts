@@ -26,6 +26,10 @@ export interface BlockEntry {
   readonly use: string;
   /** What it costs differs between them, or it lets only one of them pass. */
   readonly does: readonly Does[];
+  /** What it stands before when it is measured alone, too: nothing does not do. */
+  readonly needs?: BackendOptions;
+  /** What it is asked before it is measured. */
+  readonly asks?: { readonly command: string; readonly given: Readonly<Record<string, string>> };
   /** Makes its files in a folder on tmpfs, which is gone later. */
   setUp(folder: string): BlockSetUp;
 }
@@ -43,19 +47,31 @@ const plain = (use: string, options: Readonly<Record<string, unknown>> = {}, doe
   setUp: () => ({ options }),
 });
 
+const BOTH: readonly Does[] = ['read', 'write'];
+
+/** Before a file on tmpfs, against another one. */
+const onFiles = (use: string, options: Readonly<Record<string, unknown>>) => ({
+  use,
+  does: BOTH,
+  setUp: (folder: string): BlockSetUp => ({
+    backend: { type: 'file', path: writtenFile(folder, `${use}.img`) },
+    plain: { type: 'file', path: writtenFile(folder, 'plain.img') },
+    options,
+  }),
+});
+
 /** All of ours, each as it may be used: limits that are not reached, rules that do not apply. */
 const ALL: readonly BlockEntry[] = [
   { name: 'meter', ...plain('meter') },
   { name: 'meter, no latency', ...plain('meter', { latency: false }) },
   { name: 'readonly', ...plain('readonly') },
-  {
-    name: 'throttle',
-    ...plain('throttle', { iops: 1e9, bps: '1TiB' }),
-  },
+  { name: 'throttle', ...plain('throttle', { iops: 1e9, bps: '1000GB', burst: 10 }) },
+  { name: 'trace', ...plain('trace') },
+  { name: 'fault, a rule that never meets', ...plain('fault', { rules: [{ probability: 0, do: 'error' }] }) },
   {
     name: 'encrypt (file on tmpfs)',
     use: 'encrypt',
-    does: ['read', 'write'],
+    does: BOTH,
     setUp(folder) {
       const { bytes } = makeLuks1({ passphrase: Buffer.from(PASSPHRASE), iterations: ITERATIONS });
       const keyFile = join(folder, 'key');
@@ -66,6 +82,17 @@ const ALL: readonly BlockEntry[] = [
         options: { key_file: keyFile },
       };
     },
+  },
+  { name: 'mirror (both in memory)', ...plain('mirror', { to: { type: 'memory' } }, BOTH), needs: MEMORY },
+  { name: 'verify', ...plain('verify', { sums: 'sums' }, BOTH), needs: MEMORY },
+  { name: 'cache (file on tmpfs, all of it cached)', ...onFiles('cache', { size: '64MiB' }) },
+  { name: 'overlay (files on tmpfs)', ...onFiles('overlay', { path: 'top.img' }) },
+  { name: 'snapshot, none taken', ...plain('snapshot', { path: 'none' }, BOTH) },
+  {
+    name: 'snapshot, one taken',
+    ...plain('snapshot', { path: 'one' }, BOTH),
+    needs: MEMORY,
+    asks: { command: 'create', given: { name: 'first' } },
   },
 ];
 

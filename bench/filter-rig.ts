@@ -104,6 +104,11 @@ export class FilterRig implements FilterHost, RequestOwner {
     return ns / requests;
   }
 
+  /** Asks the filter's side on the main thread. */
+  async ask(command: string, given: Readonly<Record<string, string>>): Promise<void> {
+    await this.#filters.opened[0]!.commands[command]!(given);
+  }
+
   #batch(type: number): void {
     for (let i = 0; i < DEPTH; i++) {
       const request = this.#requests[i]!;

@@ -18,6 +18,7 @@ export interface FilterBenchOptions extends BenchOptions {
 
 const TIMING: FilterTiming = {
   pairs: 3,
+  settleMs: 500,
   warmUpMs: 60,
   windowMs: 200,
   rounds: 9,
@@ -28,6 +29,7 @@ const TIMING: FilterTiming = {
 const QUICK: FilterTiming = { ...TIMING, pairs: 2, rounds: 5, count: 40_000, stalls: 5, swaps: 20 };
 export const SHORT: FilterTiming = {
   pairs: 1,
+  settleMs: 5,
   warmUpMs: 2,
   windowMs: 5,
   rounds: 1,

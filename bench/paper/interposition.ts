@@ -21,7 +21,12 @@ import {
 /** Numbers of guests. */
 const COUNTS = { all: [1, 4, 16], few: [1, 4], least: [1] } as const;
 const START_MS = 6000;
-const SETTLE_MS = { all: 250, few: 100, least: 20 } as const;
+/** How long each runs before it is measured: V8 compiles, in baseline for each of its threads anew, and filters are more code. */
+const SETTLE_MS = {
+  all: { baseline: 1200, sidecore: 500 },
+  few: { baseline: 300, sidecore: 400 },
+  least: { baseline: 20, sidecore: 20 },
+} as const;
 /** What a guest asks for in a second, of those that are counted: it is busy, but not alone on its sidecore. */
 const GUEST_PER_SECOND = 10_000;
 const KEPT_MIN = 0.95;
@@ -44,8 +49,9 @@ interface Place {
 export function plannedInterposition(timing: Timing): number {
   const counts = COUNTS[timing.points].length;
   const each = workloadsOf(timing).map(({ device }) => {
-    const contenders = INTERPOSERS[device].length;
-    return counts * plannedMs(timingOf(timing), contenders) + contenders * SETTLE_MS[timing.points];
+    const contenders = INTERPOSERS[device];
+    const settling = contenders.reduce((sum, { mode }) => sum + SETTLE_MS[timing.points][mode], 0);
+    return counts * plannedMs(timingOf(timing), contenders.length) + settling;
   });
   return 2 * START_MS + each.reduce((sum, ms) => sum + ms, 0);
 }
@@ -64,8 +70,11 @@ export async function measureInterposition(stand: Stand): Promise<Experiment> {
       const daemons = await startAll(stand, device, most, folder);
       for (const workload of workloadsOf(timing).filter((one) => one.device === device)) {
         stand.progress.say(`6: warming up, ${workload.title}`);
-        const settling = { ...timing, rounds: 1, extra: 0, warmUpMs: 0, windowMs: SETTLE_MS[timing.points] };
-        await measurePlace(stand, workload, most, daemons, settling);
+        for (const [interposer, daemon] of daemons) {
+          const windowMs = SETTLE_MS[timing.points][interposer.mode];
+          const settling = { ...timing, rounds: 1, extra: 0, warmUpMs: 0, windowMs };
+          await measurePlace(stand, workload, most, new Map([[interposer, daemon]]), settling);
+        }
         const places: Place[] = [];
         for (const count of COUNTS[timing.points]) {
           stand.progress.say(`6: ${workload.title}, ${count} ${count === 1 ? 'guest' : 'guests'}`);
