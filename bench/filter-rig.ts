@@ -61,6 +61,7 @@ export class FilterRig implements FilterHost, RequestOwner {
       queues: 1,
       groups: new FilterGroups(),
       hold: async <T>(during: () => T | Promise<T>) => during(),
+      connected: () => false,
       log: (text: string) => void process.stderr.write(`${text}\n`),
     };
     this.#filters = new DiskFilters(place, this.#disk, filter === undefined ? [] : [ready(filter, base)]);
