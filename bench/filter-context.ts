@@ -8,7 +8,7 @@ import type { BenchGround, BenchOptions } from './ground.js';
 /** How long and how often everything is measured. */
 export interface FilterTiming {
   readonly pairs: number;
-  /** Windows that do not count, before any others with the same filters: V8 compiles. */
+  /** A window that does not count, before any others with the same filters; half of it without: V8 compiles, on the guest's CPU. */
   readonly settleMs: number;
   readonly warmUpMs: number;
   readonly windowMs: number;

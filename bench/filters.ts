@@ -18,12 +18,12 @@ export interface FilterBenchOptions extends BenchOptions {
 
 const TIMING: FilterTiming = {
   pairs: 3,
-  settleMs: 500,
-  warmUpMs: 60,
-  windowMs: 200,
+  settleMs: 800,
+  warmUpMs: 40,
+  windowMs: 150,
   rounds: 9,
   count: 100_000,
-  stalls: 10,
+  stalls: 8,
   swaps: 50,
 };
 const QUICK: FilterTiming = { ...TIMING, pairs: 2, rounds: 5, count: 40_000, stalls: 5, swaps: 20 };

@@ -33,7 +33,6 @@ const ALL: readonly FrameEntry[] = [
   { name: 'rate-limit', use: 'rate-limit', options: { outbound: PLENTY, inbound: PLENTY } },
   { name: 'firewall, 10 rules', use: 'firewall', options: { rules: securityGroup(10) } },
   { name: 'firewall, 1000 rules', use: 'firewall', options: { rules: securityGroup(1000) } },
-  { name: 'firewall, 1000 rules, stateless', use: 'firewall', options: { rules: securityGroup(1000), track: false } },
   {
     name: 'impair',
     use: 'impair',

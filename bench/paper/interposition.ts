@@ -23,8 +23,8 @@ const COUNTS = { all: [1, 4, 16], few: [1, 4], least: [1] } as const;
 const START_MS = 6000;
 /** How long each runs before it is measured: V8 compiles, in baseline for each of its threads anew, and filters are more code. */
 const SETTLE_MS = {
-  all: { baseline: 1200, sidecore: 500 },
-  few: { baseline: 300, sidecore: 400 },
+  all: { baseline: 1200, sidecore: 800 },
+  few: { baseline: 300, sidecore: 600 },
   least: { baseline: 20, sidecore: 20 },
 } as const;
 /** What a guest asks for in a second, of those that are counted: it is busy, but not alone on its sidecore. */
