@@ -10,7 +10,6 @@ import { controlSocketPath } from '../src/daemon/daemon.js';
 import { BlockDriver, type BlockDriverQueue, RequestType } from '../src/guest/index.js';
 import { allowedCpus, pinThisThread } from '../src/host/affinity.js';
 import { nowNs } from '../src/host/clock.js';
-import { ALL_CPUS } from './back-ends.js';
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const DISK_BYTES = 2 ** 24;
@@ -22,6 +21,7 @@ const REST_MS = 5;
 /** A guest that has waited for so long leaves its CPU to others, ns, for so long each time, ms. */
 const PATIENCE_NS = 1e5;
 const PAUSE_MS = 0.02;
+const all = allowedCpus();
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** How changes are measured. */
@@ -82,22 +82,17 @@ class Reader {
 }
 
 /** Changes an option of a filter of a disk again and again while its guest reads. */
-export async function measureSwaps({
-  node = process.execPath,
-  backend,
-  depth,
-  changes,
-  cpu,
-}: SwapOptions): Promise<SwapSamples> {
+export async function measureSwaps({ node = process.execPath, backend, depth, changes, cpu }: SwapOptions): Promise<SwapSamples> {
   const folder = mkdtempSync(join(tmpdir(), 'sidecore-swap-'));
   const image = backend === 'file' ? { path: join(folder, 'd.img') } : {};
   const disk = { backend: { type: backend, size: DISK_BYTES, ...image }, filters: [{ use: 'meter' }] };
   const config = { run_dir: folder, cores: [cpu], log: 'error', vms: { vm: { disks: { d: disk } } } };
   const file = join(folder, 'sidecore.yaml');
   writeFileSync(file, JSON.stringify(config));
-  // The guest may be pinned to its CPU by now.
-  const command = ['-c', ALL_CPUS, node, MAIN, 'serve', '-c', file];
-  const daemon = spawn('taskset', command, { stdio: ['ignore', 'ignore', 'inherit'] });
+  // The daemon has all CPUs, this guest those that are no sidecore's.
+  pinThisThread(all);
+  const daemon = spawn(node, [MAIN, 'serve', '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] });
+  pinThisThread(all.filter((other) => other !== cpu));
   const socket = controlSocketPath(folder);
   try {
     for (const end = Date.now() + READY_MS_MAX; !existsSync(socket) && Date.now() < end; ) await sleep(20);
@@ -134,9 +129,7 @@ export async function measureSwaps({
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const changes = Number(process.argv[2] ?? 300);
-  const all = allowedCpus();
   const cpu = all.at(-1)!;
-  pinThisThread(all.filter((other) => other !== cpu));
   const text = (samples: readonly number[]) => {
     const sorted = [...samples].sort((a, b) => a - b);
     const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!;

@@ -19,6 +19,8 @@ const ITERATIONS = 1000;
 export interface Interposer {
   readonly key: string;
   readonly name: string;
+  /** The same where there is little room. */
+  readonly short: string;
   readonly look: Look;
   readonly mode: 'sidecore' | 'baseline';
   /** What it interposes; undefined if nothing. */
@@ -30,6 +32,7 @@ export interface Interposer {
 const BASELINE: Interposer = {
   key: 'baseline',
   name: 'baseline, nothing interposed',
+  short: 'baseline',
   look: 'baseline',
   mode: 'baseline',
   plan: () => ({}),
@@ -37,6 +40,7 @@ const BASELINE: Interposer = {
 export const NOTHING: Interposer = {
   key: 'sidecore',
   name: 'sidecore, nothing interposed',
+  short: 'sidecore',
   look: 'sidecore',
   mode: 'sidecore',
   plan: () => ({}),
@@ -50,6 +54,7 @@ const filter = (
 ): Interposer => ({
   key: what,
   name: `sidecore, ${what}`,
+  short: what.replace(/ \(.*/, ''),
   look,
   mode: 'sidecore',
   what,

@@ -98,11 +98,11 @@ export async function measureInterposition(stand: Stand): Promise<Experiment> {
     method: [
       'Filters are modules of TypeScript in the sidecore’s own thread. Each contender is a daemon of its own whose guests all have the same filters on their disks, or on their network cards, but not on those of their partners. The limits of the throttle are not reached. Baseline has no filters: it is what the paper compares with.',
       `The firewall has rules as a security group has them, of which the last lets the guests’ frames pass, and remembers connections. Encrypted disks are files on tmpfs, those of all others are memory: their line is the cost of the file and of its encryption. Windows are of ${timing.windowMs} ms.`,
-      `Guests for a sidecore: how often it could do what it does for a request in a second of busy time, by its own meter, divided by ${GUEST_PER_SECOND.toLocaleString('en')} for a guest that asks so often. In the windows of all the guests that there are; it says nothing of their latency then.`,
+      `Guests a core: how often it could do what it does for a request in a second of busy time, by its own meter, divided by ${GUEST_PER_SECOND.toLocaleString('en')} for a guest that asks so often. In the windows of all the guests that there are; it says nothing of their latency then. The tables have that beside the back end’s busy time for each request, and the rate as a share of that of a sidecore without filters.`,
     ],
     limits: [
       'All guests are in one thread on one CPU: where that is the bottleneck, a filter that costs less than the guests’ thread takes does not show in the rate, but in the sidecore’s time for a request.',
-      'Nothing is compared with filters of others: kernels’ and other programs’ have other places and other contracts. `npm run bench -- filters` holds encryption against that of qemu-storage-daemon.',
+      'Nothing is compared with filters of others: kernels’ and other programs’ have other places and other contracts. The command npm run bench -- filters holds encryption against that of qemu-storage-daemon.',
     ],
     figures,
     tables,
@@ -216,13 +216,13 @@ function verdictsOn({ title, device }: Workload, places: readonly Place[]): Verd
 /** Of each number of guests: what a filter takes of the rate, and of the sidecore's time. */
 function costTable({ title, device }: Workload, places: readonly Place[]): Table {
   const rows = places.flatMap(({ count, results }) =>
-    INTERPOSERS[device].map(({ key, name }) => {
+    INTERPOSERS[device].map(({ key, short }) => {
       const windows = results.get(key)!;
       const kept = ratio(windows.of('perSecond'), results.get(NOTHING.key)!.of('perSecond'));
       const rate = median(valuesOf(windows.of('perSecond')));
       const busyNs = median(windows.kept().map(({ coreBusy, perSecond }) => (1e9 * coreBusy) / perSecond));
       return [
-        `${guestsText(count)}, ${name}${windows.disturbed ? ' (disturbed)' : ''}`,
+        `${count}, ${short}${windows.disturbed ? ' (disturbed)' : ''}`,
         Math.round(rate).toLocaleString('en'),
         key === NOTHING.key ? '' : percentText(kept.median),
         (median(valuesOf(windows.of('p50Ns'))) / 1000).toFixed(2),
@@ -235,13 +235,13 @@ function costTable({ title, device }: Workload, places: readonly Place[]): Table
   return {
     title: `Interposed. ${title}: what it costs`,
     columns: [
-      'guests, what is interposed',
+      'guests, filters',
       'requests/s',
-      'of sidecore with nothing',
+      'of none',
       'median µs',
       '99th percentile µs',
-      'back end busy for a request, ns',
-      `guests of ${GUEST_PER_SECOND.toLocaleString('en')}/s for a core`,
+      'busy ns each',
+      'guests a core',
     ],
     rows,
   };

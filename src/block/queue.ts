@@ -1,9 +1,9 @@
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import {
-  BATCH_BYTES_MAX,
   DESCRIPTOR_WORK_BYTES,
   DEVICE_REQUESTS_IN_FLIGHT_MAX,
   DISCARD_SECTORS_MAX,
+  PIECE_BYTES,
   PUBLISH_REQUESTS,
   QUEUE_REQUESTS_IN_FLIGHT_MIN,
   REQUEST_BYTES_MAX,
@@ -72,7 +72,7 @@ export class BlockQueue implements DeviceQueue {
   #begun: BlockRequest | undefined = undefined;
   #begunBytes = 0;
   /** Bytes after which a request is divided. */
-  #pieceBytes = BATCH_BYTES_MAX;
+  #pieceBytes = PIECE_BYTES;
 
   constructor(parts: {
     ring: Virtqueue;

@@ -6,6 +6,9 @@ const GAIN_NS_MAX = 2e6 * LOOK_MS;
 /** A CPU that takes as long to answer is somebody else's, ns. */
 const PING_NS_MAX = 5e5;
 
+/** Time for which a thread is cold once a filter was seen at work in it, ns. */
+const COLD_NS = 1e9;
+
 /** What can be known of a thread from outside. */
 export interface Probe {
   /** Any clock, ns. */
@@ -34,9 +37,12 @@ export class StallMeter {
   /** As it was at the last look. */
   filter = 0;
   beat = 0;
+  /** The thread has begun not long ago: next to nothing of its code is compiled. */
+  cold = false;
+  #threadId = 0;
   readonly #probe: Probe;
-  /** Slots: time of the last look, CPU time of the thread then, and what was found so far, ns. */
-  readonly #ns = new Float64Array(3);
+  /** Slots: time of the last look, CPU time of the thread then, what was found so far, and when the thread was seen first, ns. */
+  readonly #ns = new Float64Array(4);
 
   constructor(probe: Probe) {
     this.#probe = probe;
@@ -54,6 +60,9 @@ export class StallMeter {
     const isAlive = same && probe.pingNs() <= PING_NS_MAX;
     const nowNs = probe.nowNs();
     const cpuNs = probe.cpuNs(threadId);
+    if (threadId !== this.#threadId) ns[3] = nowNs;
+    this.#threadId = threadId;
+    this.cold = nowNs - ns[3]! < COLD_NS;
     if (!same) ns[2] = 0;
     else if (isAlive) {
       const passed = nowNs - ns[0]!;
