@@ -82,7 +82,13 @@ class Reader {
 }
 
 /** Changes an option of a filter of a disk again and again while its guest reads. */
-export async function measureSwaps({ node = process.execPath, backend, depth, changes, cpu }: SwapOptions): Promise<SwapSamples> {
+export async function measureSwaps({
+  node = process.execPath,
+  backend,
+  depth,
+  changes,
+  cpu,
+}: SwapOptions): Promise<SwapSamples> {
   const folder = mkdtempSync(join(tmpdir(), 'sidecore-swap-'));
   const image = backend === 'file' ? { path: join(folder, 'd.img') } : {};
   const disk = { backend: { type: backend, size: DISK_BYTES, ...image }, filters: [{ use: 'meter' }] };
