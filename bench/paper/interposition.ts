@@ -8,15 +8,7 @@ import type { PaperDaemon, Stand, Timing } from './stand.js';
 import { median, type Rounded, ratio, spread } from './stats.js';
 import { judge, percentText, timesText } from './verdicts.js';
 import { type Contender, compete, plannedMs, type Windows } from './window.js';
-import {
-  BLOCK_1,
-  BLOCK_32,
-  connectAll,
-  diskBytesOf,
-  REQUEST_RESPONSE,
-  STREAM_SMALL,
-  type Workload,
-} from './workloads.js';
+import { BLOCK_32, connectAll, diskBytesOf, REQUEST_RESPONSE, STREAM_SMALL, type Workload } from './workloads.js';
 
 /** Numbers of guests. */
 const COUNTS = { all: [1, 4, 16], few: [1, 4], least: [1] } as const;
