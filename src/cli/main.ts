@@ -34,6 +34,7 @@ async function createProgram(): Promise<Command> {
     import('./link.js'),
     import('./filter.js'),
     import('./capture.js'),
+    import('./trace.js'),
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
@@ -44,6 +45,7 @@ async function createProgram(): Promise<Command> {
     { linkCommand },
     { filterCommand },
     { captureCommand },
+    { traceCommand },
     { benchCommand },
     { demoCommand },
     { simCommand },
@@ -62,6 +64,7 @@ async function createProgram(): Promise<Command> {
     .addCommand(linkCommand)
     .addCommand(filterCommand)
     .addCommand(captureCommand)
+    .addCommand(traceCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     .addCommand(simCommand)

@@ -133,6 +133,7 @@ describe('examples', () => {
       'many-vms.yaml',
       'networks.yaml',
       'shared-host.yaml',
+      'throttle.yaml',
     ]));
 
   it('the first one needs no root: everything of it is in /tmp', () => {

@@ -34,7 +34,7 @@ const common = {
 
 const blockKeys = z.strictObject({
   ...common,
-  defer_limit_s: z.number().min(0.001).max(3600).default(FILTER_DEFER_S),
+  defer_limit_s: z.number().min(0.001).max(3600).optional(),
 });
 
 /** Of a network card; kept frames are bound by their number, not by time. */
@@ -95,7 +95,7 @@ const blockModule = (loaded: LoadedFilter): MadeModule<ReadyFilter> => ({
   make: (written, options, base) => ({
     ...loaded,
     ...commonOf(written, options, base),
-    deferNsMax: (written.defer_limit_s ?? FILTER_DEFER_S) * NS_PER_S,
+    deferNsMax: (written.defer_limit_s ?? loaded.definition.deferSeconds?.(options) ?? FILTER_DEFER_S) * NS_PER_S,
   }),
 });
 

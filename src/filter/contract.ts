@@ -74,6 +74,11 @@ export interface BlockFilterHooks {
   answered?(tag: number, result: number): void;
   /** Once a turn of the sidecore while the filter keeps requests, and when the time of `context.wakeAt` has come. */
   tick?(): void;
+  /**
+   * In each turn instead of `tick`, while the filter keeps requests and the queue is to become empty, because it is let go of, moves, or
+   * gets other filters: what is kept only for time's sake goes on now.
+   */
+  hurry?(): void;
   /** Another filter takes its place: gives what that gets as `context.previous`. Nothing is in flight. */
   handOver?(): unknown;
   /** The queue is let go of, or the filter is; nothing of it is in flight. */
@@ -185,7 +190,7 @@ export interface BlockFilterContext<Options = unknown, Prepared = unknown> {
   goOn(token: number): void;
   /** Ends one: deferred in `submit`, as `request.complete(status)`; deferred in `complete`, as if that had returned `status`. */
   finish(token: number, status: number): void;
-  /** One that is deferred. */
+  /** One that is deferred, once the hook that has deferred it has returned. */
   requestOf(token: number): FilterRequest;
   /** Own memory. Only within `create`. At most `FILTER_BUFFER_BYTES_MAX` for each queue. */
   buffers(count: number, bytes: number): BufferPool;
@@ -256,6 +261,11 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
   readonly histograms?: readonly string[];
   /** It may keep requests: they may complete in another order than they came. */
   readonly defers?: boolean;
+  /**
+   * How long it may keep a request, s, if the configuration does not say: instead of `FILTER_DEFER_S`. Infinite for one whose purpose
+   * it is, and which sees to it that all go on.
+   */
+  deferSeconds?(options: z.output<Schema>): number;
   /** Without it the disk's data mean something else: it is no filter to pass by when it fails, and `on_fault: open` is refused. */
   readonly failsClosed?: boolean;
   /** Bytes of `context.shared`. */

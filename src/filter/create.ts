@@ -93,6 +93,7 @@ function createHooks(made: ChainFilter, filter: FilterSpec, spec: ChainSpec, par
     openDisk: (name) => createBackend(filter.disks[name]!.backend, host),
     helper: filter.hasHelper ? createHelper(made, filter, spec, parts) : undefined,
     now: host.filterDesk.now,
+    readNowNs: host.filterDesk.readNowNs,
   });
   const hooks: unknown = definitionOf(filter.module, builtIns).create(context);
   const { submit, complete } = (hooks ?? {}) as BlockFilterHooks;

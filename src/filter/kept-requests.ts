@@ -54,6 +54,11 @@ export class KeptRequests {
     this.#views[this.count] = undefined;
   }
 
+  /** When `findLate` looks again, ns; infinite if there is nothing to look at. */
+  get lookDueNs(): number {
+    return this.count === 0 ? Number.POSITIVE_INFINITY : this.#lookedAt[0]! + LOOK_NS;
+  }
+
   /** A filter in service that has kept one for too long; looked for now and then only. */
   findLate(now: Float64Array): ChainFilter | undefined {
     if (this.count === 0 || now[0]! < this.#lookedAt[0]! + LOOK_NS) return undefined;

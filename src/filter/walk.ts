@@ -28,7 +28,7 @@ export interface WalkOwner extends RequestOwner {
 }
 
 /** Which of a filter's hooks is called, besides `submit` and `complete`. */
-export const Hook = { DONE: 0, ANSWERED: 1, TICK: 2 } as const;
+export const Hook = { DONE: 0, ANSWERED: 1, TICK: 2, HURRY: 3 } as const;
 
 /**
  * The ways of requests through a chain that are not simply down and up: those that a filter ends, keeps or fails, those that go on
@@ -46,7 +46,7 @@ export class Walk implements Exits, OperationHost {
   readonly #mark: Int32Array;
   /** Requests that go on piece by piece here, not in their queue. */
   readonly #begun: BlockRequest[] = [];
-  readonly #kept: KeptRequests;
+  readonly kept: KeptRequests;
   readonly #time = new Float64Array(2);
 
   constructor(chain: WalkOwner, backend: BlockBackend, { pool, filterDesk, filterMark }: ChainHost) {
@@ -55,16 +55,16 @@ export class Walk implements Exits, OperationHost {
     this.pool = pool;
     this.#desk = filterDesk;
     this.#mark = filterMark;
-    this.#kept = new KeptRequests(pool);
+    this.kept = new KeptRequests(pool);
   }
 
   get owner(): RequestOwner | undefined {
     return this.operations.owner;
   }
 
-  /** Something has to be looked at in each turn. */
+  /** Something, besides kept requests, has to be looked at in each turn. */
   get active(): boolean {
-    return this.#kept.count > 0 || this.#begun.length > 0 || this.operations.active;
+    return this.#begun.length > 0 || this.operations.active;
   }
 
   // --- what programs leave to it -------------------------------------------------------------------------------
@@ -209,39 +209,39 @@ export class Walk implements Exits, OperationHost {
 
   #keep(request: BlockRequest, view: RequestView, filter: ChainFilter, held: number, status: number): number {
     this.#desk.readNow();
-    this.#kept.add(view, filter, held, status, this.#desk.now);
+    this.kept.add(view, filter, held, status, this.#desk.now);
     if (view.operation === undefined) this.#comesBackHere(request);
     this.#chain.wake();
     return PENDING;
   }
 
   requestOf(filter: ChainFilter, token: number): RequestView {
-    return this.#kept.find(filter, token);
+    return this.kept.find(filter, token);
   }
 
   goOn(filter: ChainFilter, token: number): void {
-    const view = this.#kept.find(filter, token);
+    const view = this.kept.find(filter, token);
     if (view.held !== Held.DOWN) throw new Error('a request that was deferred in complete() cannot go down again');
-    this.#kept.remove(view);
+    this.kept.remove(view);
     this.#deliver(view.request, view, this.down(view.request, view, filter.index + 1));
   }
 
   finish(filter: ChainFilter, token: number, status: number): void {
-    const view = this.#kept.find(filter, token);
+    const view = this.kept.find(filter, token);
     if (!isStatus(status)) throw new Error(`${status} is no status`);
-    this.#kept.remove(view);
+    this.kept.remove(view);
     this.#deliver(view.request, view, this.#goUp(view.request, view, filter.index - 1, status));
   }
 
   /** What filters that are out of service have kept goes its way. */
   freeKept(): void {
-    for (let i = this.#kept.count - 1; i >= 0; i--) {
+    for (let i = this.kept.count - 1; i >= 0; i--) {
       // Others may have gone meanwhile.
-      const view = this.#kept.at(i);
+      const view = this.kept.at(i);
       const filter = view?.holder;
       if (view === undefined || filter === undefined || !filter.memory.out) continue;
       const { request, held, heldStatus } = view;
-      this.#kept.remove(view);
+      this.kept.remove(view);
       let answer: number;
       if (filter.onFault === 'closed') answer = this.#goUp(request, view, filter.index - 1, Status.IOERR);
       else if (held === Held.DOWN) answer = this.down(request, view, filter.index + 1);
@@ -252,7 +252,7 @@ export class Walk implements Exits, OperationHost {
 
   /** A filter that has kept a request for too long has failed. */
   lookForLate(): void {
-    const late = this.#kept.findLate(this.#desk.now);
+    const late = this.kept.findLate(this.#desk.now);
     if (late !== undefined)
       this.condemn(late, new Error(`it has kept a request for more than ${late.deferNsMax / 1e9} s`));
   }
@@ -302,6 +302,7 @@ export class Walk implements Exits, OperationHost {
     try {
       if (hook === Hook.DONE) hooks.done?.(tag, value);
       else if (hook === Hook.ANSWERED) hooks.answered?.(tag, value);
+      else if (hook === Hook.HURRY) hooks.hurry?.();
       else hooks.tick?.();
     } catch (thrown) {
       error = thrown ?? new Error('it has thrown nothing');
@@ -342,9 +343,8 @@ export class Walk implements Exits, OperationHost {
   }
 }
 
-function invalidStatus(status: unknown): Error {
-  return new Error(`complete() returned ${String(status)}, which is no status`);
-}
+const invalidStatus = (status: unknown): Error =>
+  new Error(`complete() returned ${String(status)}, which is no status`);
 
 const isKept = (answer: unknown, { verdict }: RequestView, { defers }: ChainFilter): boolean =>
   answer === DEFERRED && verdict === Verdict.DEFERRED && defers;

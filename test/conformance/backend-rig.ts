@@ -79,7 +79,11 @@ export class BackendRig {
   readonly #queue: BlockQueue;
   #starting: BlockRequest | undefined;
 
-  constructor(make: (host: BackendHost) => BlockBackend) {
+  readonly #turn: (() => void) | undefined;
+
+  /** @param turn - what is done besides in each turn */
+  constructor(make: (host: BackendHost) => BlockBackend, turn?: () => void) {
+    this.#turn = turn;
     this.#map = mapAnonymous(GUEST_BYTES);
     this.guest = viewBytes(this.#map.address, GUEST_BYTES);
     const half = GUEST_BYTES / 2;
@@ -122,6 +126,7 @@ export class BackendRig {
     const ring = this.#ring;
     for (let deadline = Date.now() + PATIENCE_MS; this.#inFlight.size > 0; ) {
       assert.ok(ring && Date.now() < deadline, `${this.#inFlight.size} requests do not complete`);
+      this.#turn?.();
       ring.submit();
       const count = ring.reap();
       for (let i = 0; i < count; i++) {

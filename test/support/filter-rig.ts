@@ -23,6 +23,7 @@ import { GuestMemory } from '../../src/guest-memory/guest-memory.js';
 import { IoUring } from '../../src/host/io-uring.js';
 import { mapAnonymous } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
+import { FILTER_DEFER_S } from '../../src/limits.js';
 import { TestHost } from './filter-chain.js';
 
 const MEMORY_BYTES = 32 * 2 ** 20;
@@ -47,6 +48,10 @@ export interface RigOptions {
   readonly queues?: number;
   /** Folder from which paths in options start. */
   readonly base?: string;
+  /** Of a request at most: the less, the more of them there can be at once. */
+  readonly dataBytesMax?: number;
+  /** Of the daemon that the disk is in, if there are others. */
+  readonly groups?: FilterGroups;
 }
 
 /** How a request's data lie in guest memory. */
@@ -84,10 +89,13 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
   ]);
   chain!: FilterChain;
   readonly #begun = new Set<BlockRequest>();
-  #places = new Set<number>(Array.from({ length: MEMORY_BYTES / DATA_BYTES_MAX }, (_, i) => i));
+  readonly #dataBytesMax: number;
+  readonly #places: Set<number>;
 
-  constructor(bell: SharedArrayBuffer, helpers: FilterHelpers) {
+  constructor(bell: SharedArrayBuffer, helpers: FilterHelpers, dataBytesMax: number) {
     super();
+    this.#dataBytesMax = dataBytesMax;
+    this.#places = new Set(Array.from({ length: MEMORY_BYTES / dataBytesMax }, (_, i) => i));
     this.helperBell = bell;
     this.#helpers = helpers;
   }
@@ -118,12 +126,12 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
 
   /** Gives the chain a request of the guest's. */
   submit(type: number, sector: number, bytes: number, fill: Buffer | undefined, options: RequestOptions): RigRequest {
-    const place = [...this.#places].at(0);
-    if (place === undefined || bytes > DATA_BYTES_MAX) throw new Error('too much at once');
+    const [place] = this.#places;
+    if (place === undefined || bytes > this.#dataBytesMax) throw new Error('too much at once');
     this.#places.delete(place);
     const request = this.pool.take(0)!;
     this.#placeOf.set(request, place);
-    const start = place * DATA_BYTES_MAX;
+    const start = place * this.#dataBytesMax;
     const data = viewBytes(this.#map.address + start, Math.max(1, bytes)).subarray(0, bytes);
     if (fill === undefined) data.fill(0x5a);
     else fill.copy(data);
@@ -215,13 +223,14 @@ export class FilterRig {
 
   constructor(test: TestContext, options: RigOptions) {
     const { filters, backend = { type: 'memory', size: 16 * 2 ** 20 }, queues = 1, base = '/' } = options;
+    const { dataBytesMax = DATA_BYTES_MAX, groups = new FilterGroups() } = options;
     this.#base = base;
     this.disk = openDisk(backend);
     const place = {
       vm: 'vm',
       device: 'disk',
       queues,
-      groups: new FilterGroups(),
+      groups,
       hold: async <T>(during: () => T | Promise<T>) => this.hold(during),
       log: (text: string) => void this.log.push(text),
     };
@@ -232,7 +241,7 @@ export class FilterRig {
     );
     const bell = new HelperBell().buffer;
     this.queues = Array.from({ length: queues }, (_, index) => {
-      const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns));
+      const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns), dataBytesMax);
       const spec = this.filters.spec!;
       queue.chain = createChain(spec, index, createBackend(this.disk.spec, queue), this.#builtIns as BuiltIns, queue);
       return queue;
@@ -245,7 +254,7 @@ export class FilterRig {
   }
 
   /** A filter as a configuration would have it. */
-  ready({ definition, options = {}, onFault = 'closed', deferNsMax = 30e9 }: RigFilter): ReadyFilter {
+  ready({ definition, options = {}, onFault = 'closed', deferNsMax }: RigFilter): ReadyFilter {
     this.#builtIns[definition.name] = definition;
     const read = readOptions(definition, options);
     if ('faults' in read) throw new Error(read.faults.map(({ keys, text }) => `${keys.join('.')}: ${text}`).join('; '));
@@ -256,7 +265,7 @@ export class FilterRig {
       use: definition.name,
       options: read.options,
       onFault,
-      deferNsMax,
+      deferNsMax: deferNsMax ?? 1e9 * (definition.deferSeconds?.(read.options as never) ?? FILTER_DEFER_S),
       timeNsMax: Number.POSITIVE_INFINITY,
       base: this.#base,
     };
@@ -277,6 +286,7 @@ export class FilterRig {
 
   /** Waits until nothing is in flight, and keeps it so meanwhile. */
   async hold<T>(during: () => T | Promise<T>): Promise<T> {
+    for (const { chain } of this.queues) chain.hurry();
     await this.until(() => this.queues.every(({ inFlight }) => inFlight.size === 0));
     await this.until(() => this.queues.every(({ chain }) => chain.quiesce()));
     try {

@@ -57,6 +57,8 @@ export interface BlockBackend {
    */
   quiesce?(): boolean;
   resume?(): void;
+  /** Nothing more is taken from its queue, until `resume`: what it has put off is done now. Missing where nothing is put off. */
+  hurry?(): void;
   /** Lets go of what this thread holds. No request is in flight. */
   close(): void;
 }
