@@ -1,7 +1,6 @@
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeLuks1 } from '../../src/filters/block/encrypt/luks1-keys.js';
-import { BLOCK_FILTERS } from '../../src/filters/block/index.js';
 import { PASS_FILTER } from '../filter-block.js';
 import { PASS_FRAMES } from '../filter-frames.js';
 import { securityGroup } from '../frame-entries.js';
@@ -75,10 +74,7 @@ const passing = (file: string, text: string): Interposer =>
 const METER = filter('sidecore-light', 'meter', [{ use: 'meter' }]);
 
 /** Limits that nobody reaches: what is measured is what it takes to look at them. */
-const THROTTLE =
-  'throttle' in BLOCK_FILTERS
-    ? [filter('fifth', 'throttle', [{ use: 'throttle', options: { iops: 1e9, bps: '1TiB' } }])]
-    : [];
+const THROTTLE = filter('fifth', 'throttle', [{ use: 'throttle', options: { iops: 1e9, bps: '1000GB', burst: 10 } }]);
 
 /** LUKS1 images on tmpfs; all others have their disks in memory. */
 const encrypt = filter('fourth', 'encrypt (AES-256-XTS, files on tmpfs)', [], (folder, count) => {
@@ -103,6 +99,6 @@ const firewall = filter('fourth', `firewall (${RULES} rules, connections)`, [
 
 /** Those of disks, and those of cards: there on the guests', not on their partners'. */
 export const INTERPOSERS: Readonly<Record<Workload['device'], readonly Interposer[]>> = {
-  disk: [BASELINE, NOTHING, METER, passing('pass.ts', PASS_FILTER), ...THROTTLE, encrypt],
+  disk: [BASELINE, NOTHING, METER, passing('pass.ts', PASS_FILTER), THROTTLE, encrypt],
   cards: [BASELINE, NOTHING, METER, passing('pass-frames.ts', PASS_FRAMES), firewall],
 };
