@@ -55,7 +55,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 
 /** Whether there are figures of both. */
 const isMeasured = (row: Row | undefined): row is Row & { readonly peer: number; readonly ratio_median: number } =>
-  row?.peer != null && row.ratio_median !== null;
+  row?.peer != null && Number.isFinite(row.ratio_median);
 
 const disturbed = ({ note = '' }: Row): string => (note.startsWith('disturbed') ? ' (disturbed)' : '');
 

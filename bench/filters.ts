@@ -19,8 +19,8 @@ export interface FilterBenchOptions extends BenchOptions {
 const TIMING: FilterTiming = {
   pairs: 3,
   settleMs: 800,
-  warmUpMs: 40,
-  windowMs: 150,
+  warmUpMs: 30,
+  windowMs: 120,
   rounds: 9,
   count: 100_000,
   stalls: 8,
@@ -29,9 +29,9 @@ const TIMING: FilterTiming = {
 const QUICK: FilterTiming = { ...TIMING, pairs: 2, rounds: 5, count: 40_000, stalls: 5, swaps: 20 };
 export const SHORT: FilterTiming = {
   pairs: 1,
-  settleMs: 5,
-  warmUpMs: 2,
-  windowMs: 5,
+  settleMs: 10,
+  warmUpMs: 5,
+  windowMs: 20,
   rounds: 1,
   count: 640,
   stalls: 1,
