@@ -60,6 +60,7 @@ class Side {
       groups: new FilterGroups(),
       hold: async <T>(during: () => T | Promise<T>) => during(),
       log: () => {},
+      connected: () => false,
     };
     const common = {
       lines: new SourceLines(),

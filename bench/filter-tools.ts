@@ -67,6 +67,7 @@ class ToolRig implements RequestOwner {
       device: 'disk',
       queues: 1,
       groups: new FilterGroups(),
+      connected: () => false,
       hold: async <T>(during: () => T | Promise<T>) => during(),
       log() {},
     };

@@ -39,6 +39,8 @@ async function createProgram(): Promise<Command> {
     import('./demo.js'),
     import('./sim.js'),
     import('./luks.js'),
+    import('./snapshot.js'),
+    import('./overlay.js'),
   ]);
   const [
     { resizeCommand },
@@ -50,6 +52,8 @@ async function createProgram(): Promise<Command> {
     { demoCommand },
     { simCommand },
     { luksCommand },
+    { snapshotCommand },
+    { overlayCommand },
   ] = others;
   const program = new Command('sidecore')
     .description(
@@ -63,6 +67,8 @@ async function createProgram(): Promise<Command> {
     .addCommand(resizeCommand)
     .addCommand(linkCommand)
     .addCommand(filterCommand)
+    .addCommand(snapshotCommand)
+    .addCommand(overlayCommand)
     .addCommand(captureCommand)
     .addCommand(traceCommand)
     .addCommand(benchCommand)

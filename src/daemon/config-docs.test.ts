@@ -133,6 +133,7 @@ describe('examples', () => {
       'many-vms.yaml',
       'networks.yaml',
       'shared-host.yaml',
+      'snapshots.yaml',
       'throttle.yaml',
     ]));
 

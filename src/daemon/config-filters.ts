@@ -42,6 +42,9 @@ const frameKeys = z.strictObject(common);
 
 const filter = blockKeys.transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
 
+/** A filter that is not written in the configuration. */
+export const filterConfig = (use: string, options: Record<string, unknown>) => filter.parse({ use, options });
+
 /** Nearest to the guest first. */
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
 

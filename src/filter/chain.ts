@@ -5,7 +5,8 @@ import type { DeskUser } from './filter-desk.js';
 import type { ChainControl } from './memory.js';
 import { compileProgram, type Program, type Stage } from './program.js';
 import { type RequestView, viewOf } from './request-view.js';
-import { type ChainHost, Hook, Walk, type WalkOwner } from './walk.js';
+import { Walk } from './walk.js';
+import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
 /** One request in so many is timed, which takes system calls: more of them at first, when nothing is known of the filters. */
 const SAMPLE_MIN = 64;

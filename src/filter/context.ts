@@ -55,6 +55,7 @@ export function filterContext(
       chain.wake();
     },
     goOn: (token) => walk.goOn(filter, token),
+    redirect: (token, disk) => walk.redirect(filter, token, disk),
     finish: (token, status) => walk.finish(filter, token, status),
     requestOf: (token) => walk.requestOf(filter, token),
     buffers(count, bytes) {

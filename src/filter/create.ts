@@ -12,7 +12,7 @@ import type { HelperSetup } from './helpers.js';
 import type { BuiltIns } from './load.js';
 import { ChainControl, FilterMemory } from './memory.js';
 import type { ChainSpec, FilterSpec } from './spec.js';
-import type { ChainHost } from './walk.js';
+import type { ChainHost } from './walk-owner.js';
 
 /** What filters need of the sidecore that serves their queue. */
 export interface FilterHost extends BackendHost, ChainHost {

@@ -44,6 +44,13 @@ export class KeptRequests {
     return view;
   }
 
+  /** The same, of one that can still go down. */
+  findDown(filter: ChainFilter, token: number): RequestView {
+    const view = this.find(filter, token);
+    if (view.held === Held.DOWN) return view;
+    throw new Error('a request that was deferred in complete() cannot go down again');
+  }
+
   remove(view: RequestView): void {
     view.holder!.held--;
     view.holder = undefined;

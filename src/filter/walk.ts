@@ -3,32 +3,15 @@ import { Status } from '../block/features.js';
 import type { BlockRequest, RequestOwner, RequestPool } from '../block/request.js';
 import { threadCpuNs } from '../host/clock.js';
 import type { ChainFilter } from './chain-filter.js';
-import { DEFERRED } from './contract.js';
+import type { IoTarget } from './contract.js';
 import { faultText } from './fault-text.js';
 import type { FilterDesk } from './filter-desk.js';
 import { KeptRequests } from './kept-requests.js';
 import { type OperationHost, Operations, submitTo } from './operations.js';
 import type { Exits } from './program.js';
 import { Held, isStatus, passOn, type RequestView, Verdict } from './request-view.js';
-
-/** What a chain needs of the sidecore that it is on. */
-export interface ChainHost {
-  readonly pool: RequestPool;
-  readonly filterDesk: FilterDesk;
-  /** One slot: the number of the filter whose code is running, negative while it is made; or zero. */
-  readonly filterMark: Int32Array;
-}
-
-/** What the ways of a chain's requests need of the chain. */
-export interface WalkOwner extends RequestOwner {
-  /** A filter has failed: it is asked no more. */
-  failed(): void;
-  /** Something waits for the next turn. */
-  wake(): void;
-}
-
-/** Which of a filter's hooks is called, besides `submit` and `complete`. */
-export const Hook = { DONE: 0, ANSWERED: 1, TICK: 2, HURRY: 3 } as const;
+import { invalidStatus, isKept, isOwn, refusal, requireOwn, tooLate } from './verdicts.js';
+import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
 /**
  * The ways of requests through a chain that are not simply down and up: those that a filter ends, keeps or fails, those that go on
@@ -61,7 +44,6 @@ export class Walk implements Exits, OperationHost {
   get owner(): RequestOwner | undefined {
     return this.operations.owner;
   }
-
   /** Something, besides kept requests, has to be looked at in each turn. */
   get active(): boolean {
     return this.#begun.length > 0 || this.operations.active;
@@ -141,12 +123,9 @@ export class Walk implements Exits, OperationHost {
     const { verdict } = view;
     const filter = this.filters[at]!;
     if (verdict >= 0) return this.#goUp(request, view, at - 1, verdict);
+    if (verdict === Verdict.REDIRECTED && isOwn(view, filter)) return this.#redirect(request, view, at);
     if (verdict === Verdict.DEFERRED && filter.defers) return this.#keep(request, view, filter, Held.DOWN, Status.OK);
-    const text =
-      verdict === Verdict.DEFERRED
-        ? 'submit() has deferred a request, and its definition does not say `defers`'
-        : 'submit() has neither passed the request on, nor kept it, nor ended it';
-    return this.#afterThrow(request, view, at, new Error(text));
+    return this.#afterThrow(request, view, at, refusal(verdict));
   }
 
   #afterThrow(request: BlockRequest, view: RequestView, at: number, error: unknown): number {
@@ -200,9 +179,8 @@ export class Walk implements Exits, OperationHost {
     if (answer === PENDING) return;
     if (answer === MORE) return this.begun(request);
     if (view.operation !== undefined) return this.operations.end(request, view, answer);
-    const owner = this.owner!;
-    request.queue = owner;
-    owner.complete(request, answer);
+    request.queue = this.owner!;
+    request.queue.complete(request, answer);
   }
 
   // --- requests that filters keep ------------------------------------------------------------------------------
@@ -220,8 +198,7 @@ export class Walk implements Exits, OperationHost {
   }
 
   goOn(filter: ChainFilter, token: number): void {
-    const view = this.kept.find(filter, token);
-    if (view.held !== Held.DOWN) throw new Error('a request that was deferred in complete() cannot go down again');
+    const view = this.kept.findDown(filter, token);
     this.kept.remove(view);
     this.#deliver(view.request, view, this.down(view.request, view, filter.index + 1));
   }
@@ -231,6 +208,31 @@ export class Walk implements Exits, OperationHost {
     if (!isStatus(status)) throw new Error(`${status} is no status`);
     this.kept.remove(view);
     this.#deliver(view.request, view, this.#goUp(view.request, view, filter.index - 1, status));
+  }
+
+  redirect(filter: ChainFilter, token: number, disk: IoTarget): void {
+    const view = this.kept.findDown(filter, token);
+    view.aim(disk);
+    requireOwn(view, filter);
+    this.kept.remove(view);
+    this.#deliver(view.request, view, this.#redirect(view.request, view, filter.index));
+  }
+
+  /** Has a disk of a filter's own take a request. Returns its status, or PENDING. */
+  #redirect(request: BlockRequest, view: RequestView, at: number): number {
+    const target = view.target!;
+    const before = request.queue;
+    if (view.operation === undefined) this.#comesBackHere(request);
+    request.queue = target;
+    const status = submitTo(target.backend, request);
+    if (status >= 0) {
+      view.target = undefined;
+      request.queue = before;
+      return this.#goUp(request, view, at, status);
+    }
+    // It goes on here: the queue's own way leads to the other back end.
+    if (status === MORE) this.begun(request);
+    return PENDING;
   }
 
   /** What filters that are out of service have kept goes its way. */
@@ -253,8 +255,7 @@ export class Walk implements Exits, OperationHost {
   /** A filter that has kept a request for too long has failed. */
   lookForLate(): void {
     const late = this.kept.findLate(this.#desk.now);
-    if (late !== undefined)
-      this.condemn(late, new Error(`it has kept a request for more than ${late.deferNsMax / 1e9} s`));
+    if (late !== undefined) this.condemn(late, tooLate(late));
   }
 
   // --- requests that go on piece by piece, and filters' own ----------------------------------------------------
@@ -264,13 +265,13 @@ export class Walk implements Exits, OperationHost {
     this.#chain.wake();
   }
 
-  /** A piece of each. Returns how many. */
+  /** Returns how many. */
   proceed(): number {
     let count = 0;
     for (let i = this.#begun.length - 1; i >= 0; i--) {
       const request = this.#begun[i]!;
       const view = request.view as RequestView;
-      const backend = view.operation?.target.backend ?? this.#backend;
+      const backend = (view.target ?? view.operation?.target)?.backend ?? this.#backend;
       const status = backend.proceed!(request);
       count++;
       if (status === MORE) continue;
@@ -282,13 +283,18 @@ export class Walk implements Exits, OperationHost {
 
   /** The back end is done with a request that nobody waits for the answer of. */
   returned(request: BlockRequest, view: RequestView, status: number): void {
-    this.#deliver(request, view, this.#goUp(request, view, this.filters.length - 1, status));
+    const { target } = view;
+    if (target !== undefined) {
+      view.target = undefined;
+      request.queue = view.operation?.target ?? this.#chain;
+    }
+    const from = target?.filter.index ?? this.filters.length - 1;
+    this.#deliver(request, view, this.#goUp(request, view, from, status));
   }
 
   wake(): void {
     this.#chain.wake();
   }
-
   tell(filter: ChainFilter, tag: number, status: number): void {
     this.call(filter, Hook.DONE, tag, status);
   }
@@ -342,9 +348,3 @@ export class Walk implements Exits, OperationHost {
     if (this.timed && filter.memory.noteTime(threadCpuNs() - this.#time[0]!)) this.#chain.failed();
   }
 }
-
-const invalidStatus = (status: unknown): Error =>
-  new Error(`complete() returned ${String(status)}, which is no status`);
-
-const isKept = (answer: unknown, { verdict }: RequestView, { defers }: ChainFilter): boolean =>
-  answer === DEFERRED && verdict === Verdict.DEFERRED && defers;

@@ -53,6 +53,7 @@ function open({ below, use, given }: Options): OpenDisk<Spec> {
     groups: new FilterGroups(),
     hold: async <T>(during: () => T | Promise<T>) => during(),
     log: () => {},
+    connected: () => false,
   };
   const ready = {
     definition,

@@ -47,6 +47,7 @@ const place = {
   device: 'd',
   queues: 1,
   groups: new FilterGroups(),
+  connected: () => false,
   hold: async <T>(during: () => T | Promise<T>) => during(),
   log() {},
 };

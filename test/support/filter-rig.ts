@@ -65,8 +65,8 @@ export interface RequestOptions {
 /** A request on its way. */
 export class RigRequest {
   readonly request: BlockRequest;
-  /** The guest's, of an IN or OUT. */
-  readonly data: Buffer;
+  /** The guest's, of an IN or OUT; a copy once it is complete. */
+  data: Buffer;
   /** Undefined until it is complete. */
   status: number | undefined = undefined;
 
@@ -117,6 +117,7 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
     const rigRequest = this.inFlight.get(request)!;
     if (rigRequest === undefined || rigRequest.status !== undefined) throw new Error('a request completes once');
     rigRequest.status = status;
+    rigRequest.data = Buffer.from(rigRequest.data);
     this.inFlight.delete(request);
     this.#places.add(this.#placeOf.get(request)!);
     this.pool.giveBack(request);
@@ -206,6 +207,22 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
     this.#helpers.look();
   }
 
+  /** Its thread dies; what the kernel has begun ends. Another takes over, with what was in flight. */
+  die(make: () => FilterChain): void {
+    const ring = this.#ring;
+    while (ring !== undefined && ring.inFlight > 0) {
+      ring.submit();
+      ring.reap();
+    }
+    this.filterDesk.remove(this.chain);
+    this.#begun.clear();
+    this.chain = make();
+    for (const [request, rigRequest] of [...this.inFlight]) {
+      Object.assign(request, { view: undefined, queue: this, progress: 0, step: 0 });
+      this.start(rigRequest);
+    }
+  }
+
   close(): void {
     this.chain.close();
     this.#ring?.close();
@@ -218,6 +235,8 @@ export class FilterRig {
   readonly queues: readonly RigQueue[];
   /** What filters have logged. */
   readonly log: string[] = [];
+  /** As if a front end were. */
+  connected = false;
   readonly #builtIns: Record<string, BlockFilter> = {};
   readonly #base: string;
 
@@ -232,13 +251,19 @@ export class FilterRig {
       queues,
       groups,
       hold: async <T>(during: () => T | Promise<T>) => this.hold(during),
+      connected: () => this.connected,
       log: (text: string) => void this.log.push(text),
     };
-    this.filters = new DiskFilters(
-      place,
-      this.disk,
-      filters.map((filter) => this.ready(filter)),
-    );
+    try {
+      this.filters = new DiskFilters(
+        place,
+        this.disk,
+        filters.map((filter) => this.ready(filter)),
+      );
+    } catch (error) {
+      this.disk.close();
+      throw error;
+    }
     const bell = new HelperBell().buffer;
     this.queues = Array.from({ length: queues }, (_, index) => {
       const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns), dataBytesMax);
@@ -286,6 +311,15 @@ export class FilterRig {
     );
   }
 
+  /** A sidecore is ended at once, and replaced. */
+  die(index: number): void {
+    const queue = this.queues[index]!;
+    queue.die(() => {
+      const backend = createBackend(this.disk.spec, queue);
+      return createChain(this.filters.spec!, index, backend, this.#builtIns as BuiltIns, queue);
+    });
+  }
+
   /** Waits until nothing is in flight, and keeps it so meanwhile. */
   async hold<T>(during: () => T | Promise<T>): Promise<T> {
     for (const { chain } of this.queues) chain.hurry();
@@ -325,6 +359,10 @@ export class FilterRig {
   }
 
   /** DISCARD, WRITE_ZEROES or SECURE_ERASE of one range. */
+  async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+    return (await this.end(this.beginClear(type, sector, sectors, unmap, queue))).status!;
+  }
+
   beginClear(type: number, sector: number, sectors: number, unmap = false, queue = 0): RigRequest {
     const rigQueue = this.queues[queue]!;
     const request = rigQueue.submit(type, 0, 0, undefined, {});
@@ -334,11 +372,6 @@ export class FilterRig {
     request.request.rangeUnmap[0] = unmap ? 1 : 0;
     rigQueue.start(request);
     return request;
-  }
-
-  /** The same; returns its status. */
-  async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
-    return (await this.end(this.beginClear(type, sector, sectors, unmap, queue))).status!;
   }
 
   async end(request: RigRequest): Promise<RigRequest> {

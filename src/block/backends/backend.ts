@@ -70,6 +70,9 @@ export interface DiskImage {
   write(offset: number, source: Uint8Array): void;
   /** Makes what was written durable. */
   sync(): void;
+  /** When it was last written, ns since 1970, and the same before it was opened here; missing where nobody knows. */
+  stamp?(): string;
+  readonly openedStamp?: string;
 }
 
 /** What a sidecore lends its back ends. */
