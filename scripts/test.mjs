@@ -33,7 +33,13 @@ if (files.length === 0) {
  * What takes longest and does not depend on the Node: real guests and readers of captures do not see which one serves them, and a
  * model is the same on each. With everything twice it is half an hour and more.
  */
-const ONCE = ['test/real-guest/', 'test/net/capture.test.js', 'test/model/', 'bench/paper/main.test.js'];
+const ONCE = [
+  'test/real-guest/',
+  'test/net/capture.test.js',
+  'test/model/',
+  'bench/paper/main.test.js',
+  'bench/filters.test.js',
+];
 /** How much of what a failed test said is said again at the end. */
 const WHY_CHARS_MAX = 2_000;
 

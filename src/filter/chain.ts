@@ -119,8 +119,9 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   quiesce(): boolean {
     this.#quiet = true;
     const { operations } = this.walk;
-    operations.paused = true;
-    return operations.inFlight === 0 && this.#filters.every(({ jobs }) => jobs === 0);
+    // What a filter is in the middle of has to come to its end, for others may wait for that.
+    operations.paused = this.#filters.every(({ hooks, memory }) => memory.out || (hooks.settled?.() ?? true));
+    return operations.paused && operations.inFlight === 0 && this.#filters.every(({ jobs }) => jobs === 0);
   }
 
   hurry(): void {

@@ -80,6 +80,11 @@ export interface BlockFilterHooks {
   /** Once a turn of the sidecore while the filter keeps requests, and when the time of `context.wakeAt` has come. */
   tick?(): void;
   /**
+   * Its queue is being let go of, or held: false while it is in the middle of what others wait for, such as a lock in shared memory that
+   * it holds. What it begins goes on until then; afterwards it waits. Asked again and again.
+   */
+  settled?(): boolean;
+  /**
    * In each turn instead of `tick`, while the filter keeps requests and the queue is to become empty, because it is let go of, moves, or
    * gets other filters: what is kept only for time's sake goes on now.
    */

@@ -434,4 +434,32 @@ describe('filters that are changed', () => {
     for (let i = 0; i < 8; i++) assert.equal((await rig.read(i, 512))[0], i);
     assert.match(first!.memory.logNote.look()!, /closed at 17/);
   });
+
+  it('are not stopped in the middle of what others wait for', async (test) => {
+    const begun: number[] = [];
+    const definition = defineBlockFilter({
+      name: 'in-steps',
+      defers: true,
+      create(context) {
+        const buffer = context.buffers(1, 4096).take()!;
+        let left = 0;
+        return {
+          submit(request, next) {
+            left = 3;
+            context.below.read(buffer, 0, 512, left);
+            next(request);
+          },
+          done(tag) {
+            begun.push(tag);
+            left--;
+            if (left > 0) context.below.read(buffer, 0, 512, left);
+          },
+          settled: () => left === 0,
+        };
+      },
+    });
+    const rig = start(test, [{ definition }], 'file');
+    await rig.end(rig.begin(RequestType.IN, 8, 512));
+    await rig.hold(() => assert.deepEqual(begun, [3, 2, 1]));
+  });
 });

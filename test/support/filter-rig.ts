@@ -272,6 +272,8 @@ export class FilterRig {
       return queue;
     });
     test.after(async () => {
+      // What filters have begun themselves comes to its end.
+      await this.until(() => this.queues.every(({ chain }) => chain.quiesce()));
       for (const queue of this.queues) queue.close();
       await this.filters.close();
       this.disk.close();
