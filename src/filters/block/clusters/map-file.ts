@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { SidecoreError } from '../../../errors.js';
-import { type MemoryMap, mapFile, unmap } from '../../../host/memory-map.js';
+import { type MemoryMap, mapFile } from '../../../host/memory-map.js';
 import { viewBytes } from '../../../host/memory-view.js';
 import { reserve } from './allocate.js';
 import { type ClusterMap, MAP_PAGE_BYTES } from './cluster-map.js';
@@ -131,8 +131,8 @@ export class MapFile {
     fsyncSync(this.fd);
   }
 
+  /** It stays mapped: a helper may still be making durable what a sidecore that has died had asked for. */
   close(): void {
-    unmap(this.map);
     closeSync(this.fd);
   }
 }

@@ -338,7 +338,8 @@ export class SnapshotStore {
       open.delete(this.#label);
       this.#state.close();
     }
-    if (this.#users.size === 0) return this.#map.close();
+    this.#map.close();
+    if (this.#users.size === 0) return;
     // Those who show a snapshot still read the map, and nothing is copied for them any more: they find no end of a change, and fail.
     Atomics.or(this.#words, Word.GENERATION, 1);
     this.#setup.log('snapshots that other disks show are gone: these disks fail from now on');
