@@ -1,0 +1,34 @@
+import type { ChainFilter } from './chain-filter.js';
+import { DEFERRED } from './contract.js';
+import { Target } from './operations.js';
+import { type RequestView, Verdict } from './request-view.js';
+
+const NOT_OWN = 'requests go only to disks of the filter’s own, and only if its definition says `defers`';
+
+/** Whether a request goes to a disk of that filter's. */
+export const isOwn = ({ target }: RequestView, filter: ChainFilter): boolean =>
+  filter.defers && target instanceof Target && target.filter === filter && !target.isBelow;
+
+export function invalidStatus(status: unknown): Error {
+  return new Error(`complete() returned ${String(status)}, which is no status`);
+}
+
+/** Whether `complete` has kept the request. */
+export const isKept = (answer: unknown, { verdict }: RequestView, { defers }: ChainFilter): boolean =>
+  answer === DEFERRED && verdict === Verdict.DEFERRED && defers;
+
+/** What is wrong with what `submit` has said. */
+export function refusal(verdict: number): Error {
+  if (verdict === Verdict.REDIRECTED) return new Error(NOT_OWN);
+  if (verdict === Verdict.DEFERRED)
+    return new Error('submit() has deferred a request, and its definition does not say `defers`');
+  return new Error('submit() has neither passed the request on, nor kept it, nor ended it');
+}
+
+export const tooLate = ({ deferNsMax }: ChainFilter): Error =>
+  new Error(`it has kept a request for more than ${deferNsMax / 1e9} s`);
+
+/** Throws if a request was not to go to a disk of that filter's. */
+export function requireOwn(view: RequestView, filter: ChainFilter): void {
+  if (!isOwn(view, filter)) throw new Error(NOT_OWN);
+}
