@@ -67,7 +67,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     this.#filters = filters;
     this.#sample = this.#untilSample = SAMPLE_MIN;
     this.walk.filters = filters;
-    this.#program = this.#compile();
+    this.#look();
     this.wake();
   }
 
@@ -117,7 +117,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     this.#quiet = true;
     const { operations } = this.walk;
     operations.paused = true;
-    return operations.inFlight === 0 && this.#filters.every(({ jobs }) => jobs === 0);
+    return operations.settled && this.#leaving.length === 0 && this.#filters.every(({ jobs }) => jobs === 0);
   }
 
   resume(): void {
@@ -215,7 +215,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
       const filter = this.#filters[i]!;
       const isTime = filter.wake[0]! <= now;
       if (isTime) filter.wake[0] = Number.POSITIVE_INFINITY;
-      if (filter.hooks.tick === undefined || !(isTime || filter.held > 0)) continue;
+      if (!filter.hasTick || !(isTime || filter.held > 0)) continue;
       this.walk.call(filter, Hook.TICK, 0, 0);
       if (isTime) count++;
     }
@@ -223,7 +223,10 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   #submit(request: BlockRequest): number {
-    if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
+    if (this.#controlWords[0] !== this.#made) {
+      this.#look();
+      this.wake();
+    }
     if (--this.#untilSample === 0) return this.#timedSubmit(request);
     return this.#program.submit(request);
   }
@@ -243,9 +246,11 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     // First, so that a change that comes meanwhile is seen with the next request.
     this.#made = Atomics.load(this.#controlWords, 0);
     const stages = this.#filters.map(
-      ({ id, hooks, onFault, memory, defers }): Stage => ({
+      ({ id, hooks, hasSubmit, hasComplete, onFault, memory, defers }): Stage => ({
         id,
         hooks,
+        hasSubmit,
+        hasComplete,
         defers,
         state: !memory.out ? 'live' : onFault === 'open' ? 'gone' : 'gate',
       }),
@@ -254,6 +259,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   #dismiss(filter: ChainFilter): void {
+    filter.gone = true;
     this.walk.operations.forget(filter);
     this.#leaving.push(filter);
     this.#seeOff();

@@ -4,7 +4,7 @@ import type { BlockRequest, RequestOwner, RequestPool } from '../block/request.j
 import { threadCpuNs } from '../host/clock.js';
 import type { ChainFilter } from './chain-filter.js';
 import { DEFERRED } from './contract.js';
-import { faultText } from './fault-text.js';
+import { faultText, invalidStatus } from './fault-text.js';
 import type { FilterDesk } from './filter-desk.js';
 import { KeptRequests } from './kept-requests.js';
 import { type OperationHost, Operations, submitTo } from './operations.js';
@@ -118,11 +118,11 @@ export class Walk implements Exits, OperationHost {
       const filter = this.filters[at]!;
       const { hooks, onFault, memory } = filter;
       if (memory.out && onFault === 'closed') return this.#goUp(request, view, at - 1, Status.IOERR);
-      if (memory.out || hooks.submit === undefined) continue;
+      if (memory.out || !filter.hasSubmit) continue;
       const outer = this.#enter(filter);
       try {
         view.verdict = Verdict.ASKED;
-        hooks.submit(view, passOn);
+        hooks.submit!(view, passOn);
       } catch (error) {
         this.#leave(filter, outer);
         return this.#afterThrow(request, view, at, error);
@@ -165,13 +165,13 @@ export class Walk implements Exits, OperationHost {
       const filter = this.filters[at]!;
       const { hooks, memory, onFault } = filter;
       if (memory.out && onFault === 'closed') status = Status.IOERR;
-      if (memory.out || hooks.complete === undefined) continue;
+      if (memory.out || !filter.hasComplete) continue;
       const outer = this.#enter(filter);
       let answer: unknown;
       let error: unknown;
       try {
         view.verdict = Verdict.ASKED_UP;
-        answer = hooks.complete(view, status);
+        answer = hooks.complete!(view, status);
       } catch (thrown) {
         error = thrown ?? new Error('complete() has thrown nothing');
       }
@@ -233,8 +233,9 @@ export class Walk implements Exits, OperationHost {
     this.#deliver(view.request, view, this.#goUp(view.request, view, filter.index - 1, status));
   }
 
-  /** What filters that are out of service have kept goes its way. */
+  /** What filters that are out of service have kept goes its way; what they wanted to begin is not begun. */
   freeKept(): void {
+    for (const filter of this.filters) if (filter.memory.out) this.operations.forget(filter);
     for (let i = this.#kept.count - 1; i >= 0; i--) {
       // Others may have gone meanwhile.
       const view = this.#kept.at(i);
@@ -296,7 +297,7 @@ export class Walk implements Exits, OperationHost {
   /** Calls one of a filter's other hooks, if it is in service. */
   call(filter: ChainFilter, hook: number, tag: number, value: number): void {
     const { hooks, memory } = filter;
-    if (memory.out) return;
+    if (memory.out || filter.gone) return;
     const outer = this.#enter(filter);
     let error: unknown;
     try {
@@ -323,7 +324,10 @@ export class Walk implements Exits, OperationHost {
   }
 
   condemn(filter: ChainFilter, error: unknown): void {
+    const outer = this.#mark[0]!;
+    this.#mark[0] = filter.id; // To look at what was thrown may run code of its.
     filter.memory.condemn(faultText(error, filter.file));
+    this.#mark[0] = outer;
     this.operations.forget(filter);
     this.#chain.failed();
   }
@@ -340,10 +344,6 @@ export class Walk implements Exits, OperationHost {
     this.#mark[0] = outer;
     if (this.timed && filter.memory.noteTime(threadCpuNs() - this.#time[0]!)) this.#chain.failed();
   }
-}
-
-function invalidStatus(status: unknown): Error {
-  return new Error(`complete() returned ${String(status)}, which is no status`);
 }
 
 const isKept = (answer: unknown, { verdict }: RequestView, { defers }: ChainFilter): boolean =>
