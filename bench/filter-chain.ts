@@ -1,7 +1,10 @@
 /**
  * What a pass-through filter costs each request: chains of several lengths before a null back end, in turn, in one thread that does
- * nothing else. Each filter is a copy of its own of a module's text, as the loader makes it. Prints a table, or JSON with --json.
+ * nothing else. Each filter is a copy of its own of a module's text, as the loader makes it. By itself it prints a table, or JSON with
+ * --json.
  */
+import { realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { NullBackend } from '../src/block/backends/null/backend.js';
 import { RequestType, SECTOR_BYTES, Status } from '../src/block/features.js';
 import { BlockRequest, RequestPool } from '../src/block/request.js';
@@ -12,9 +15,20 @@ import { evaluate } from '../src/filter/evaluate.js';
 import { FilterDesk } from '../src/filter/filter-desk.js';
 import { ChainControl } from '../src/filter/memory.js';
 
-const LENGTHS = [0, 1, 2, 4, 8];
-const ROUNDS = 15;
-const REQUESTS = 1_000_000;
+/** A chain, as it was measured. */
+export interface ChainRow {
+  /** What its filters do. */
+  readonly filter: string;
+  /** What goes through, where that differs. */
+  readonly through?: string;
+  readonly length: number;
+  /** ns for each request or frame, of each round. */
+  readonly rounds: readonly number[];
+}
+
+export const CHAIN_LENGTHS = [0, 1, 2, 4, 8];
+/** Rounds that do not count: they have the code compiled. */
+export const CHAIN_WARM_UP = 3;
 /** As many as a busy queue has in flight. */
 const POOL = 64;
 
@@ -59,47 +73,59 @@ const pool = Array.from({ length: POOL }, (_, slot) => {
 });
 
 /** ns a request. */
-function measure(chain: FilterChain): number {
+function measure(chain: FilterChain, requests: number): number {
   let wrong = 0;
   const start = process.hrtime.bigint();
-  for (let i = 0; i < REQUESTS; i++) {
+  for (let i = 0; i < requests; i++) {
     const request = pool[i % POOL]!;
     const status = request.type === RequestType.IN ? chain.read(request) : chain.write(request);
     if (status !== Status.OK) wrong++;
   }
   const ns = Number(process.hrtime.bigint() - start);
   if (wrong > 0) throw new Error(`${wrong} requests failed`);
-  return ns / REQUESTS;
+  return ns / requests;
 }
 
-const sorted = (values: readonly number[]) => [...values].sort((one, other) => one - other);
-const median = (values: readonly number[]) => sorted(values)[values.length >> 1]!;
-
-const rows = Object.entries(MODULES).flatMap(([what, text]) => {
-  const chains = LENGTHS.map((length) => ({ length, chain: chainOf(text, length), ns: [] as number[] }));
-  // In turn, and the first rounds do not count: they have the code compiled.
-  for (let round = -3; round < ROUNDS; round++) {
-    for (const { chain, ns } of chains) {
-      const took = measure(chain);
-      if (round >= 0) ns.push(took);
+/** Measures all chains in turn, a number of rounds. */
+export function measureChains({ rounds = 15, requests = 1_000_000 } = {}): ChainRow[] {
+  return Object.entries(MODULES).flatMap(([filter, text]) => {
+    const chains = CHAIN_LENGTHS.map((length) => ({ length, chain: chainOf(text, length), taken: [] as number[] }));
+    for (let round = -CHAIN_WARM_UP; round < rounds; round++) {
+      for (const { chain, taken } of chains) {
+        const ns = measure(chain, requests);
+        if (round >= 0) taken.push(ns);
+      }
     }
-  }
-  const base = median(chains[0]!.ns);
-  return chains.map(({ length, ns }) => ({
-    filter: what,
-    length,
-    ns: median(ns),
-    least: sorted(ns)[0]!,
-    most: sorted(ns).at(-1)!,
-    ns_per_filter: length === 0 ? 0 : (median(ns) - base) / length,
-  }));
-});
-
-if (process.argv.includes('--json')) console.log(JSON.stringify({ node: process.version, rows }));
-else {
-  console.log(`Node ${process.version}`);
-  for (const { filter, length, ns, least, most, ns_per_filter } of rows)
-    console.log(
-      `${filter}, ${length} filters: ${ns.toFixed(2)} ns (${least.toFixed(2)} to ${most.toFixed(2)}), ${ns_per_filter.toFixed(2)} ns each`,
-    );
+    return chains.map(({ length, taken }) => ({ filter, length, rounds: taken }));
+  });
 }
+
+/** What each of a chain's filters adds, ns, round by round, against the chain of none that was measured in the same round. */
+export function nsPerFilter(row: ChainRow, rows: readonly ChainRow[]): number[] {
+  const none = rows.find(
+    ({ filter, through, length }) => length === 0 && filter === row.filter && through === row.through,
+  )!;
+  return row.rounds.map((ns, round) => (ns - none.rounds[round]!) / row.length);
+}
+
+/** Tells what was measured, for a person or for a program. */
+export function printChains(rows: readonly ChainRow[], json: boolean): void {
+  if (json) {
+    console.log(JSON.stringify({ node: process.version, rows }));
+    return;
+  }
+  console.log(`Node ${process.version}`);
+  for (const row of rows) {
+    const { filter, through, length } = row;
+    const sorted = [...row.rounds].sort((one, other) => one - other);
+    const [ns, least, most] = [sorted[sorted.length >> 1]!, sorted[0]!, sorted.at(-1)!].map((one) => one.toFixed(2));
+    const each = length === 0 ? [0] : nsPerFilter(row, rows).sort((one, other) => one - other);
+    const what = through === undefined ? filter : `${filter}, ${through}`;
+    console.log(
+      `${what}, ${length} filters: ${ns} ns (${least} to ${most}), ${each[each.length >> 1]!.toFixed(2)} ns each`,
+    );
+  }
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))
+  printChains(measureChains(), process.argv.includes('--json'));

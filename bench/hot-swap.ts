@@ -24,7 +24,10 @@ const PAUSE_MS = 0.02;
 const all = allowedCpus();
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-interface SwapOptions {
+/** How changes are measured. */
+export interface SwapOptions {
+  /** Node that runs the daemon; this one if nothing is said. */
+  readonly node?: string;
   readonly backend: 'memory' | 'file';
   readonly depth: number;
   readonly changes: number;
@@ -79,7 +82,13 @@ class Reader {
 }
 
 /** Changes an option of a filter of a disk again and again while its guest reads. */
-export async function measureSwaps({ backend, depth, changes, cpu }: SwapOptions): Promise<SwapSamples> {
+export async function measureSwaps({
+  node = process.execPath,
+  backend,
+  depth,
+  changes,
+  cpu,
+}: SwapOptions): Promise<SwapSamples> {
   const folder = mkdtempSync(join(tmpdir(), 'sidecore-swap-'));
   const image = backend === 'file' ? { path: join(folder, 'd.img') } : {};
   const disk = { backend: { type: backend, size: DISK_BYTES, ...image }, filters: [{ use: 'meter' }] };
@@ -88,7 +97,7 @@ export async function measureSwaps({ backend, depth, changes, cpu }: SwapOptions
   writeFileSync(file, JSON.stringify(config));
   // The daemon has all CPUs, this guest those that are no sidecore's.
   pinThisThread(all);
-  const daemon = spawn(process.execPath, [MAIN, 'serve', '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const daemon = spawn(node, [MAIN, 'serve', '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] });
   pinThisThread(all.filter((other) => other !== cpu));
   const socket = controlSocketPath(folder);
   try {

@@ -8,7 +8,7 @@ import { spec } from 'node:test/reporters';
 const [countsFile, ...files] = process.argv.slice(2);
 /** A file that takes longer hangs: it is ended and counts as failed. The longest takes about six minutes. */
 const FILE_TIMEOUT_MS = Number(process.env.FILE_TIMEOUT_MS ?? 15 * 60_000);
-const counts = { passed: 0, failed: 0, skipped: [], failures: [] };
+const counts = { passed: 0, failed: 0, skipped: [], failures: [], seconds: {} };
 
 /**
  * One file at a time: sidecores poll, and two of them on one CPU would wait for each other's time slices. Each has a run of
@@ -16,10 +16,12 @@ const counts = { passed: 0, failed: 0, skipped: [], failures: [] };
  */
 async function* events() {
   for (const file of files) {
+    const start = performance.now();
     for await (const event of run({ files: [file], signal: AbortSignal.timeout(FILE_TIMEOUT_MS) })) {
       count(event.type, event.data);
       if (!isTotal(event)) yield event;
     }
+    counts.seconds[file] = (performance.now() - start) / 1000;
   }
 }
 

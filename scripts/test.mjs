@@ -33,7 +33,13 @@ if (files.length === 0) {
  * What takes longest and does not depend on the Node: real guests and readers of captures do not see which one serves them, and a
  * model is the same on each. With everything twice it is half an hour and more.
  */
-const ONCE = ['test/real-guest/', 'test/net/capture.test.js', 'test/model/', 'bench/paper/main.test.js'];
+const ONCE = [
+  'test/real-guest/',
+  'test/net/capture.test.js',
+  'test/model/',
+  'bench/paper/main.test.js',
+  'bench/filters.test.js',
+];
 /** How much of what a failed test said is said again at the end. */
 const WHY_CHARS_MAX = 2_000;
 
@@ -42,6 +48,8 @@ const nodes = [process.execPath];
 const isNode26 = process.versions.node.startsWith('26.');
 if (!thisNodeOnly && !isNode26 && existsSync(node26)) nodes.push(node26);
 const total = { passed: 0, failed: 0, skipped: [], failures: [] };
+/** How many of the files that took longest are named. */
+const LONGEST = 12;
 const scratch = mkdtempSync(join(tmpdir(), 'sidecore-test-'));
 for (const [index, node] of nodes.entries()) {
   const version = spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim();
@@ -58,6 +66,10 @@ for (const [index, node] of nodes.entries()) {
   }
   const counts = JSON.parse(readFileSync(countsFile, 'utf8'));
   if (counts.passed + counts.failed + counts.skipped.length === 0) total.failed++;
+  const times = Object.entries(counts.seconds).sort(([, one], [, other]) => other - one);
+  const sum = times.reduce((seconds, [, more]) => seconds + more, 0);
+  console.log(`\n${Math.round(sum)} s on Node ${version}; longest:`);
+  for (const [file, seconds] of times.slice(0, LONGEST)) console.log(`  ${Math.round(seconds)} s  ${file}`);
   total.passed += counts.passed;
   total.failed += counts.failed;
   total.skipped.push(...counts.skipped.map((skip) => ({ ...skip, version })));

@@ -26,6 +26,12 @@ export const FILTER_FOLDERS_MAX = 64;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */
 export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
+/** Lines of requests that may share one throttle's budget, two for each queue: each is looked at where several wait. */
+export const THROTTLE_LINES_MAX = 1024;
+/** Records that a trace keeps for each queue, of 40 bytes. */
+export const TRACE_RECORDS_MAX = 2 ** 20;
+/** Rules of a filter that makes faults: each costs each request a look. */
+export const FAULT_RULES_MAX = 32;
 /** Bytes of a filter's module with all that it imports. */
 export const FILTER_TEXT_BYTES_MAX = 2 ** 23;
 

@@ -1,6 +1,7 @@
 import { measureFairness, plannedFairness } from './fairness.js';
 import { measureGrowth, plannedGrowth } from './growth.js';
 import { measureIdle, plannedIdle } from './idle.js';
+import { measureInterposition, plannedInterposition } from './interposition.js';
 import { measureNeighbours, plannedNeighbours } from './neighbours.js';
 import { measureNotices, plannedNotices } from './notices.js';
 import { measureReal, plannedReal } from './real-guests.js';
@@ -22,9 +23,9 @@ export const EXPERIMENTS: readonly PlannedExperiment[] = [
   { number: 3, plannedMs: plannedNeighbours, measure: measureNeighbours },
   { number: 4, plannedMs: plannedFairness, measure: measureFairness },
   { number: 5, plannedMs: plannedIdle, measure: measureIdle },
+  { number: 6, plannedMs: plannedInterposition, measure: measureInterposition },
 ];
 
-/** 6 is what interposition costs. */
 export const REAL_GUESTS = 7;
 
 /** The experiment with real guests, where they can run. @param emulated - without KVM, too */

@@ -2,13 +2,15 @@ import { ETHERNET_HEADER_BYTES, EthernetOffset } from '../../src/net/ethernet.js
 import { NET_HEADER_BYTES } from '../../src/net/features.js';
 import { GsoType, NetHeaderFlag, NetHeaderOffset } from '../../src/net/net-header.js';
 
-/** For local experiments. IEEE 802, Local Experimental Ethertype 1 */
-const EXPERIMENTAL_TYPE = 0x88b5;
 const IPV4_TYPE = 0x0800;
 const IP_BYTES = 20;
 /** A TCP header with time stamps, as Linux has it. */
 const TCP_BYTES = 32;
 const TCP = 6;
+const UDP = 17;
+const UDP_BYTES = 8;
+/** Whoever gets what goes there forgets it. RFC 863 */
+const DISCARD_PORT = 9;
 const TCP_CHECKSUM_OFFSET = 16;
 const ACK_FLAG = 0x10;
 
@@ -19,10 +21,33 @@ const HEADERS_BYTES = ETHERNET_HEADER_BYTES + IP_BYTES + TCP_BYTES;
 export const LARGE_FRAME_BYTES =
   HEADERS_BYTES + SEGMENT_BYTES * Math.floor((65535 - IP_BYTES - TCP_BYTES) / SEGMENT_BYTES);
 
-/** Writes a plain frame behind a virtio header that asks for nothing. */
+/** Writes a plain frame, UDP over IPv4, behind a virtio header that asks for nothing. */
 export function writeFrame(buffer: Buffer, from: Uint8Array, to: Uint8Array, frameBytes: number): void {
-  writeEthernet(buffer, from, to, EXPERIMENTAL_TYPE);
-  buffer.fill(0x5a, NET_HEADER_BYTES + ETHERNET_HEADER_BYTES, NET_HEADER_BYTES + frameBytes);
+  writeEthernet(buffer, from, to, IPV4_TYPE);
+  const ip = NET_HEADER_BYTES + ETHERNET_HEADER_BYTES;
+  writeIp(buffer.subarray(ip), frameBytes - ETHERNET_HEADER_BYTES, UDP, [addressOf(from), addressOf(to)]);
+  const udp = ip + IP_BYTES;
+  buffer.writeUInt16BE(DISCARD_PORT, udp);
+  buffer.writeUInt16BE(DISCARD_PORT, udp + 2);
+  buffer.writeUInt16BE(frameBytes - ETHERNET_HEADER_BYTES - IP_BYTES, udp + 4);
+  buffer.fill(0x5a, udp + UDP_BYTES, NET_HEADER_BYTES + frameBytes);
+}
+
+/** An address of network 10 for each card. */
+const addressOf = (mac: Uint8Array): readonly number[] => [10, mac[3]!, mac[4]!, mac[5]!];
+
+function writeIp(
+  header: Buffer,
+  packetBytes: number,
+  protocol: number,
+  [source, destination]: readonly (readonly number[])[],
+): void {
+  header[0] = 0x45;
+  header.writeUInt16BE(packetBytes, 2);
+  header[8] = 64;
+  header[9] = protocol;
+  header.set([...source!, ...destination!], 12);
+  header.writeUInt16BE(headerSum(header.subarray(0, IP_BYTES)), 10);
 }
 
 /** Writes a TCP packet of 64 KiB that is still to be cut up and has no checksum yet: what a guest with TSO sends. */
@@ -35,12 +60,11 @@ export function writeLargeFrame(buffer: Buffer, from: Uint8Array, to: Uint8Array
   buffer.writeUInt16LE(ETHERNET_HEADER_BYTES + IP_BYTES, NetHeaderOffset.CSUM_START);
   buffer.writeUInt16LE(TCP_CHECKSUM_OFFSET, NetHeaderOffset.CSUM_OFFSET);
   const ip = NET_HEADER_BYTES + ETHERNET_HEADER_BYTES;
-  buffer[ip] = 0x45;
-  buffer.writeUInt16BE(LARGE_FRAME_BYTES - ETHERNET_HEADER_BYTES, ip + 2);
-  buffer[ip + 8] = 64;
-  buffer[ip + 9] = TCP;
-  buffer.set([10, 0, 0, 1, 10, 0, 0, 2], ip + 12);
-  buffer.writeUInt16BE(headerSum(buffer.subarray(ip, ip + IP_BYTES)), ip + 10);
+  const addresses = [
+    [10, 0, 0, 1],
+    [10, 0, 0, 2],
+  ];
+  writeIp(buffer.subarray(ip), LARGE_FRAME_BYTES - ETHERNET_HEADER_BYTES, TCP, addresses);
   const tcp = ip + IP_BYTES;
   buffer.writeUInt16BE(5001, tcp);
   buffer.writeUInt16BE(5001, tcp + 2);

@@ -108,6 +108,24 @@ describe('the evaluation in one command', { skip, timeout: 120_000 }, () => {
     assert.doesNotMatch(readFileSync(join(folder, 'paper.html'), 'utf8'), /NaN|undefined/);
   });
 
+  it('interposes filters, of which each lets all requests through', async () => {
+    const { code, output } = await ended(start('--only', '6'));
+    assert.equal(code, 0, output);
+    const [experiment] = (JSON.parse(readFileSync(join(folder, 'paper.json'), 'utf8')) as Evaluation).experiments;
+    const of = (wanted: string) =>
+      experiment!.raw
+        .filter(({ workload }) => workload === wanted)
+        .map(({ contender }) => contender.replace(/ \(.*/, ''));
+    const passing = '8 filters that pass all on';
+    assert.deepEqual(of('block-32').sort(), [passing, 'baseline', 'encrypt', 'meter', 'sidecore', 'throttle'].sort());
+    assert.deepEqual(of('request-response').sort(), [passing, 'baseline', 'firewall', 'meter', 'sidecore'].sort());
+    for (const { contender, windows } of experiment!.raw)
+      assert.ok(windows.length > 0 && windows.every(({ perSecond }) => perSecond > 0), contender);
+    assert.equal(experiment!.tables.length, 2);
+    assert.doesNotMatch(readFileSync(join(folder, 'paper.html'), 'utf8'), /NaN|undefined/);
+    assert.deepEqual(readdirSync(scratch), []);
+  });
+
   it('leaves nothing behind when it is interrupted, and says so', async () => {
     const child = start('--only', '3');
     const end = ended(child);

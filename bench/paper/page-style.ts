@@ -2,9 +2,9 @@ import { REPORT_STYLE } from '../../src/demo/report-style.js';
 
 /** The look of the page: that of the demo's report, with plots and verdicts. Light or dark, nothing fetched. */
 export const PAGE_STYLE = `${REPORT_STYLE}
-:root { --sidecore: #0f8b8d; --baseline: #7a8594; --direct: #b8741a; --third: #7a52b8; --fourth: #c2416b; }
+:root { --sidecore: #0f8b8d; --baseline: #7a8594; --direct: #b8741a; --third: #7a52b8; --fourth: #c2416b; --fifth: #3b6fd4; }
 @media (prefers-color-scheme: dark) {
-  :root { --sidecore: #35b5b1; --baseline: #98a4b3; --direct: #e0a24c; --third: #b193e6; --fourth: #ee7fa0; } }
+  :root { --sidecore: #35b5b1; --baseline: #98a4b3; --direct: #e0a24c; --third: #b193e6; --fourth: #ee7fa0; --fifth: #86abf5; } }
 main { max-width: 1200px; }
 h2 { font-size: 22px; margin-top: 56px; }
 h3 { font-size: 16px; margin: 26px 0 8px; }
@@ -15,6 +15,7 @@ figcaption { margin-bottom: 4px; }
 .series.direct { --c: var(--direct); }
 .series.third { --c: var(--third); }
 .series.fourth { --c: var(--fourth); }
+.series.fifth { --c: var(--fifth); }
 .series .line { fill: none; stroke: var(--c); stroke-width: 2; }
 .series.sidecore-light .line, .series.baseline-light .line { stroke-dasharray: 5 4; stroke-width: 1.6; }
 .series .whisker { fill: none; stroke: var(--c); stroke-width: 1.2; }

@@ -87,7 +87,16 @@ describe('plots of the evaluation', () => {
   });
 
   it('has a shape of its own for each look', () => {
-    const looks = ['sidecore', 'sidecore-light', 'baseline', 'baseline-light', 'direct', 'third', 'fourth'] as const;
+    const looks = [
+      'sidecore',
+      'sidecore-light',
+      'baseline',
+      'baseline-light',
+      'direct',
+      'third',
+      'fourth',
+      'fifth',
+    ] as const;
     const shapes = looks.map((look) => legend([{ name: '', look, points: [] }]).replaceAll(look, ''));
     assert.equal(new Set(shapes).size, looks.length);
   });

@@ -143,6 +143,8 @@ function marker(look: Look, x: number, y: number): string {
       return `<path d="M${x} ${round(y - m - 1)}L${round(x + m)} ${round(y + m - 1)}H${round(x - m)}Z"/>`;
     case 'third':
       return `<path d="M${x} ${round(y - m - 1)}L${round(x + m)} ${y}L${x} ${round(y + m + 1)}L${round(x - m)} ${y}Z"/>`;
+    case 'fifth':
+      return `<path d="M${round(x - m)} ${y}H${round(x + m)}M${x} ${round(y - m)}V${round(y + m)}" fill="none" stroke="var(--c)" stroke-width="2.4"/>`;
     case 'fourth':
       return `<path d="M${x} ${round(y + m + 1)}L${round(x + m)} ${round(y - m + 1)}H${round(x - m)}Z"/>`;
   }

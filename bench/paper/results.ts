@@ -19,7 +19,15 @@ export interface Series {
   readonly points: readonly Point[];
 }
 
-export type Look = 'sidecore' | 'sidecore-light' | 'baseline' | 'baseline-light' | 'direct' | 'third' | 'fourth';
+export type Look =
+  | 'sidecore'
+  | 'sidecore-light'
+  | 'baseline'
+  | 'baseline-light'
+  | 'direct'
+  | 'third'
+  | 'fourth'
+  | 'fifth';
 
 /** A plot over an axis of numbers. */
 export interface Figure {

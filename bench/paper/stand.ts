@@ -31,6 +31,12 @@ export interface DaemonPlan {
   readonly disks?: number;
   /** Bytes of each disk. */
   readonly diskBytes?: (index: number) => number;
+  /** What each disk is, if not memory. */
+  readonly backend?: (index: number) => object;
+  /** Of its configuration and sockets, from which paths start; the stand's own if nothing is said. */
+  readonly folder?: string;
+  /** Of each disk, and of each guest's card; partners' have none. */
+  readonly filters?: readonly object[];
   /** Real guests, each with a disk and a card, and a partner with a card. */
   readonly realGuests?: number;
   /** Pairs of network cards: a guest's and its partner's. */
@@ -192,19 +198,23 @@ export class Stand {
   /** Starts a daemon, which then stands still. */
   async daemon(plan: DaemonPlan): Promise<PaperDaemon> {
     this.signal.throwIfAborted();
-    const { mode, disks = 0, pairs = 0, diskBytes = () => 2 ** 20 } = plan;
+    const { mode, disks = 0, pairs = 0, diskBytes = () => 2 ** 20, filters = [] } = plan;
+    const { backend = (index: number) => ({ type: 'memory', size: diskBytes(index) }) } = plan;
     const vms: Record<string, object> = {};
     for (let i = 0; i < disks; i++) {
       const weight = plan.weights === undefined ? {} : { weight: plan.weights[i] };
-      vms[`g${i}`] = { ...weight, disks: { disk0: { backend: { type: 'memory', size: diskBytes(i) } } } };
+      vms[`g${i}`] = { ...weight, disks: { disk0: { backend: backend(i), filters } } };
     }
-    for (let i = 0; i < pairs; i++) for (const vm of [`g${i}`, `p${i}`]) vms[vm] = { nics: { net0: { mtu: 1500 } } };
+    for (let i = 0; i < pairs; i++) {
+      vms[`g${i}`] = { nics: { net0: { mtu: 1500, filters } } };
+      vms[`p${i}`] = { nics: { net0: { mtu: 1500 } } };
+    }
     const { realGuests = 0 } = plan;
     for (let i = 0; i < realGuests; i++) vms[`g${i}`] = { disks: { disk0: REAL_DISK }, nics: { net0: {} } };
     if (realGuests > 0) vms['p0'] = { nics: { net0: {} } };
     const policy = plan.policy === undefined ? {} : { scheduler: { policy: plan.policy } };
     const config = { mode, cores: [this.coreCpu], log: 'warn', ...policy, vms };
-    const process = new OurDaemon(this.node, join(this.folder, `run${this.#started++}`), config);
+    const process = new OurDaemon(this.node, join(plan.folder ?? this.folder, `run${this.#started++}`), config);
     const daemon = new PaperDaemon(mode, process);
     this.#daemons.add(daemon);
     // Only the last: sockets are made in their order, and a connection that is tried is in the way of the next for a while.

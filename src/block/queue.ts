@@ -207,6 +207,10 @@ export class BlockQueue implements DeviceQueue {
     return this.backend.quiesce?.() ?? true;
   }
 
+  hurry(): void {
+    this.backend.hurry?.();
+  }
+
   close(): void {
     this.#calls.end();
     this.backend.close();

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { SidecoreError } from '../errors.js';
 
@@ -7,19 +8,23 @@ interface Options {
   readonly node: string;
   readonly only: string;
   readonly peerSocket?: string[];
+  readonly costs?: string;
 }
 
-const EXPERIMENTS: Record<string, (options: Options) => Promise<void>> = { block, net, copy };
+const EXPERIMENTS: Record<string, (options: Options) => Promise<void>> = { block, net, copy, filters };
 
 const progress = (line: string): boolean => process.stderr.write(`${line}\n`);
 
 export const benchCommand = new Command('bench')
   .description('Measure this system beside another back end, in turn, on this machine.')
   .argument('<experiment>', Object.keys(EXPERIMENTS).join(', '))
-  .option('--quick', 'one row for each goal: block in less than a minute, net in about two')
+  .option('--quick', 'one row for each goal: block and filters in less than a minute, net in about two')
   .addOption(new Option('--json <file>', 'write the results as JSON'))
   .option('--node <path>', 'Node that runs the daemon', process.execPath)
-  .option('--only <text>', 'net: rows whose name holds it; copy: ways', '')
+  .option('--only <text>', 'net, filters: rows whose name holds it; copy: ways', '')
+  .addOption(
+    new Option('--costs <file>', 'filters: the table of what each costs, from results in JSON; measures nothing'),
+  )
   .option('--peer-socket <path...>', 'block: measure against another vhost-user-blk back end that listens here')
   .action(async (experiment: string, options: Options) => {
     const run = EXPERIMENTS[experiment];
@@ -43,6 +48,19 @@ async function net({ quick, node, only, json }: Options): Promise<void> {
   const { printReport, writeJson } = await import('../../bench/report.js');
   const report = await benchNet({ quick: quick === true, node, only, progress });
   printReport(report, `${report.versions['dpdk']}; ${report.versions['open_vswitch']}`);
+  if (json !== undefined) writeJson(report, json);
+}
+
+async function filters({ quick, node, only, json, costs }: Options): Promise<void> {
+  if (costs !== undefined) {
+    const { costTables } = await import('../../bench/filter-costs.js');
+    process.stdout.write(`${costTables(JSON.parse(readFileSync(costs, 'utf8')))}\n`);
+    return;
+  }
+  const { benchFilters } = await import('../../bench/filters.js');
+  const { printReport, writeJson } = await import('../../bench/report.js');
+  const report = await benchFilters({ quick: quick === true, node, only, progress });
+  printReport(report, report.versions['qemu_storage_daemon']!);
   if (json !== undefined) writeJson(report, json);
 }
 

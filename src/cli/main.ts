@@ -34,20 +34,26 @@ async function createProgram(): Promise<Command> {
     import('./link.js'),
     import('./filter.js'),
     import('./capture.js'),
+    import('./trace.js'),
     import('./bench.js'),
     import('./demo.js'),
     import('./sim.js'),
     import('./luks.js'),
+    import('./snapshot.js'),
+    import('./overlay.js'),
   ]);
   const [
     { resizeCommand },
     { linkCommand },
     { filterCommand },
     { captureCommand },
+    { traceCommand },
     { benchCommand },
     { demoCommand },
     { simCommand },
     { luksCommand },
+    { snapshotCommand },
+    { overlayCommand },
   ] = others;
   const program = new Command('sidecore')
     .description(
@@ -61,7 +67,10 @@ async function createProgram(): Promise<Command> {
     .addCommand(resizeCommand)
     .addCommand(linkCommand)
     .addCommand(filterCommand)
+    .addCommand(snapshotCommand)
+    .addCommand(overlayCommand)
     .addCommand(captureCommand)
+    .addCommand(traceCommand)
     .addCommand(benchCommand)
     .addCommand(demoCommand)
     .addCommand(simCommand)

@@ -19,8 +19,16 @@ const backend = z.preprocess(
       type: z.literal('file'),
       path,
       size: size.optional(),
+      read_only: z.boolean().default(false),
       direct: z.boolean().optional(),
       engine: z.enum(['auto', 'io_uring', 'sync']).optional(),
+    }),
+    z.strictObject({
+      type: z.literal('snapshot'),
+      /** VM/disk of one with the filter `snapshot`. */
+      of: z.string().regex(/^[^/]+\/[^/]+$/, 'is no VM/disk'),
+      name: z.string().min(1),
+      size: z.undefined().optional(),
     }),
   ]),
 );

@@ -133,6 +133,8 @@ describe('examples', () => {
       'many-vms.yaml',
       'networks.yaml',
       'shared-host.yaml',
+      'snapshots.yaml',
+      'throttle.yaml',
     ]));
 
   it('the first one needs no root: everything of it is in /tmp', () => {

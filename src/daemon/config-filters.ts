@@ -34,13 +34,16 @@ const common = {
 
 const blockKeys = z.strictObject({
   ...common,
-  defer_limit_s: z.number().min(0.001).max(3600).default(FILTER_DEFER_S),
+  defer_limit_s: z.number().min(0.001).max(3600).optional(),
 });
 
 /** Of a network card; kept frames are bound by their number, not by time. */
 const frameKeys = z.strictObject(common);
 
 const filter = blockKeys.transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
+
+/** A filter that is not written in the configuration. */
+export const filterConfig = (use: string, options: Record<string, unknown>) => filter.parse({ use, options });
 
 /** Nearest to the guest first. */
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
@@ -95,7 +98,7 @@ const blockModule = (loaded: LoadedFilter): MadeModule<ReadyFilter> => ({
   make: (written, options, base) => ({
     ...loaded,
     ...commonOf(written, options, base),
-    deferNsMax: (written.defer_limit_s ?? FILTER_DEFER_S) * NS_PER_S,
+    deferNsMax: (written.defer_limit_s ?? loaded.definition.deferSeconds?.(options) ?? FILTER_DEFER_S) * NS_PER_S,
   }),
 });
 

@@ -44,7 +44,7 @@ describe('a good configuration', () => {
           unsealed_memory: 'refuse',
           disks: {
             root: {
-              backend: { type: 'file', path: '/etc/sidecore/images/a.img' },
+              backend: { type: 'file', path: '/etc/sidecore/images/a.img', read_only: false },
               read_only: false,
               filters: [],
               block_size: 512,
@@ -105,6 +105,29 @@ describe('a good configuration', () => {
     const { vms } = parseConfig(`vms: {production-database: {disks: {${disks}}}}`, 's.yaml');
     const serials = Object.values(vms['production-database']!.disks).map(({ serial }) => serial);
     assert.deepEqual(serials, ['root', 'data-of-the-customer', 'data-of-the-8d8f096c', 'data-of-the-6db4b85e']);
+  });
+
+  it('lets several disks write over one image that is read-only', () => {
+    const disk = (top: string) =>
+      `{backend: {type: file, path: base.img, read_only: true}, filters: [{use: overlay, options: {path: ${top}}}]}`;
+    const config = parseConfig(
+      `cores: [1]\nvms:\n  a: {disks: {d: ${disk('a')}}}\n  b: {disks: {d: ${disk('b')}}}`,
+      's.yaml',
+    );
+    assert.equal(config.vms['b']!.disks['d']!.read_only, false);
+  });
+
+  it('has a view before the back end of a disk that shows a snapshot, which is another disk’s', () => {
+    const disks = (of: string) =>
+      `cores: [1]\nvms:\n  a: {disks: {d: {backend: {type: memory, size: 1MiB}, filters: [{use: snapshot, options: {path: s}}]}}}\n  b: {disks: {d: {backend: {type: snapshot, of: ${of}, name: monday}}}}`;
+    const { filters } = parseConfig(disks('a/d'), 's.yaml').vms['b']!.disks['d']!;
+    assert.deepEqual(
+      filters.map(({ use, options }) => ({ use, options })),
+      [{ use: 'snapshot-view', options: { of: 'a/d', name: 'monday' } }],
+    );
+    assert.throws(() => parseConfig(disks('b/d'), 's.yaml'), {
+      message: /there is no disk b\/d with the filter snapshot/,
+    });
   });
 
   it('lets several read-only disks share an image', () => {
@@ -188,11 +211,11 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'a back end without type': [
       oneDisk('{}'),
-      '/etc/s.yaml:5: vms.web1.disks.root.backend.type: is missing: expects null, memory or file',
+      '/etc/s.yaml:5: vms.web1.disks.root.backend.type: is missing: expects null, memory, file or snapshot',
     ],
     'an unknown back end': [
       oneDisk('{type: qcow2}'),
-      '/etc/s.yaml:5: vms.web1.disks.root.backend.type: expects null, memory or file, not "qcow2"',
+      '/etc/s.yaml:5: vms.web1.disks.root.backend.type: expects null, memory, file or snapshot, not "qcow2"',
     ],
     'a file without path': [
       oneDisk('{type: file}'),

@@ -6,7 +6,7 @@ import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { MAC_PORTS_MAX, NETWORKS_MAX } from '../limits.js';
 import type { DiskConfig } from './config-disks.js';
 import { explain } from './config-explain.js';
-import { BLOCK_MAKER, completeFilters, FRAME_MAKER, isQuarantined } from './config-filters.js';
+import { BLOCK_MAKER, completeFilters, FRAME_MAKER, filterConfig, isQuarantined } from './config-filters.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
 import { type Config, configSchema } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
@@ -99,9 +99,15 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       disk.serial ??= serialOf(label, name);
       completeSocket(disk, 'disk', label, keys);
       completeBackend(disk, keys, base, complain);
+      requireSource(disk, config, keys, complain);
       problems.push(...completeFilters(BLOCK_MAKER, disk.filters, keys, base, source));
       if (disk.backend.type === 'file')
-        claims.take(disk.backend.path, [...keys, 'backend', 'path'], `the disk ${label}`, !disk.read_only);
+        claims.take(
+          disk.backend.path,
+          [...keys, 'backend', 'path'],
+          `the disk ${label}`,
+          !disk.read_only && !disk.backend.read_only,
+        );
     }
     for (const [name, nic] of Object.entries(nics)) {
       const keys = ['vms', vm, 'nics', name];
@@ -187,6 +193,16 @@ function completeGenerator(generator: GeneratorConfig, label: string): void {
 function requireOneVlanKey({ vlan, trunk }: NicConfig | PortConfig, keys: KeyPath, complain: Complain): void {
   if (vlan !== undefined && trunk !== undefined)
     complain([...keys, 'trunk'], 'a port has either `vlan` or `trunk`: leave one of them out');
+}
+
+/** What shows a snapshot of another disk needs that disk, and a view before its back end. */
+function requireSource({ backend, filters }: DiskConfig, { vms }: Config, keys: KeyPath, complain: Complain): void {
+  if (backend.type !== 'snapshot') return;
+  const [vm, name] = backend.of.split('/') as [string, string];
+  const source = vms[vm]?.disks[name];
+  if (source?.filters.some(({ use }) => use === 'snapshot'))
+    filters.push(filterConfig('snapshot-view', { of: backend.of, name: backend.name }));
+  else complain([...keys, 'backend', 'of'], `there is no disk ${backend.of} with the filter snapshot`);
 }
 
 function completeBackend(disk: DiskConfig, keys: KeyPath, base: string, complain: Complain): void {

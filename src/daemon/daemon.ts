@@ -151,6 +151,8 @@ export class Daemon {
   #openDevices(nameDevice: DeviceName): void {
     const networks = Object.keys(this.#config.networks);
     const vms = Object.keys(this.#config.vms);
+    /** Disks that show a snapshot of another, which has to be open. */
+    const views: (() => void)[] = [];
     for (const [vm, { disks, nics, weight, unsealed_memory }] of Object.entries(this.#config.vms)) {
       const unsealedMemory = unsealed_memory === 'allow';
       const account = { id: vms.indexOf(vm), weight };
@@ -162,8 +164,11 @@ export class Daemon {
         groups: this.#groups,
         log: this.#log,
       };
-      for (const [name, disk] of Object.entries(disks))
-        about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
+      for (const [name, disk] of Object.entries(disks)) {
+        const open = () => about(nameDevice(vm, name), () => this.#disks.push(new ServedDisk(vm, name, disk, place)));
+        if (disk.backend.type === 'snapshot') views.push(open);
+        else open();
+      }
       for (const [name, nic] of Object.entries(nics)) {
         const switchId = networks.indexOf(nic.network);
         about(nameDevice(vm, name), () =>
@@ -171,6 +176,7 @@ export class Daemon {
         );
       }
     }
+    for (const open of views) open();
     for (const [network, { ports }] of Object.entries(this.#config.networks)) {
       for (const [name, port] of Object.entries(ports)) {
         const number = this.#nics.length + this.#ports.length;
@@ -192,7 +198,11 @@ export class Daemon {
     await this.#control.stop();
     await this.#filters.stop();
     await this.#rebalancer?.stop();
-    await Promise.all(this.#devices().map((device) => device.stop()));
+    // Those that others have lent what they have open end first.
+    const views = this.#disks.filter(({ isView }) => isView);
+    await Promise.all(views.map((disk) => disk.stop()));
+    const others = this.#devices().filter((device) => !views.includes(device as ServedDisk));
+    await Promise.all(others.map((device) => device.stop()));
     clearInterval(this.#supervision);
     await this.cores.stop();
     for (const port of this.#ports) port.close();

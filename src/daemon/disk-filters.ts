@@ -8,7 +8,7 @@ import type { ChainSpec } from '../filter/spec.js';
 import type { FaultLog } from './fault-log.js';
 
 /** What there is below the filters of a disk. */
-export type FilteredDisk = Pick<OpenDisk<BackendSpec>, 'abilities' | 'image'>;
+export type FilteredDisk = Pick<OpenDisk<BackendSpec>, 'abilities' | 'image' | 'spec'>;
 
 /** A filter that stays, or a new one, and whose place it takes. */
 export type FilterPlan = OpenedFilter | { readonly ready: ReadyFilter; readonly old?: OpenedFilter | undefined };
@@ -17,7 +17,7 @@ export type FilterPlan = OpenedFilter | { readonly ready: ReadyFilter; readonly 
 export class DiskFilters {
   readonly #place: FilterPlace;
   readonly #label: string;
-  readonly #disk: Pick<FilteredDisk, 'image'>;
+  readonly #disk: Pick<FilteredDisk, 'image' | 'spec'>;
   /** What there is without filters. */
   #below: BackendAbilities;
   readonly #control = new ChainControl();
@@ -95,8 +95,9 @@ export class DiskFilters {
     try {
       for (let index = filters.length - 1; index >= 0; index--) {
         const { stays, old } = known(index) ?? {};
-        const image = index === filters.length - 1 ? this.#disk.image : undefined;
-        const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, below, image, old);
+        const isPlain = filters.slice(index + 1).every(({ definition }) => definition.sameBytes);
+        const backend = isPlain ? this.#disk : undefined;
+        const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, below, backend, old);
         opened.unshift(filter);
         if (filter.spec.defers && filter.spec.belowBytes !== below.sizeBytes) throw this.#otherSize(filter);
         below = filter.offer(below);

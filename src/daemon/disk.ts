@@ -1,9 +1,10 @@
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
-import { type BackendSpec, openDisk } from '../block/backends/index.js';
+import { type BackendOptions, type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice } from '../block/device.js';
 import { assert, SidecoreError } from '../errors.js';
 import type { FilterPlace, OpenedFilter, ReadyFilter } from '../filter/opened-filter.js';
 import type { ChainSpec, FilteredDeviceSpec } from '../filter/spec.js';
+import { snapshotsOf } from '../filters/block/snapshot/store.js';
 import { errorText } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DiskConfig } from './config.js';
@@ -31,9 +32,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
   constructor(vm: string, name: string, config: DiskConfig, place: DevicePlace) {
     this.label = `${vm}/${name}`;
     this.#config = config;
-    this.#opened = openDisk(
-      config.backend.type === 'file' ? { ...config.backend, readOnly: config.read_only } : config.backend,
-    );
+    this.#opened = openDisk(optionsOf(config));
     // Filters have something to say before there is anything that serves them.
     const log = place.log.child({ device: this.label });
     const filterPlace: FilterPlace = {
@@ -42,6 +41,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
       queues: config.queues,
       groups: place.groups,
       hold: (during) => this.#hold(during),
+      connected: () => this.#served.connected,
       log: (text) => log.info(`${this.label}: ${text}`),
     };
     this.#filters = this.#openFilters(filterPlace);
@@ -101,6 +101,11 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
   /** They are others than the configuration names. */
   get filtersChanged(): boolean {
     return areOthers(this.filters, this.#config.filters);
+  }
+
+  /** It shows a snapshot of another disk. */
+  get isView(): boolean {
+    return this.#config.backend.type === 'snapshot';
   }
 
   get isQuarantined(): boolean {
@@ -240,4 +245,9 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
 /** Has queues that are held use other filters; those that were let go of meanwhile get them when they come again. */
 async function changeAll(queues: readonly PlacedQueue[], filters: ChainSpec | undefined): Promise<void> {
   await Promise.all(queues.map(({ core, spec: { key } }) => core?.changeFilters({ op: 'filters', key, filters })));
+}
+
+function optionsOf({ backend, read_only: readOnly }: DiskConfig): BackendOptions {
+  if (backend.type === 'file') return { ...backend, readOnly: readOnly || backend.read_only };
+  return backend.type === 'snapshot' ? { type: 'lent', disk: snapshotsOf(backend.of).lend() } : backend;
 }

@@ -92,6 +92,10 @@ export class ServedDevice {
     return this.#endpoint.session?.notifyConfigChange() ?? false;
   }
 
+  get connected(): boolean {
+    return this.#endpoint.session !== undefined;
+  }
+
   /** What its front end has settled on; zero while there is none. */
   get features(): bigint {
     return this.#endpoint.session?.features ?? 0n;

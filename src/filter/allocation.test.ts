@@ -58,6 +58,7 @@ function filterOf(definition: AnyBlockFilter, options: object, chain: FilterChai
     openDisk: () => new NullBackend(),
     helper: undefined,
     now: host.filterDesk.now,
+    readNowNs: host.filterDesk.readNowNs,
   });
   filter.hooks = definition.create(context as BlockFilterContext<never, never>);
   return filter;

@@ -31,6 +31,7 @@ export class ChainFilter implements ChainFilterParts {
   hasSubmit = false;
   hasComplete = false;
   hasTick = false;
+  hasHurry = false;
   /** Its place in its chain. */
   index = 0;
   /** Requests that it keeps, operations of its own, and what its helper was asked and has not answered. */
@@ -67,6 +68,7 @@ export class ChainFilter implements ChainFilterParts {
     this.hasSubmit = hooks.submit !== undefined;
     this.hasComplete = hooks.complete !== undefined;
     this.hasTick = hooks.tick !== undefined;
+    this.hasHurry = hooks.hurry !== undefined;
     this.#hooks = hooks;
   }
 

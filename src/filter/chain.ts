@@ -5,7 +5,8 @@ import type { DeskUser } from './filter-desk.js';
 import type { ChainControl } from './memory.js';
 import { compileProgram, type Program, type Stage } from './program.js';
 import { type RequestView, viewOf } from './request-view.js';
-import { type ChainHost, Hook, Walk, type WalkOwner } from './walk.js';
+import { Walk } from './walk.js';
+import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
 /** One request in so many is timed, which takes system calls: more of them at first, when nothing is known of the filters. */
 const SAMPLE_MIN = 64;
@@ -34,6 +35,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   readonly #answer = { tag: 0, result: 0 };
   /** Nothing is begun by filters themselves. */
   #quiet = false;
+  /** What filters keep for time's sake goes on. */
+  #hurried = false;
   /** Filters that have no place any more, and operations in flight. */
   readonly #leaving: ChainFilter[] = [];
 
@@ -116,11 +119,35 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   quiesce(): boolean {
     this.#quiet = true;
     const { operations } = this.walk;
-    operations.paused = true;
-    return operations.settled && this.#leaving.length === 0 && this.#filters.every(({ jobs }) => jobs === 0);
+    // What a filter is in the middle of has to come to its end, for others may wait for that.
+    operations.paused = this.#filters.every((filter) => this.#isSettled(filter));
+    const ended = operations.paused && operations.settled && this.#leaving.length === 0;
+    return ended && this.#filters.every(({ jobs }) => jobs === 0);
+  }
+
+  /** Whether a filter is in the middle of nothing. */
+  #isSettled(filter: ChainFilter): boolean {
+    if (filter.memory.out) return true;
+    const mark = this.#host.filterMark;
+    const outer = mark[0]!;
+    mark[0] = filter.id;
+    let isSo = true;
+    try {
+      isSo = filter.hooks.settled?.() ?? true;
+    } catch (error) {
+      this.walk.condemn(filter, error);
+    }
+    mark[0] = outer;
+    return isSo;
+  }
+
+  hurry(): void {
+    this.#hurried = true;
+    this.wake();
   }
 
   resume(): void {
+    this.#hurried = false;
     if (!this.#quiet) return;
     this.#quiet = false;
     this.walk.operations.paused = false;
@@ -136,7 +163,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   // --- in each turn, while there is something to do ------------------------------------------------------------
 
   get active(): boolean {
-    if (this.#freeDue || this.walk.active || this.#leaving.length > 0) return true;
+    if (this.#freeDue || this.walk.active || this.walk.kept.count > 0 || this.#leaving.length > 0) return true;
     for (let i = 0; i < this.#filters.length; i++) if (this.#isDue(this.#filters[i]!)) return true;
     return false;
   }
@@ -147,10 +174,11 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   get dueNs(): number {
-    if (this.#freeDue || this.walk.active) return 0;
-    let due = Number.POSITIVE_INFINITY;
-    for (const { wake, jobs, memory } of this.#filters) {
-      if (jobs > 0) return 0;
+    if (this.#freeDue || this.#hurried || this.walk.active) return 0;
+    let due = this.walk.kept.lookDueNs;
+    for (const { wake, jobs, memory, held } of this.#filters) {
+      // Who keeps a request and has not said when, wants to be called in each turn.
+      if (jobs > 0 || (held > 0 && wake[0] === Number.POSITIVE_INFINITY)) return 0;
       if (!memory.out && !this.#quiet) due = Math.min(due, wake[0]!);
     }
     return due;
@@ -162,10 +190,12 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     if (this.#controlWords[0] !== this.#made) this.#look();
     if (this.#freeDue) {
       this.#freeDue = false;
+      // What filters that are out of service wanted to begin is not begun.
+      for (const filter of this.#filters) if (filter.memory.out) operations.forget(filter);
       walk.freeKept();
     }
     let work = walk.proceed() + operations.startWaiting() + operations.tell() + this.#takeAnswers();
-    if (!this.#quiet || this.walk.active) work += this.#tick();
+    if (!this.#quiet || walk.active || walk.kept.count > 0) work += this.#tick();
     walk.lookForLate();
     this.#seeOff();
     return work;
@@ -214,6 +244,11 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     for (let i = 0; i < this.#filters.length; i++) {
       const filter = this.#filters[i]!;
       const isTime = filter.wake[0]! <= now;
+      if (this.#hurried && filter.held > 0 && filter.hasHurry) {
+        this.walk.call(filter, Hook.HURRY, 0, 0);
+        count++;
+        continue;
+      }
       if (isTime) filter.wake[0] = Number.POSITIVE_INFINITY;
       if (!filter.hasTick || !(isTime || filter.held > 0)) continue;
       this.walk.call(filter, Hook.TICK, 0, 0);

@@ -1,6 +1,5 @@
 import type { BlockBackend } from '../block/backends/backend.js';
 import { assert } from '../errors.js';
-import { readNowNs } from '../host/clock.js';
 import { FILTER_BUFFER_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import { OwnBuffers } from './buffers.js';
 import type { FilterChain } from './chain.js';
@@ -22,6 +21,7 @@ export interface ContextParts {
   /** Undefined if it has none. */
   readonly helper: HelperPort | undefined;
   readonly now: Float64Array;
+  readNowNs(into: Float64Array, slot: number): void;
 }
 
 /** Makes what a filter gets for one queue. What it takes is given back when the filter is let go of. */
@@ -30,7 +30,7 @@ export function filterContext(
   { vm, device, queues }: ChainSpec,
   parts: ContextParts,
 ): BlockFilterContext {
-  const { chain, filter, memory, queue, previous, openDisk, helper, now } = parts;
+  const { chain, filter, memory, queue, previous, openDisk, helper, now, readNowNs } = parts;
   const { walk } = chain;
   const { options, prepared, shared, group, belowBytes, disks } = spec;
   let bufferBytes = 0;
@@ -55,6 +55,7 @@ export function filterContext(
       chain.wake();
     },
     goOn: (token) => walk.goOn(filter, token),
+    redirect: (token, disk) => walk.redirect(filter, token, disk),
     finish: (token, status) => walk.finish(filter, token, status),
     requestOf: (token) => walk.requestOf(filter, token),
     buffers(count, bytes) {

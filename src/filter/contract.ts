@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { BackendAbilities, DiskImage } from '../block/backends/backend.js';
-import type { BackendOptions } from '../block/backends/index.js';
+import type { BackendOptions, BackendSpec } from '../block/backends/index.js';
 import type { Histogram } from './histogram.js';
 
 /** A stretch of guest memory: `bytes[offset … offset + length)`. */
@@ -48,6 +48,11 @@ export interface FilterRequest {
    * by which `context.goOn` or `context.finish` ends that. Only filters that say `defers`.
    */
   defer(): number;
+  /**
+   * Has one of the filter's own disks take the request, at the same sectors, instead of what is below; it comes to `complete` as one that
+   * was passed on. Only within `submit`, instead of `next`, and of filters that say `defers`. Throws if the disk has no such sectors.
+   */
+  redirect(disk: IoTarget): void;
 }
 
 /** What `complete` returns after `request.defer()`. */
@@ -74,6 +79,16 @@ export interface BlockFilterHooks {
   answered?(tag: number, result: number): void;
   /** Once a turn of the sidecore while the filter keeps requests, and when the time of `context.wakeAt` has come. */
   tick?(): void;
+  /**
+   * Its queue is being let go of, or held: false while it is in the middle of what others wait for, such as a lock in shared memory that
+   * it holds. What it begins goes on until then; afterwards it waits. Asked again and again.
+   */
+  settled?(): boolean;
+  /**
+   * In each turn instead of `tick`, while the filter keeps requests and the queue is to become empty, because it is let go of, moves, or
+   * gets other filters: what is kept only for time's sake goes on now.
+   */
+  hurry?(): void;
   /** Another filter takes its place: gives what that gets as `context.previous`. Nothing is in flight. */
   handOver?(): unknown;
   /** The queue is let go of, or the filter is; nothing of it is in flight. */
@@ -183,9 +198,11 @@ export interface BlockFilterContext<Options = unknown, Prepared = unknown> {
   wakeAt(timeNs: number): void;
   /** A request that was deferred in `submit` goes on. Its `complete` may be called before this returns. */
   goOn(token: number): void;
+  /** One that was deferred in `submit` goes to one of the filter's own disks, as `request.redirect` has it. */
+  redirect(token: number, disk: IoTarget): void;
   /** Ends one: deferred in `submit`, as `request.complete(status)`; deferred in `complete`, as if that had returned `status`. */
   finish(token: number, status: number): void;
-  /** One that is deferred. */
+  /** One that is deferred, once the hook that has deferred it has returned. */
   requestOf(token: number): FilterRequest;
   /** Own memory. Only within `create`. At most `FILTER_BUFFER_BYTES_MAX` for each queue. */
   buffers(count: number, bytes: number): BufferPool;
@@ -221,13 +238,17 @@ export interface BlockFilterSetup<Options = unknown> {
   readonly base: string;
   /** What is below, as the filters there have changed it. */
   readonly below: BackendAbilities;
-  /** The back end; undefined unless the filter is the last. What it has in flight is not waited for. */
+  /** The back end; undefined unless the filter is the last, or those below say `sameBytes`. What it has in flight is not waited for. */
   readonly image: DiskImage | undefined;
+  /** The same as sidecores are told of it: for what reads it on threads of its own. */
+  readonly backend: BackendSpec | undefined;
   readonly disks: Readonly<Record<string, ManagedDisk>>;
   readonly shared: SharedArrayBuffer;
   readonly group: SharedArrayBuffer;
   /** Runs a function while nothing of the disk is in flight above its back end, and nothing is begun. */
   hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /** A front end is connected. */
+  connected(): boolean;
   log(text: string): void;
 }
 
@@ -256,8 +277,15 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
   readonly histograms?: readonly string[];
   /** It may keep requests: they may complete in another order than they came. */
   readonly defers?: boolean;
+  /**
+   * How long it may keep a request, s, if the configuration does not say: instead of `FILTER_DEFER_S`. Infinite for one whose purpose
+   * it is, and which sees to it that all go on.
+   */
+  deferSeconds?(options: z.output<Schema>): number;
   /** Without it the disk's data mean something else: it is no filter to pass by when it fails, and `on_fault: open` is refused. */
   readonly failsClosed?: boolean;
+  /** Filters above it see what the back end has, byte by byte: they get that as `image`. */
+  readonly sameBytes?: boolean;
   /** Bytes of `context.shared`. */
   readonly sharedBytes?:
     | number

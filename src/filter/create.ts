@@ -12,7 +12,7 @@ import type { HelperSetup } from './helpers.js';
 import type { BuiltIns } from './load.js';
 import { ChainControl, FilterMemory } from './memory.js';
 import type { ChainSpec, FilterSpec } from './spec.js';
-import type { ChainHost } from './walk.js';
+import type { ChainHost } from './walk-owner.js';
 
 /** What filters need of the sidecore that serves their queue. */
 export interface FilterHost extends BackendHost, ChainHost {
@@ -97,6 +97,7 @@ function createHooks(made: ChainFilter, filter: FilterSpec, spec: ChainSpec, par
     openDisk: (name) => createBackend(filter.disks[name]!.backend, host),
     helper: filter.hasHelper ? createHelper(made, filter, spec, parts) : undefined,
     now: host.filterDesk.now,
+    readNowNs: host.filterDesk.readNowNs,
   });
   const hooks: unknown = definitionOf(filter.module, builtIns).create(context);
   const { submit, complete } = (hooks ?? {}) as BlockFilterHooks;

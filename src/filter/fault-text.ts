@@ -12,9 +12,3 @@ export function faultText(error: unknown, file: string | undefined): string {
     return 'it threw what cannot be shown';
   }
 }
-
-/** What `complete` gave instead of a status. No code of the filter's runs for it. */
-export function invalidStatus(status: unknown): Error {
-  const isObject = (typeof status === 'object' && status !== null) || typeof status === 'function';
-  return new Error(`complete() returned ${isObject ? 'no number' : String(status)}, which is no status`);
-}

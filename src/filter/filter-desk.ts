@@ -25,10 +25,11 @@ export class FilterDesk {
   /** The first `#count` of them are active. A list that shrank and grew would be made anew each time. */
   readonly #users: DeskUser[] = [];
   #count = 0;
-  readonly #readNowNs: (into: Float64Array, slot: number) => void;
+  /** Puts the time, ns, into a slot of an array. */
+  readonly readNowNs: (into: Float64Array, slot: number) => void;
 
   constructor(clock = readNowNs) {
-    this.#readNowNs = clock;
+    this.readNowNs = clock;
   }
 
   get busy(): boolean {
@@ -67,7 +68,7 @@ export class FilterDesk {
   }
 
   readNow(): void {
-    this.#readNowNs(this.now, 0);
+    this.readNowNs(this.now, 0);
   }
 
   /** How long a sidecore may sleep, ms; negative if until it is woken. */

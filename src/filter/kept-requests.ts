@@ -44,6 +44,13 @@ export class KeptRequests {
     return view;
   }
 
+  /** The same, of one that can still go down. */
+  findDown(filter: ChainFilter, token: number): RequestView {
+    const view = this.find(filter, token);
+    if (view.held === Held.DOWN) return view;
+    throw new Error('a request that was deferred in complete() cannot go down again');
+  }
+
   remove(view: RequestView): void {
     view.holder!.held--;
     view.holder = undefined;
@@ -52,6 +59,11 @@ export class KeptRequests {
     this.#views[view.heldAt] = last;
     last.heldAt = view.heldAt;
     this.#views[this.count] = undefined;
+  }
+
+  /** When `findLate` looks again, ns; infinite if there is nothing to look at. */
+  get lookDueNs(): number {
+    return this.count === 0 ? Number.POSITIVE_INFINITY : this.#lookedAt[0]! + LOOK_NS;
   }
 
   /** A filter in service that has kept one for too long; looked for now and then only. */

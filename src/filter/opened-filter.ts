@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { BackendAbilities, DiskImage, OpenDisk } from '../block/backends/backend.js';
+import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { messageOf, SidecoreError } from '../errors.js';
 import type { BlockFilter, BlockFilterManager, FilterAbilities, FilterCommand, ManagedDisk } from './contract.js';
@@ -30,6 +30,7 @@ export interface FilterPlace {
   readonly queues: number;
   readonly groups: FilterGroups;
   hold<T>(during: () => T | Promise<T>): Promise<T>;
+  connected(): boolean;
   log(text: string): void;
 }
 
@@ -55,14 +56,14 @@ export class OpenedFilter {
    * Opens its disks, and makes its side on this thread. Throws what is wrong, and leaves nothing open.
    *
    * @param below - what is below it
-   * @param image - of the back end, if that is next
+   * @param backend - if that is next
    * @param old - whose place it takes: what both have alike stays as it is
    */
   constructor(
     ready: ReadyFilter,
     place: FilterPlace,
     below: BackendAbilities,
-    image: DiskImage | undefined,
+    backend: Pick<OpenDisk<BackendSpec>, 'image' | 'spec'> | undefined,
     old?: OpenedFilter,
   ) {
     this.ready = ready;
@@ -93,9 +94,10 @@ export class OpenedFilter {
       this.#openDisks(below, old);
       const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));
       const { base } = ready;
-      const setup = { vm, device, queues, options, base, below, image, disks, shared, group };
-      const { hold, log } = place;
-      manager = call(ready, 'manage', () => definition.manage?.({ ...setup, hold, log })) ?? {};
+      const { image, spec } = backend ?? {};
+      const setup = { vm, device, queues, options, base, below, image, backend: spec, disks, shared, group };
+      const { hold, connected, log } = place;
+      manager = call(ready, 'manage', () => definition.manage?.({ ...setup, hold, connected, log })) ?? {};
       this.#manager = manager;
       const { prepared } = manager;
       this.spec = {

@@ -3,8 +3,8 @@ import type { BlockRequest } from '../block/request.js';
 import { copyBytes } from '../guest-memory/copy.js';
 import { REQUESTS_IN_FLIGHT_MAX } from '../limits.js';
 import type { ChainFilter } from './chain-filter.js';
-import type { FilterRequest, Segment } from './contract.js';
-import type { Operation } from './operations.js';
+import type { FilterRequest, IoTarget, Segment } from './contract.js';
+import type { Operation, Target } from './operations.js';
 
 /** What became of a request at a filter; or one of `Status`, if the filter ended it. */
 export const Verdict = {
@@ -18,6 +18,8 @@ export const Verdict = {
   DEFERRED: -6,
   /** A filter that may keep requests has it on its way up. */
   ASKED_UP: -7,
+  /** It goes to a disk of the filter's own. */
+  REDIRECTED: -8,
 } as const;
 
 /** Where a filter has kept a request. */
@@ -56,6 +58,8 @@ export class RequestView implements FilterRequest {
   /** Of a filter's own operation: which, and the first filter that it goes through. */
   operation: Operation | undefined = undefined;
   floor = 0;
+  /** The disk of a filter's own that it goes to, or is at. */
+  target: Target | undefined = undefined;
   #generation = 0;
   readonly #segment = new SegmentView();
 
@@ -162,6 +166,22 @@ export class RequestView implements FilterRequest {
     this.#generation = (this.#generation + 1) % GENERATIONS;
     this.token = this.slot + this.#generation * REQUESTS_IN_FLIGHT_MAX;
     return this.token;
+  }
+
+  redirect(disk: IoTarget): void {
+    if (this.verdict !== Verdict.ASKED) throw new Error(NOT_ASKED);
+    this.aim(disk);
+    this.verdict = Verdict.REDIRECTED;
+  }
+
+  /** Notes where it is to go. Throws if its sectors are not all there. */
+  aim(disk: IoTarget): void {
+    const { type, sector, dataBytes, rangeSector, rangeSectors } = this.request;
+    const sectors = disk.sizeBytes / SECTOR_BYTES;
+    let within = (type !== RequestType.IN && type !== RequestType.OUT) || sector + dataBytes / SECTOR_BYTES <= sectors;
+    for (let i = 0; i < this.rangeCount; i++) within &&= rangeSector[i]! + rangeSectors[i]! <= sectors;
+    if (!within) throw new RangeError('the disk has no such sectors');
+    this.target = disk as Target;
   }
 
   #rangeBytes(): number {

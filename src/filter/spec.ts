@@ -11,7 +11,7 @@ export interface WrittenFilter {
   readonly on_fault: FaultPolicy;
   readonly time_limit_us: number;
   /** Of disks only. */
-  readonly defer_limit_s?: number;
+  readonly defer_limit_s?: number | undefined;
   readonly quarantine: boolean;
   readonly watch: boolean;
 }

@@ -3,32 +3,15 @@ import { Status } from '../block/features.js';
 import type { BlockRequest, RequestOwner, RequestPool } from '../block/request.js';
 import { threadCpuNs } from '../host/clock.js';
 import type { ChainFilter } from './chain-filter.js';
-import { DEFERRED } from './contract.js';
-import { faultText, invalidStatus } from './fault-text.js';
+import type { IoTarget } from './contract.js';
+import { faultText } from './fault-text.js';
 import type { FilterDesk } from './filter-desk.js';
 import { KeptRequests } from './kept-requests.js';
 import { type OperationHost, Operations, submitTo } from './operations.js';
 import type { Exits } from './program.js';
 import { Held, isStatus, passOn, type RequestView, Verdict } from './request-view.js';
-
-/** What a chain needs of the sidecore that it is on. */
-export interface ChainHost {
-  readonly pool: RequestPool;
-  readonly filterDesk: FilterDesk;
-  /** One slot: the number of the filter whose code is running, negative while it is made; or zero. */
-  readonly filterMark: Int32Array;
-}
-
-/** What the ways of a chain's requests need of the chain. */
-export interface WalkOwner extends RequestOwner {
-  /** A filter has failed: it is asked no more. */
-  failed(): void;
-  /** Something waits for the next turn. */
-  wake(): void;
-}
-
-/** Which of a filter's hooks is called, besides `submit` and `complete`. */
-export const Hook = { DONE: 0, ANSWERED: 1, TICK: 2 } as const;
+import { invalidStatus, isKept, isOwn, markedText, refusal, requireOwn, tooLate } from './verdicts.js';
+import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
 /**
  * The ways of requests through a chain that are not simply down and up: those that a filter ends, keeps or fails, those that go on
@@ -46,7 +29,7 @@ export class Walk implements Exits, OperationHost {
   readonly #mark: Int32Array;
   /** Requests that go on piece by piece here, not in their queue. */
   readonly #begun: BlockRequest[] = [];
-  readonly #kept: KeptRequests;
+  readonly kept: KeptRequests;
   readonly #time = new Float64Array(2);
 
   constructor(chain: WalkOwner, backend: BlockBackend, { pool, filterDesk, filterMark }: ChainHost) {
@@ -55,16 +38,15 @@ export class Walk implements Exits, OperationHost {
     this.pool = pool;
     this.#desk = filterDesk;
     this.#mark = filterMark;
-    this.#kept = new KeptRequests(pool);
+    this.kept = new KeptRequests(pool);
   }
 
   get owner(): RequestOwner | undefined {
     return this.operations.owner;
   }
-
-  /** Something has to be looked at in each turn. */
+  /** Something, besides kept requests, has to be looked at in each turn. */
   get active(): boolean {
-    return this.#kept.count > 0 || this.#begun.length > 0 || this.operations.active;
+    return this.#begun.length > 0 || this.operations.active;
   }
 
   // --- what programs leave to it -------------------------------------------------------------------------------
@@ -141,12 +123,9 @@ export class Walk implements Exits, OperationHost {
     const { verdict } = view;
     const filter = this.filters[at]!;
     if (verdict >= 0) return this.#goUp(request, view, at - 1, verdict);
+    if (verdict === Verdict.REDIRECTED && isOwn(view, filter)) return this.#redirect(request, view, at);
     if (verdict === Verdict.DEFERRED && filter.defers) return this.#keep(request, view, filter, Held.DOWN, Status.OK);
-    const text =
-      verdict === Verdict.DEFERRED
-        ? 'submit() has deferred a request, and its definition does not say `defers`'
-        : 'submit() has neither passed the request on, nor kept it, nor ended it';
-    return this.#afterThrow(request, view, at, new Error(text));
+    return this.#afterThrow(request, view, at, refusal(verdict));
   }
 
   #afterThrow(request: BlockRequest, view: RequestView, at: number, error: unknown): number {
@@ -200,49 +179,71 @@ export class Walk implements Exits, OperationHost {
     if (answer === PENDING) return;
     if (answer === MORE) return this.begun(request);
     if (view.operation !== undefined) return this.operations.end(request, view, answer);
-    const owner = this.owner!;
-    request.queue = owner;
-    owner.complete(request, answer);
+    request.queue = this.owner!;
+    request.queue.complete(request, answer);
   }
 
   // --- requests that filters keep ------------------------------------------------------------------------------
 
   #keep(request: BlockRequest, view: RequestView, filter: ChainFilter, held: number, status: number): number {
     this.#desk.readNow();
-    this.#kept.add(view, filter, held, status, this.#desk.now);
+    this.kept.add(view, filter, held, status, this.#desk.now);
     if (view.operation === undefined) this.#comesBackHere(request);
     this.#chain.wake();
     return PENDING;
   }
 
   requestOf(filter: ChainFilter, token: number): RequestView {
-    return this.#kept.find(filter, token);
+    return this.kept.find(filter, token);
   }
 
   goOn(filter: ChainFilter, token: number): void {
-    const view = this.#kept.find(filter, token);
-    if (view.held !== Held.DOWN) throw new Error('a request that was deferred in complete() cannot go down again');
-    this.#kept.remove(view);
+    const view = this.kept.findDown(filter, token);
+    this.kept.remove(view);
     this.#deliver(view.request, view, this.down(view.request, view, filter.index + 1));
   }
 
   finish(filter: ChainFilter, token: number, status: number): void {
-    const view = this.#kept.find(filter, token);
+    const view = this.kept.find(filter, token);
     if (!isStatus(status)) throw new Error(`${status} is no status`);
-    this.#kept.remove(view);
+    this.kept.remove(view);
     this.#deliver(view.request, view, this.#goUp(view.request, view, filter.index - 1, status));
   }
 
-  /** What filters that are out of service have kept goes its way; what they wanted to begin is not begun. */
+  redirect(filter: ChainFilter, token: number, disk: IoTarget): void {
+    const view = this.kept.findDown(filter, token);
+    view.aim(disk);
+    requireOwn(view, filter);
+    this.kept.remove(view);
+    this.#deliver(view.request, view, this.#redirect(view.request, view, filter.index));
+  }
+
+  /** Has a disk of a filter's own take a request. Returns its status, or PENDING. */
+  #redirect(request: BlockRequest, view: RequestView, at: number): number {
+    const target = view.target!;
+    const before = request.queue;
+    if (view.operation === undefined) this.#comesBackHere(request);
+    request.queue = target;
+    const status = submitTo(target.backend, request);
+    if (status >= 0) {
+      view.target = undefined;
+      request.queue = before;
+      return this.#goUp(request, view, at, status);
+    }
+    // It goes on here: the queue's own way leads to the other back end.
+    if (status === MORE) this.begun(request);
+    return PENDING;
+  }
+
+  /** What filters that are out of service have kept goes its way. */
   freeKept(): void {
-    for (const filter of this.filters) if (filter.memory.out) this.operations.forget(filter);
-    for (let i = this.#kept.count - 1; i >= 0; i--) {
+    for (let i = this.kept.count - 1; i >= 0; i--) {
       // Others may have gone meanwhile.
-      const view = this.#kept.at(i);
+      const view = this.kept.at(i);
       const filter = view?.holder;
       if (view === undefined || filter === undefined || !filter.memory.out) continue;
       const { request, held, heldStatus } = view;
-      this.#kept.remove(view);
+      this.kept.remove(view);
       let answer: number;
       if (filter.onFault === 'closed') answer = this.#goUp(request, view, filter.index - 1, Status.IOERR);
       else if (held === Held.DOWN) answer = this.down(request, view, filter.index + 1);
@@ -253,9 +254,8 @@ export class Walk implements Exits, OperationHost {
 
   /** A filter that has kept a request for too long has failed. */
   lookForLate(): void {
-    const late = this.#kept.findLate(this.#desk.now);
-    if (late !== undefined)
-      this.condemn(late, new Error(`it has kept a request for more than ${late.deferNsMax / 1e9} s`));
+    const late = this.kept.findLate(this.#desk.now);
+    if (late !== undefined) this.condemn(late, tooLate(late));
   }
 
   // --- requests that go on piece by piece, and filters' own ----------------------------------------------------
@@ -265,13 +265,13 @@ export class Walk implements Exits, OperationHost {
     this.#chain.wake();
   }
 
-  /** A piece of each. Returns how many. */
+  /** Returns how many. */
   proceed(): number {
     let count = 0;
     for (let i = this.#begun.length - 1; i >= 0; i--) {
       const request = this.#begun[i]!;
       const view = request.view as RequestView;
-      const backend = view.operation?.target.backend ?? this.#backend;
+      const backend = (view.target ?? view.operation?.target)?.backend ?? this.#backend;
       const status = backend.proceed!(request);
       count++;
       if (status === MORE) continue;
@@ -283,13 +283,18 @@ export class Walk implements Exits, OperationHost {
 
   /** The back end is done with a request that nobody waits for the answer of. */
   returned(request: BlockRequest, view: RequestView, status: number): void {
-    this.#deliver(request, view, this.#goUp(request, view, this.filters.length - 1, status));
+    const { target } = view;
+    if (target !== undefined) {
+      view.target = undefined;
+      request.queue = view.operation?.target ?? this.#chain;
+    }
+    const from = target?.filter.index ?? this.filters.length - 1;
+    this.#deliver(request, view, this.#goUp(request, view, from, status));
   }
 
   wake(): void {
     this.#chain.wake();
   }
-
   tell(filter: ChainFilter, tag: number, status: number): void {
     this.call(filter, Hook.DONE, tag, status);
   }
@@ -303,6 +308,7 @@ export class Walk implements Exits, OperationHost {
     try {
       if (hook === Hook.DONE) hooks.done?.(tag, value);
       else if (hook === Hook.ANSWERED) hooks.answered?.(tag, value);
+      else if (hook === Hook.HURRY) hooks.hurry?.();
       else hooks.tick?.();
     } catch (thrown) {
       error = thrown ?? new Error('it has thrown nothing');
@@ -324,10 +330,7 @@ export class Walk implements Exits, OperationHost {
   }
 
   condemn(filter: ChainFilter, error: unknown): void {
-    const outer = this.#mark[0]!;
-    this.#mark[0] = filter.id; // To look at what was thrown may run code of its.
-    filter.memory.condemn(faultText(error, filter.file));
-    this.#mark[0] = outer;
+    filter.memory.condemn(markedText(filter, error, this.#mark));
     this.operations.forget(filter);
     this.#chain.failed();
   }
@@ -345,6 +348,3 @@ export class Walk implements Exits, OperationHost {
     if (this.timed && filter.memory.noteTime(threadCpuNs() - this.#time[0]!)) this.#chain.failed();
   }
 }
-
-const isKept = (answer: unknown, { verdict }: RequestView, { defers }: ChainFilter): boolean =>
-  answer === DEFERRED && verdict === Verdict.DEFERRED && defers;

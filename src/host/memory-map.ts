@@ -5,6 +5,8 @@ import { check, declare, errno, errorText } from './libc.js';
 const mmapCall = declare('intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)');
 const munmapCall = declare('int munmap(intptr_t address, size_t length)');
 const madviseCall = declare('int madvise(intptr_t address, size_t length, int advice)');
+const msyncCall = declare('int msync(intptr_t address, size_t length, int flags)');
+const fallocate = declare('int posix_fallocate(int fd, int64_t offset, int64_t length)');
 const memfdCreate = declare('int memfd_create(const char *name, unsigned int flags)');
 const ftruncate = declare('int ftruncate(int fd, int64_t length)');
 const fcntl = declare('int fcntl(int fd, int command, intptr_t argument)');
@@ -14,6 +16,7 @@ const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
+const MS_SYNC = 4;
 const MADV_DONTNEED = 4;
 const MADV_DONTDUMP = 16;
 const MFD_CLOEXEC = 1;
@@ -46,6 +49,17 @@ export function mapFile(fd: number, offset: number, length: number): MemoryMap {
   const map = mapped(Number(mmapCall(0, length, PROT_READ_WRITE, flags, fd, offset)), length, 'a file');
   madviseCall(map.address, map.length, MADV_DONTDUMP);
   return map;
+}
+
+/** Gives a file room for all of its first `length` bytes, so that no page of a mapping of it can be missing. */
+export function allocateFile(fd: number, length: number): void {
+  const error: number = fallocate(fd, 0, length);
+  if (error !== 0) throw new SidecoreError('SYSTEM_CALL_FAILED', `no room for ${length} bytes: ${errorText(error)}`);
+}
+
+/** Waits until what was written to a mapped file is on stable storage. */
+export function syncMap(map: MemoryMap): void {
+  check(msyncCall(map.address, map.length, MS_SYNC), 'msync');
 }
 
 /** Maps zeroed memory that takes up room only where it is touched. */

@@ -39,6 +39,7 @@ export class ClosingQueues {
   /** @param detachId - request that is answered when it is gone; zero if none is */
   begin(served: ServedQueue, detachId: number): void {
     served.queue.closed = true;
+    served.queue.hurry?.();
     served.detachId = detachId;
     this.#list.stop(served);
     if (served.kickFd >= 0) this.#doorway.shut(served.kickFd);

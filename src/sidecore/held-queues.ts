@@ -34,7 +34,7 @@ export class HeldQueues {
   hold(id: number, key: number): void {
     this.#held.add(key);
     const queue = this.#blockQueue(key);
-    if (queue !== undefined) queue.held = true;
+    if (queue !== undefined) this.#holdQueue(queue);
     this.#waiters.push({ key, id });
     this.look();
   }
@@ -53,7 +53,12 @@ export class HeldQueues {
 
   /** A queue is served from now on. */
   enter({ key, queue }: ServedQueue): void {
-    if (this.#held.has(key) && queue instanceof BlockQueue) queue.held = true;
+    if (this.#held.has(key) && queue instanceof BlockQueue) this.#holdQueue(queue);
+  }
+
+  #holdQueue(queue: BlockQueue): void {
+    queue.held = true;
+    queue.hurry();
   }
 
   changeFilters(key: number, spec: ChainSpec | undefined): void {

@@ -37,6 +37,8 @@ export interface DeviceQueue {
   retakeUnfinished(): void;
   /** It is about to be let go of: begins nothing by itself any more, unless `start` is called again. True once nothing of that is in flight. */
   quiesce(): boolean;
+  /** Nothing more is taken from it, until `start` is called: what was put off is done now. Missing where nothing is. */
+  hurry?(): void;
   /** Lets go of all that the queue holds; nothing of it is in flight. */
   close(): void;
 }

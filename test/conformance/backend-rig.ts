@@ -58,6 +58,11 @@ const PATIENCE_MS = 20_000;
 
 const STATUSES: readonly number[] = Object.values(Status);
 
+/** What a back end may have done in each turn: filters do. */
+export interface RigHost extends BackendHost {
+  readonly turns: (() => void)[];
+}
+
 /**
  * A back end with everything around it that it needs, and nothing else: a pool, guest memory, an io_uring, and a queue that
  * only takes completions.
@@ -68,8 +73,10 @@ export class BackendRig {
   readonly guest: Buffer;
   readonly #map: MemoryMap;
   readonly #memory: GuestMemory;
-  readonly #pool = new RequestPool(REQUESTS);
+  /** Twice as many: filters have operations of their own. */
+  readonly #pool = new RequestPool(2 * REQUESTS);
   readonly #ring: IoUring | undefined;
+  readonly #turns: (() => void)[] = [];
   readonly #inFlight = new Set<BlockRequest>();
   /** Statuses in the order in which the operations were started. */
   #statuses: number[] = [];
@@ -79,7 +86,11 @@ export class BackendRig {
   readonly #queue: BlockQueue;
   #starting: BlockRequest | undefined;
 
-  constructor(make: (host: BackendHost) => BlockBackend) {
+  readonly #turn: (() => void) | undefined;
+
+  /** @param turn - what is done besides in each turn */
+  constructor(make: (host: BackendHost) => BlockBackend, turn?: () => void) {
+    this.#turn = turn;
     this.#map = mapAnonymous(GUEST_BYTES);
     this.guest = viewBytes(this.#map.address, GUEST_BYTES);
     const half = GUEST_BYTES / 2;
@@ -91,7 +102,7 @@ export class BackendRig {
     });
     this.#memory = new GuestMemory([region(0), region(half)], WINDOW_BYTES);
     this.#ring = IoUring.create(RING_ENTRIES);
-    const host: BackendHost = { pool: this.#pool, uring: () => this.#ring };
+    const host: RigHost = { pool: this.#pool, uring: () => this.#ring, turns: this.#turns };
     this.backend = make(host);
     const queue: Pick<BlockQueue, 'complete' | 'backend'> = {
       backend: this.backend,
@@ -122,18 +133,26 @@ export class BackendRig {
     const ring = this.#ring;
     for (let deadline = Date.now() + PATIENCE_MS; this.#inFlight.size > 0; ) {
       assert.ok(ring && Date.now() < deadline, `${this.#inFlight.size} requests do not complete`);
-      ring.submit();
-      const count = ring.reap();
-      for (let i = 0; i < count; i++) {
-        const request = this.#pool.requests[ring.completedData[i]!]!;
-        request.queue!.backend.completed(request, ring.completedResult[i]!);
-      }
+      const count = this.#step(ring);
       if (count === 0 && !ring.hasCompletions) await setTimeout(0);
     }
     const statuses = this.#statuses;
     this.#statuses = [];
     this.#place.clear();
     return statuses;
+  }
+
+  /** Returns how many operations the kernel has ended. */
+  #step(ring: IoUring): number {
+    this.#turn?.();
+    ring.submit();
+    const count = ring.reap();
+    for (let i = 0; i < count; i++) {
+      const request = this.#pool.requests[ring.completedData[i]!]!;
+      request.queue!.backend.completed(request, ring.completedResult[i]!);
+    }
+    for (const turn of this.#turns) turn();
+    return count;
   }
 
   /** Starts one operation and waits for its status. */
@@ -144,6 +163,7 @@ export class BackendRig {
 
   close(): void {
     assert.equal(this.#inFlight.size, 0);
+    while (this.backend.quiesce?.() === false) this.#step(this.#ring!);
     this.backend.close();
     this.#ring?.close();
     unmap(this.#map);

@@ -21,6 +21,8 @@ export interface Variant<Options = BackendOptions, Spec = BackendSpec> {
   make(sizeBytes: number): { readonly options: Options; release(): void };
   /** Where not the usual way: makes the sidecore's side. */
   readonly create?: (spec: Spec, host: BackendHost) => BlockBackend;
+  /** What a sidecore does besides in each turn. */
+  readonly turn?: () => void;
   /** For a back end that is not in the registry: opens it. */
   readonly open?: (options: Options) => OpenDisk<Spec>;
 }
@@ -50,7 +52,7 @@ export function backendConformance<Options = BackendOptions, Spec = BackendSpec>
     try {
       const disk = open(options);
       assert.equal(disk.abilities.sizeBytes, sizeBytes);
-      const rig = new BackendRig((host) => create(disk.spec as never, host));
+      const rig = new BackendRig((host) => create(disk.spec as never, host), variant.turn);
       const model = new DiskModel(rig, sizeBytes, keepsData, (bytes) => disk.resize(bytes));
       await test(rig, disk, model);
       rig.close();

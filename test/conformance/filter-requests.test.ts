@@ -328,6 +328,69 @@ describe('operations of a filter’s own', () => {
   });
 });
 
+describe('requests that go to a disk of the filter’s own', () => {
+  /** Sectors from `from` on are on a disk of its own; at once, or when they were kept for a turn. */
+  const split = (from: number, keeps: boolean, own: Record<string, unknown>, defers = true) =>
+    defineBlockFilter({
+      name: 'split',
+      defers,
+      counters: ['back'],
+      disks: () => ({ own: own as never }),
+      create(context) {
+        const disk = context.disk('own');
+        const back = context.counter('back');
+        const kept: number[] = [];
+        return {
+          submit(request, next) {
+            if (request.sector < from && request.rangeCount === 0) next(request);
+            else if (keeps) kept.push(request.defer());
+            else request.redirect(disk);
+          },
+          complete(_request, status) {
+            back.add(1);
+            return status;
+          },
+          tick() {
+            for (const token of kept.splice(0)) context.redirect(token, disk);
+          },
+        };
+      },
+    });
+
+  for (const backend of ['memory', 'file'] as const)
+    for (const keeps of [false, true])
+      it(`are as others are: ${backend}, ${keeps ? 'kept before' : 'at once'}`, async (test) => {
+        const own =
+          backend === 'memory'
+            ? { type: 'memory', size: DISK_BYTES }
+            : { type: 'file', path: join(scratchDirectory(test), 'own.img'), size: DISK_BYTES };
+        const rig = start(test, [{ definition: keeper(1) }, { definition: split(1000, keeps, own) }], backend);
+        const [one, two] = [Buffer.alloc(4096, 'one'), Buffer.alloc(199_680, 'two')];
+        const low = rig.begin(RequestType.OUT, 8, one);
+        const high = rig.begin(RequestType.OUT, 1001, two, { cuts: [100, 7000] });
+        for (const request of [low, high]) assert.equal((await rig.end(request)).status, Status.OK);
+        assert.deepEqual(await rig.read(1001, two.length, { cuts: [513] }), two);
+        assert.deepEqual(await rig.read(8, one.length), one);
+        const below = Buffer.alloc(DISK_BYTES);
+        rig.disk.image.read(0, below);
+        assert.ok(below.subarray(1000 * 512).every((byte) => byte === 0));
+        assert.equal(await rig.clear(RequestType.WRITE_ZEROES, 1001, 8), Status.OK);
+        assert.ok((await rig.read(1001, 4096)).every((byte) => byte === 0));
+        assert.deepEqual(rig.counters(1), { back: 6 });
+        for (const filter of rig.filters.opened) assert.equal(filter.memory.faults, 0);
+      });
+
+  it('are refused where that disk has no such sectors, or the filter does not say `defers`', async (test) => {
+    const small = { type: 'memory', size: 65_536 };
+    const rig = start(test, [{ definition: split(0, false, small) }]);
+    assert.equal(await rig.write(127, Buffer.alloc(1024)), Status.IOERR);
+    assert.match(rig.filters.opened[0]!.memory.faultNote.look()!, /the disk has no such sectors/);
+    const silent = start(test, [{ definition: split(0, false, small, false) }]);
+    assert.equal(await silent.write(0, Buffer.alloc(1024)), Status.IOERR);
+    assert.match(silent.filters.opened[0]!.memory.faultNote.look()!, /only if its definition says `defers`/);
+  });
+});
+
 describe('filters that are changed', () => {
   const counting = defineBlockFilter({
     name: 'counting',
@@ -370,5 +433,33 @@ describe('filters that are changed', () => {
     await rig.change([]);
     for (let i = 0; i < 8; i++) assert.equal((await rig.read(i, 512))[0], i);
     assert.match(first!.memory.logNote.look()!, /closed at 17/);
+  });
+
+  it('are not stopped in the middle of what others wait for', async (test) => {
+    const begun: number[] = [];
+    const definition = defineBlockFilter({
+      name: 'in-steps',
+      defers: true,
+      create(context) {
+        const buffer = context.buffers(1, 4096).take()!;
+        let left = 0;
+        return {
+          submit(request, next) {
+            left = 3;
+            context.below.read(buffer, 0, 512, left);
+            next(request);
+          },
+          done(tag) {
+            begun.push(tag);
+            left--;
+            if (left > 0) context.below.read(buffer, 0, 512, left);
+          },
+          settled: () => left === 0,
+        };
+      },
+    });
+    const rig = start(test, [{ definition }], 'file');
+    await rig.end(rig.begin(RequestType.IN, 8, 512));
+    await rig.hold(() => assert.deepEqual(begun, [3, 2, 1]));
   });
 });

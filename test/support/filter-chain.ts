@@ -7,7 +7,7 @@ import type { BlockFilterHooks } from '../../src/filter/contract.js';
 import { FilterDesk } from '../../src/filter/filter-desk.js';
 import { ChainControl } from '../../src/filter/memory.js';
 import type { FaultPolicy } from '../../src/filter/spec.js';
-import type { ChainHost } from '../../src/filter/walk.js';
+import type { ChainHost } from '../../src/filter/walk-owner.js';
 import { REQUESTS_IN_FLIGHT_MAX } from '../../src/limits.js';
 
 /** What a filter's memory says of it, in plain sight. */

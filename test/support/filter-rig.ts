@@ -23,6 +23,7 @@ import { GuestMemory } from '../../src/guest-memory/guest-memory.js';
 import { IoUring } from '../../src/host/io-uring.js';
 import { mapAnonymous } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
+import { FILTER_DEFER_S } from '../../src/limits.js';
 import { TestHost } from './filter-chain.js';
 
 const MEMORY_BYTES = 32 * 2 ** 20;
@@ -47,6 +48,10 @@ export interface RigOptions {
   readonly queues?: number;
   /** Folder from which paths in options start. */
   readonly base?: string;
+  /** Of a request at most: the less, the more of them there can be at once. */
+  readonly dataBytesMax?: number;
+  /** Of the daemon that the disk is in, if there are others. */
+  readonly groups?: FilterGroups;
 }
 
 /** How a request's data lie in guest memory. */
@@ -60,8 +65,8 @@ export interface RequestOptions {
 /** A request on its way. */
 export class RigRequest {
   readonly request: BlockRequest;
-  /** The guest's, of an IN or OUT. */
-  readonly data: Buffer;
+  /** The guest's, of an IN or OUT; a copy once it is complete. */
+  data: Buffer;
   /** Undefined until it is complete. */
   status: number | undefined = undefined;
 
@@ -84,10 +89,13 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
   ]);
   chain!: FilterChain;
   readonly #begun = new Set<BlockRequest>();
-  #places = new Set<number>(Array.from({ length: MEMORY_BYTES / DATA_BYTES_MAX }, (_, i) => i));
+  readonly #dataBytesMax: number;
+  readonly #places: Set<number>;
 
-  constructor(bell: SharedArrayBuffer, helpers: FilterHelpers) {
+  constructor(bell: SharedArrayBuffer, helpers: FilterHelpers, dataBytesMax: number) {
     super();
+    this.#dataBytesMax = dataBytesMax;
+    this.#places = new Set(Array.from({ length: MEMORY_BYTES / dataBytesMax }, (_, i) => i));
     this.helperBell = bell;
     this.#helpers = helpers;
   }
@@ -109,6 +117,7 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
     const rigRequest = this.inFlight.get(request)!;
     if (rigRequest === undefined || rigRequest.status !== undefined) throw new Error('a request completes once');
     rigRequest.status = status;
+    rigRequest.data = Buffer.from(rigRequest.data);
     this.inFlight.delete(request);
     this.#places.add(this.#placeOf.get(request)!);
     this.pool.giveBack(request);
@@ -118,12 +127,12 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
 
   /** Gives the chain a request of the guest's. */
   submit(type: number, sector: number, bytes: number, fill: Buffer | undefined, options: RequestOptions): RigRequest {
-    const place = [...this.#places].at(0);
-    if (place === undefined || bytes > DATA_BYTES_MAX) throw new Error('too much at once');
+    const [place] = this.#places;
+    if (place === undefined || bytes > this.#dataBytesMax) throw new Error('too much at once');
     this.#places.delete(place);
     const request = this.pool.take(0)!;
     this.#placeOf.set(request, place);
-    const start = place * DATA_BYTES_MAX;
+    const start = place * this.#dataBytesMax;
     const data = viewBytes(this.#map.address + start, Math.max(1, bytes)).subarray(0, bytes);
     if (fill === undefined) data.fill(0x5a);
     else fill.copy(data);
@@ -198,6 +207,22 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
     this.#helpers.look();
   }
 
+  /** Its thread dies; what the kernel has begun ends. Another takes over, with what was in flight. */
+  die(make: () => FilterChain): void {
+    const ring = this.#ring;
+    while (ring !== undefined && ring.inFlight > 0) {
+      ring.submit();
+      ring.reap();
+    }
+    this.filterDesk.remove(this.chain);
+    this.#begun.clear();
+    this.chain = make();
+    for (const [request, rigRequest] of [...this.inFlight]) {
+      Object.assign(request, { view: undefined, queue: this, progress: 0, step: 0 });
+      this.start(rigRequest);
+    }
+  }
+
   close(): void {
     this.chain.close();
     this.#ring?.close();
@@ -210,34 +235,45 @@ export class FilterRig {
   readonly queues: readonly RigQueue[];
   /** What filters have logged. */
   readonly log: string[] = [];
+  /** As if a front end were. */
+  connected = false;
   readonly #builtIns: Record<string, BlockFilter> = {};
   readonly #base: string;
 
   constructor(test: TestContext, options: RigOptions) {
     const { filters, backend = { type: 'memory', size: 16 * 2 ** 20 }, queues = 1, base = '/' } = options;
+    const { dataBytesMax = DATA_BYTES_MAX, groups = new FilterGroups() } = options;
     this.#base = base;
     this.disk = openDisk(backend);
     const place = {
       vm: 'vm',
       device: 'disk',
       queues,
-      groups: new FilterGroups(),
+      groups,
       hold: async <T>(during: () => T | Promise<T>) => this.hold(during),
+      connected: () => this.connected,
       log: (text: string) => void this.log.push(text),
     };
-    this.filters = new DiskFilters(
-      place,
-      this.disk,
-      filters.map((filter) => this.ready(filter)),
-    );
+    try {
+      this.filters = new DiskFilters(
+        place,
+        this.disk,
+        filters.map((filter) => this.ready(filter)),
+      );
+    } catch (error) {
+      this.disk.close();
+      throw error;
+    }
     const bell = new HelperBell().buffer;
     this.queues = Array.from({ length: queues }, (_, index) => {
-      const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns));
+      const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns), dataBytesMax);
       const spec = this.filters.spec!;
       queue.chain = createChain(spec, index, createBackend(this.disk.spec, queue), this.#builtIns as BuiltIns, queue);
       return queue;
     });
     test.after(async () => {
+      // What filters have begun themselves comes to its end.
+      await this.until(() => this.queues.every(({ chain }) => chain.quiesce()));
       for (const queue of this.queues) queue.close();
       await this.filters.close();
       this.disk.close();
@@ -245,7 +281,7 @@ export class FilterRig {
   }
 
   /** A filter as a configuration would have it. */
-  ready({ definition, options = {}, onFault = 'closed', deferNsMax = 30e9 }: RigFilter): ReadyFilter {
+  ready({ definition, options = {}, onFault = 'closed', deferNsMax }: RigFilter): ReadyFilter {
     this.#builtIns[definition.name] = definition;
     const read = readOptions(definition, options);
     if ('faults' in read) throw new Error(read.faults.map(({ keys, text }) => `${keys.join('.')}: ${text}`).join('; '));
@@ -256,7 +292,7 @@ export class FilterRig {
       use: definition.name,
       options: read.options,
       onFault,
-      deferNsMax,
+      deferNsMax: deferNsMax ?? 1e9 * (definition.deferSeconds?.(read.options as never) ?? FILTER_DEFER_S),
       timeNsMax: Number.POSITIVE_INFINITY,
       base: this.#base,
     };
@@ -275,8 +311,18 @@ export class FilterRig {
     );
   }
 
+  /** A sidecore is ended at once, and replaced. */
+  die(index: number): void {
+    const queue = this.queues[index]!;
+    queue.die(() => {
+      const backend = createBackend(this.disk.spec, queue);
+      return createChain(this.filters.spec!, index, backend, this.#builtIns as BuiltIns, queue);
+    });
+  }
+
   /** Waits until nothing is in flight, and keeps it so meanwhile. */
   async hold<T>(during: () => T | Promise<T>): Promise<T> {
+    for (const { chain } of this.queues) chain.hurry();
     await this.until(() => this.queues.every(({ inFlight }) => inFlight.size === 0));
     await this.until(() => this.queues.every(({ chain }) => chain.quiesce()));
     try {
@@ -314,6 +360,10 @@ export class FilterRig {
 
   /** DISCARD, WRITE_ZEROES or SECURE_ERASE of one range. */
   async clear(type: number, sector: number, sectors: number, unmap = false, queue = 0): Promise<number> {
+    return (await this.end(this.beginClear(type, sector, sectors, unmap, queue))).status!;
+  }
+
+  beginClear(type: number, sector: number, sectors: number, unmap = false, queue = 0): RigRequest {
     const rigQueue = this.queues[queue]!;
     const request = rigQueue.submit(type, 0, 0, undefined, {});
     Object.assign(request.request, { rangeCount: 1, costBytes: sectors * SECTOR_BYTES });
@@ -321,7 +371,7 @@ export class FilterRig {
     request.request.rangeSectors[0] = sectors;
     request.request.rangeUnmap[0] = unmap ? 1 : 0;
     rigQueue.start(request);
-    return (await this.end(request)).status!;
+    return request;
   }
 
   async end(request: RigRequest): Promise<RigRequest> {

@@ -57,6 +57,8 @@ export interface BlockBackend {
    */
   quiesce?(): boolean;
   resume?(): void;
+  /** Nothing more is taken from its queue, until `resume`: what it has put off is done now. Missing where nothing is put off. */
+  hurry?(): void;
   /** Lets go of what this thread holds. No request is in flight. */
   close(): void;
 }
@@ -68,6 +70,9 @@ export interface DiskImage {
   write(offset: number, source: Uint8Array): void;
   /** Makes what was written durable. */
   sync(): void;
+  /** When it was last written, ns since 1970, and the same before it was opened here; missing where nobody knows. */
+  stamp?(): string;
+  readonly openedStamp?: string;
 }
 
 /** What a sidecore lends its back ends. */

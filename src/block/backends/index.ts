@@ -6,8 +6,14 @@ import { type MemoryOptions, type MemorySpec, openMemory } from './memory/open.j
 import { NullBackend } from './null/backend.js';
 import { type NullOptions, type NullSpec, openNull } from './null/open.js';
 
-/** What a configuration says of a disk's back end. */
-export type BackendOptions = NullOptions | MemoryOptions | FileOptions;
+/** A disk that somebody else has open, and keeps. */
+export interface LentOptions {
+  readonly type: 'lent';
+  readonly disk: OpenDisk<BackendSpec>;
+}
+
+/** What a configuration, or a filter, says of a disk's back end. */
+export type BackendOptions = NullOptions | MemoryOptions | FileOptions | LentOptions;
 /** What a sidecore is told of it. */
 export type BackendSpec = NullSpec | MemorySpec | FileSpec;
 
@@ -20,7 +26,13 @@ export function openDisk(options: BackendOptions): OpenDisk<BackendSpec> {
       return openMemory(options);
     case 'file':
       return openFile(options);
+    case 'lent':
+      return lent(options.disk);
   }
+}
+
+function lent({ spec, abilities, image, ioErrors, resize }: OpenDisk<BackendSpec>): OpenDisk<BackendSpec> {
+  return { spec, abilities, image, resize, close() {}, ...(ioErrors === undefined ? {} : { ioErrors }) };
 }
 
 /** Makes a sidecore's end of an opened disk. */

@@ -18,7 +18,7 @@ import type { OpenDisk } from '../backend.js';
 import { IoErrors } from '../io-errors.js';
 import { type EngineKind, noUring } from './engine.js';
 import { formatFault } from './format.js';
-import { openImageHere } from './image.js';
+import { openImageHere, stampOf } from './image.js';
 import { lockImage } from './lock.js';
 import { bytesOf, canPunchHoles, directAlignBytes, fileSystemKind, physicalBlockBytes, sizeOf } from './probe.js';
 
@@ -80,9 +80,11 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
   const stats = fstatSync(fd);
   const sizeBytes = checkedSize(stats, options);
   const kind = fileSystemKind(path, stats);
+  // Before the look for holes, which counts as writing.
+  const openedStamp = stampOf(fd);
   const canPunch = !readOnly && canPunchHoles(fd, stats);
   const ioErrors = new IoErrors();
-  const image = openImageHere(fd, readOnly);
+  const image = openImageHere(fd, readOnly, openedStamp);
   return {
     spec: {
       type: 'file',
