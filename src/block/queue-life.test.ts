@@ -46,6 +46,23 @@ function on(options: BlockRigOptions, test: (rig: BlockRig, backend: StubBackend
 }
 
 describe('a queue', () => {
+  it('that is held stays so when its driver kicks', () => {
+    const backend = Object.assign(new StubBackend(), {
+      resumed: 0,
+      resume() {
+        this.resumed++;
+      },
+    });
+    on({ backend }, (_rig, _backend, { queue }) => {
+      queue.held = true;
+      queue.start();
+      assert.equal(backend.resumed, 0);
+      queue.held = false;
+      queue.start();
+      assert.equal(backend.resumed, 1);
+    });
+  });
+
   it('takes as many as it may', () =>
     on({}, (rig, _backend, { queue, driver, state }) => {
       for (let slot = 0; slot < 100; slot++) offer(rig, slot);

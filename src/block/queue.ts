@@ -198,8 +198,9 @@ export class BlockQueue implements DeviceQueue {
     return this.inFlight === 0 && this.#retaken === this.#unfinished;
   }
 
+  /** A kick does not end a hold. */
   start(): void {
-    this.backend.resume?.();
+    if (!this.held) this.backend.resume?.();
   }
 
   quiesce(): boolean {

@@ -1,6 +1,6 @@
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import type { BackendSpec } from '../block/backends/index.js';
-import { SidecoreError } from '../errors.js';
+import { messageOf, SidecoreError } from '../errors.js';
 import type { Histogram } from '../filter/histogram.js';
 import { ChainControl } from '../filter/memory.js';
 import { type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
@@ -123,7 +123,7 @@ export class DiskFilters {
     for (const filter of filters) {
       if (others.includes(filter)) continue;
       const related = others.find(({ spec }) => spec.replaces === filter.spec.id || spec.id === filter.spec.replaces);
-      await filter.close(related).catch((error) => this.#place.log(`${filter.ready.use}: ${error.message}`));
+      await filter.close(related).catch((error) => this.#place.log(`${filter.ready.use}: ${messageOf(error)}`));
     }
   }
 

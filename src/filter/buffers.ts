@@ -33,11 +33,15 @@ export class OwnBuffers implements BufferPool {
   readonly #free: Uint32Array;
   #freeCount: number;
 
-  /** @param bytes - of each; they begin at pages */
-  constructor(count: number, bytes: number) {
+  /**
+   * @param bytes - of each; they begin at pages
+   * @param bytesMax - that their pages may take
+   */
+  constructor(count: number, bytes: number, bytesMax: number) {
     const each = Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
-    const good = Number.isInteger(count) && count > 0 && bytes > 0 && count * each <= FILTER_BUFFER_BYTES_MAX;
-    if (!good) throw new Error(`buffers: at least one, and at most ${FILTER_BUFFER_BYTES_MAX} bytes together`);
+    const whole = Number.isInteger(count) && count > 0 && Number.isInteger(bytes) && bytes > 0;
+    if (!whole || count * each > bytesMax)
+      throw new Error(`buffers: at least one, and at most ${FILTER_BUFFER_BYTES_MAX} bytes of pages for each queue`);
     const map = mapAnonymous(count * each);
     this.#map = map;
     const region = { guestAddress: 0, userAddress: 0, size: map.length, hostAddress: map.address };
@@ -48,6 +52,10 @@ export class OwnBuffers implements BufferPool {
     );
     this.#free = Uint32Array.from({ length: count }, (_, i) => count - 1 - i);
     this.#freeCount = count;
+  }
+
+  get mappedBytes(): number {
+    return this.#map.length;
   }
 
   take(): OwnBuffer | undefined {

@@ -1,6 +1,8 @@
 import type { BlockFilterHooks } from './contract.js';
 import type { SidecoreHelperPort } from './helper-port.js';
 import type { FilterMemory } from './memory.js';
+import type { Operation } from './operations.js';
+import { Ring } from './ring.js';
 import type { FaultPolicy } from './spec.js';
 
 /** What the makers of a `ChainFilter` say of it. */
@@ -25,20 +27,28 @@ export class ChainFilter implements ChainFilterParts {
   readonly file: string | undefined;
   readonly defers: boolean;
   readonly deferNsMax: number;
-  /** Empty until its `create` has given them. */
-  hooks: BlockFilterHooks = {};
+  /** Which hooks it had when it was made; what it has later is its own affair, and shows when it is called. */
+  hasSubmit = false;
+  hasComplete = false;
+  hasTick = false;
+  hasHurry = false;
   /** Its place in its chain. */
   index = 0;
   /** Requests that it keeps, operations of its own, and what its helper was asked and has not answered. */
   held = 0;
   operations = 0;
   jobs = 0;
+  /** Operations of its own that wait to be begun. */
+  readonly waiting = new Ring<Operation>();
+  /** It has no place in its chain any more: nothing of it is called but `close`. */
+  gone = false;
   /** The way to its helper, if it has one. */
   helper: SidecoreHelperPort | undefined = undefined;
   /** When it wants to be called, ns; infinite if it does not. */
   readonly wake = new Float64Array([Number.POSITIVE_INFINITY]);
   /** Gives back what was made for it. */
   readonly #releases: (() => void)[] = [];
+  #hooks: BlockFilterHooks = {};
 
   constructor({ id, onFault, memory, file, defers, deferNsMax }: ChainFilterParts) {
     this.id = id;
@@ -47,6 +57,19 @@ export class ChainFilter implements ChainFilterParts {
     this.file = file;
     this.defers = defers;
     this.deferNsMax = deferNsMax;
+  }
+
+  /** Empty until its `create` has given them. What a filter gives may be anything: to look at it may run code of its, and throw. */
+  get hooks(): BlockFilterHooks {
+    return this.#hooks;
+  }
+
+  set hooks(hooks: BlockFilterHooks) {
+    this.hasSubmit = hooks.submit !== undefined;
+    this.hasComplete = hooks.complete !== undefined;
+    this.hasTick = hooks.tick !== undefined;
+    this.hasHurry = hooks.hurry !== undefined;
+    this.#hooks = hooks;
   }
 
   /** Has something called when it is let go of. */

@@ -70,7 +70,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     this.#filters = filters;
     this.#sample = this.#untilSample = SAMPLE_MIN;
     this.walk.filters = filters;
-    this.#program = this.#compile();
+    this.#look();
     this.wake();
   }
 
@@ -120,8 +120,25 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     this.#quiet = true;
     const { operations } = this.walk;
     // What a filter is in the middle of has to come to its end, for others may wait for that.
-    operations.paused = this.#filters.every(({ hooks, memory }) => memory.out || (hooks.settled?.() ?? true));
-    return operations.paused && operations.inFlight === 0 && this.#filters.every(({ jobs }) => jobs === 0);
+    operations.paused = this.#filters.every((filter) => this.#isSettled(filter));
+    const ended = operations.paused && operations.settled && this.#leaving.length === 0;
+    return ended && this.#filters.every(({ jobs }) => jobs === 0);
+  }
+
+  /** Whether a filter is in the middle of nothing. */
+  #isSettled(filter: ChainFilter): boolean {
+    if (filter.memory.out) return true;
+    const mark = this.#host.filterMark;
+    const outer = mark[0]!;
+    mark[0] = filter.id;
+    let isSo = true;
+    try {
+      isSo = filter.hooks.settled?.() ?? true;
+    } catch (error) {
+      this.walk.condemn(filter, error);
+    }
+    mark[0] = outer;
+    return isSo;
   }
 
   hurry(): void {
@@ -173,6 +190,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     if (this.#controlWords[0] !== this.#made) this.#look();
     if (this.#freeDue) {
       this.#freeDue = false;
+      // What filters that are out of service wanted to begin is not begun.
+      for (const filter of this.#filters) if (filter.memory.out) operations.forget(filter);
       walk.freeKept();
     }
     let work = walk.proceed() + operations.startWaiting() + operations.tell() + this.#takeAnswers();
@@ -225,13 +244,13 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     for (let i = 0; i < this.#filters.length; i++) {
       const filter = this.#filters[i]!;
       const isTime = filter.wake[0]! <= now;
-      if (this.#hurried && filter.held > 0 && filter.hooks.hurry !== undefined) {
+      if (this.#hurried && filter.held > 0 && filter.hasHurry) {
         this.walk.call(filter, Hook.HURRY, 0, 0);
         count++;
         continue;
       }
       if (isTime) filter.wake[0] = Number.POSITIVE_INFINITY;
-      if (filter.hooks.tick === undefined || !(isTime || filter.held > 0)) continue;
+      if (!filter.hasTick || !(isTime || filter.held > 0)) continue;
       this.walk.call(filter, Hook.TICK, 0, 0);
       if (isTime) count++;
     }
@@ -239,7 +258,10 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   #submit(request: BlockRequest): number {
-    if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
+    if (this.#controlWords[0] !== this.#made) {
+      this.#look();
+      this.wake();
+    }
     if (--this.#untilSample === 0) return this.#timedSubmit(request);
     return this.#program.submit(request);
   }
@@ -259,9 +281,11 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     // First, so that a change that comes meanwhile is seen with the next request.
     this.#made = Atomics.load(this.#controlWords, 0);
     const stages = this.#filters.map(
-      ({ id, hooks, onFault, memory, defers }): Stage => ({
+      ({ id, hooks, hasSubmit, hasComplete, onFault, memory, defers }): Stage => ({
         id,
         hooks,
+        hasSubmit,
+        hasComplete,
         defers,
         state: !memory.out ? 'live' : onFault === 'open' ? 'gone' : 'gate',
       }),
@@ -270,6 +294,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   #dismiss(filter: ChainFilter): void {
+    filter.gone = true;
     this.walk.operations.forget(filter);
     this.#leaving.push(filter);
     this.#seeOff();

@@ -51,7 +51,7 @@ export function filterContext(
     readNowNs,
     now,
     wakeAt(timeNs) {
-      if (timeNs < filter.wake[0]!) filter.wake[0] = timeNs;
+      if (typeof timeNs === 'number' && timeNs < filter.wake[0]!) filter.wake[0] = timeNs;
       chain.wake();
     },
     goOn: (token) => walk.goOn(filter, token),
@@ -59,10 +59,8 @@ export function filterContext(
     finish: (token, status) => walk.finish(filter, token, status),
     requestOf: (token) => walk.requestOf(filter, token),
     buffers(count, bytes) {
-      bufferBytes += count * bytes;
-      if (bufferBytes > FILTER_BUFFER_BYTES_MAX)
-        throw new Error(`at most ${FILTER_BUFFER_BYTES_MAX} bytes of buffers for each queue`);
-      const pool = new OwnBuffers(count, bytes);
+      const pool = new OwnBuffers(count, bytes, FILTER_BUFFER_BYTES_MAX - bufferBytes);
+      bufferBytes += pool.mappedBytes;
       filter.onRelease(() => pool.close());
       return pool;
     },

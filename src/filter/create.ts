@@ -31,7 +31,10 @@ export function createChain(
   host: FilterHost,
 ): FilterChain {
   const chain = new FilterChain(new ChainControl(spec.control), backend, host);
+  // What filters begin while they are made waits until all have their places.
+  chain.quiesce();
   changeChain(chain, spec, queue, builtIns, host);
+  chain.resume();
   return chain;
 }
 
@@ -56,11 +59,12 @@ export function changeChain(
     const made = new ChainFilter({ ...filter, memory, file });
     const outer = host.filterMark[0]!;
     try {
-      const previous = handedOver(old, filter.replaces);
       host.filterMark[0] = -filter.id;
+      const previous = handedOver(old, filter.replaces);
       if (!memory.out) made.hooks = createHooks(made, filter, spec, { chain, queue, memory, previous, builtIns, host });
     } catch (error) {
       memory.condemn(faultText(error, file));
+      chain.walk.operations.forget(made);
       control.change();
     }
     host.filterMark[0] = outer;
@@ -110,9 +114,13 @@ function createHelper(
   { chain, queue, host }: Parts,
 ): SidecoreHelperPort {
   const channel = new HelperChannel();
+  const bell = new HelperBell(host.helperBell);
   host.makeHelper({ vm, device, queue, queues, filter, channel: channel.buffer });
-  made.onRelease(() => channel.close());
-  const port = new SidecoreHelperPort(made, channel, new HelperBell(host.helperBell), () => chain.wake());
+  made.onRelease(() => {
+    channel.close();
+    bell.ring();
+  });
+  const port = new SidecoreHelperPort(made, channel, bell, () => chain.wake());
   made.helper = port;
   return port;
 }

@@ -6,7 +6,8 @@ export function faultText(error: unknown, file: string | undefined): string {
     const frames = error instanceof Error ? String(error.stack).split('\n') : [];
     const frame = file === undefined ? undefined : frames.find((line) => line.includes(`${file}:`));
     const place = frame && /(:\d+:\d+)\)?$/.exec(frame)?.[1];
-    return place ? `${messageOf(error)} (${file}${place})` : messageOf(error);
+    // A message may be anything, too.
+    return place ? `${messageOf(error)} (${file}${place})` : String(messageOf(error));
   } catch {
     return 'it threw what cannot be shown';
   }

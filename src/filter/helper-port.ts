@@ -1,4 +1,5 @@
 import { FILTER_JOBS_MAX } from '../limits.js';
+import { OwnBuffer } from './buffers.js';
 import type { ChainFilter } from './chain-filter.js';
 import type { HelperPort, IoBuffer } from './contract.js';
 import type { HelperBell, HelperChannel } from './helper-channel.js';
@@ -20,8 +21,12 @@ export class SidecoreHelperPort implements HelperPort {
 
   ask(code: number, buffer: IoBuffer | undefined, tag: number, a = 0, b = 0): void {
     if (this.#filter.jobs >= FILTER_JOBS_MAX) throw new Error(`more than ${FILTER_JOBS_MAX} jobs at once`);
-    this.#filter.jobs++;
+    if (this.#filter.gone) throw new Error('the filter is let go of');
+    if (buffer !== undefined && !(buffer instanceof OwnBuffer))
+      throw new TypeError('the buffer is none of `context.buffers`');
+    // Throws for what is no number; nothing was asked then.
     this.channel.ask(code, buffer?.address ?? 0, buffer?.bytes.length ?? 0, a, b, tag);
+    this.#filter.jobs++;
     this.#bell.ring();
     this.#wake();
   }

@@ -69,8 +69,16 @@ export class FilterHelpers {
       for (const place of helper.channel.takeJobs()) void handle(helper, place);
       if (!helper.channel.closed) continue;
       this.#helpers.splice(i, 1);
-      helper.does?.close?.();
+      close(helper);
     }
+  }
+}
+
+function close({ does, log }: Helper): void {
+  try {
+    does?.close?.();
+  } catch (error) {
+    log(`its helper has failed when it was closed: ${messageOf(error)}`);
   }
 }
 

@@ -29,7 +29,9 @@ class Note {
   }
 
   /** Leaves a text. One that comes while another thread is at it is lost. */
-  leave(text: string): void {
+  leave(given: string): void {
+    // Filters may say anything; it is theirs to throw here, and not once others are kept out.
+    const text = String(given);
     if (Atomics.compareExchange(this.#words, 0, 0, 1) !== 0) return;
     this.#words[2] = this.#bytes.write(text);
     Atomics.add(this.#words, 1, 1);

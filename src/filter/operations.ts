@@ -2,13 +2,20 @@ import { type BlockBackend, MORE, PENDING } from '../block/backends/backend.js';
 import { RequestType, SECTOR_BYTES } from '../block/features.js';
 import type { BlockRequest, RequestOwner, RequestPool } from '../block/request.js';
 import { BATCH_BYTES_MAX, FILTER_OPERATIONS_MAX } from '../limits.js';
-import type { OwnBuffer } from './buffers.js';
+import { OwnBuffer } from './buffers.js';
 import type { ChainFilter } from './chain-filter.js';
 import type { IoBuffer, IoTarget } from './contract.js';
 import { type RequestView, viewOf } from './request-view.js';
+import { Ring } from './ring.js';
 
 /** Of an operation that goes through no filters: more than there are. */
 const NO_FLOOR = 2 ** 20;
+
+/** A range of a request has so many sectors at most: its count has 32 bits. VIRTIO 1.3, 5.2.6 */
+const SECTORS_MAX = 2 ** 32 - 1;
+
+/** Operations that a filter is told of at once: one that begins the next whenever one has ended leaves others their time. */
+const TOLD_MAX = 32;
 
 /** An operation of a filter's own. Pooled. */
 export class Operation {
@@ -29,6 +36,8 @@ export class Operation {
 /** What operations need of their chain. */
 export interface OperationHost {
   readonly pool: RequestPool;
+  /** Of the chain. */
+  readonly filters: readonly ChainFilter[];
   /** Takes an operation's request down through the filters below its own. Returns its status, PENDING or MORE. */
   down(request: BlockRequest, view: RequestView, from: number): number;
   /** It has been done by the back end: takes it up to its filter, and ends it. */
@@ -96,26 +105,34 @@ export class Target implements IoTarget, RequestOwner {
     flag: boolean,
     tag: number,
   ): void {
-    const bytes = buffer === undefined ? length * SECTOR_BYTES : length;
-    const within = sector >= 0 && length >= 0 && bytes % SECTOR_BYTES === 0;
-    if (!within || sector * SECTOR_BYTES + bytes > this.sizeBytes)
+    const isData = type === RequestType.IN || type === RequestType.OUT;
+    const bytes = isData ? length : length * SECTOR_BYTES;
+    // Filters may say anything; what cannot be done has to show here, where it is known whose fault it is.
+    const within = Number.isInteger(sector) && sector >= 0 && Number.isInteger(length) && length >= 0;
+    if (!within || bytes % SECTOR_BYTES !== 0 || sector * SECTOR_BYTES + bytes > this.sizeBytes)
       throw new RangeError(`there are no ${bytes} bytes at sector ${sector}`);
-    if (buffer !== undefined && !(length > 0 && offset >= 0 && offset + length <= buffer.bytes.length))
-      throw new RangeError(`the buffer has no ${length} bytes at ${offset}`);
+    if (isData) requirePiece(buffer, offset, length);
+    else if (length > SECTORS_MAX) throw new RangeError(`${length} sectors are more than one operation can have`);
     this.#operations.begin(this, type, buffer as OwnBuffer | undefined, offset, sector, length, flag, tag);
   }
+}
+
+function requirePiece(buffer: IoBuffer | undefined, offset: number, length: number): void {
+  if (!(buffer instanceof OwnBuffer)) throw new TypeError('the buffer is none of `context.buffers`');
+  const within = length > 0 && Number.isInteger(offset) && offset >= 0 && offset + length <= buffer.bytes.length;
+  if (!within) throw new RangeError(`the buffer has no ${length} bytes at ${offset}`);
 }
 
 /** The operations of a chain's filters: begun when there is a request of the pool for them, and told when they have ended. */
 export class Operations {
   readonly #host: OperationHost;
   readonly #free: Operation[] = [];
-  /** Rings of those that wait for a request, and of those that have ended. */
-  readonly #waiting = new Ring<Operation>();
   readonly #ended = new Ring<Operation>();
+  /** Those that wait for a request of the pool, or because they are paused; each in its filter's ring. */
+  #waiting = 0;
   /** Those in flight. */
   inFlight = 0;
-  /** None is begun: they wait. */
+  /** None is begun: they wait. But a filter that keeps requests may need its own to bring them to their end. */
   paused = false;
   #telling = false;
 
@@ -128,7 +145,12 @@ export class Operations {
 
   /** Something waits that a turn can do. */
   get active(): boolean {
-    return this.#ended.count > 0 || (this.#waiting.count > 0 && !this.paused);
+    return this.#ended.count > 0 || (this.#waiting > 0 && !this.paused);
+  }
+
+  /** Nothing of it is in flight, and filters were told of all that was. */
+  get settled(): boolean {
+    return this.inFlight === 0 && this.#ended.count === 0;
   }
 
   begin(
@@ -142,6 +164,7 @@ export class Operations {
     tag: number,
   ): void {
     const { filter } = target;
+    if (filter.gone) throw new Error('the filter is let go of');
     if (filter.operations >= FILTER_OPERATIONS_MAX)
       throw new Error(`more than ${FILTER_OPERATIONS_MAX} operations at once`);
     filter.operations++;
@@ -156,29 +179,44 @@ export class Operations {
     operation.flag = flag;
     operation.tag = tag;
     // In their order.
-    if (this.paused || this.#waiting.count > 0 || !this.#start(operation)) {
-      this.#waiting.push(operation);
-      this.#host.wake();
-    }
+    const request = this.#mayBegin(filter) && filter.waiting.count === 0 ? this.#takeRequest() : undefined;
+    if (request !== undefined) return this.#start(operation, request);
+    filter.waiting.push(operation);
+    this.#waiting++;
+    this.#host.wake();
+  }
+
+  #mayBegin({ held }: ChainFilter): boolean {
+    return !this.paused || held > 0;
+  }
+
+  /** Undefined if what is left is kept for queues, and for filters that have hardly any operations in flight. */
+  #takeRequest(): BlockRequest | undefined {
+    return this.#host.pool.take(this.inFlight);
   }
 
   /** Begins those that wait, as far as there are requests for them. Returns how many. */
   startWaiting(): number {
+    if (this.#waiting === 0) return 0;
+    const { filters } = this.#host;
     let count = 0;
-    while (this.#waiting.count > 0 && !this.paused && this.#start(this.#waiting.first)) {
-      this.#waiting.shift();
-      count++;
+    for (let i = 0; i < filters.length; i++) {
+      const filter = filters[i]!;
+      while (filter.waiting.count > 0 && this.#mayBegin(filter)) {
+        const request = this.#takeRequest();
+        if (request === undefined) return count;
+        this.#waiting--;
+        this.#start(filter.waiting.shift(), request);
+        count++;
+      }
     }
     return count;
   }
 
   /** Those of a filter that wait are forgotten. */
-  forget(filter: ChainFilter): void {
-    for (let i = this.#waiting.count; i > 0; i--) {
-      const operation = this.#waiting.shift();
-      if (operation.filter !== filter) this.#waiting.push(operation);
-      else this.#giveBack(operation);
-    }
+  forget({ waiting }: ChainFilter): void {
+    this.#waiting -= waiting.count;
+    while (waiting.count > 0) this.#giveBack(waiting.shift());
   }
 
   /** An operation's request comes back from its back end. */
@@ -199,12 +237,12 @@ export class Operations {
     this.#host.wake();
   }
 
-  /** Tells filters what has ended; what they begin meanwhile and ends at once, too. Returns how many that were. */
+  /** Tells filters what has ended; some of what they begin meanwhile and ends at once, too. Returns how many that were. */
   tell(): number {
     if (this.#telling || this.#ended.count === 0) return 0;
     this.#telling = true;
     let count = 0;
-    while (this.#ended.count > 0) {
+    while (this.#ended.count > 0 && count < TOLD_MAX) {
       const operation = this.#ended.shift();
       const { filter, tag, status } = operation;
       this.#giveBack(operation);
@@ -221,10 +259,7 @@ export class Operations {
     this.#free.push(operation);
   }
 
-  /** False if there is no request for it. */
-  #start(operation: Operation): boolean {
-    const request = this.#host.pool.take(this.inFlight);
-    if (request === undefined) return false;
+  #start(operation: Operation, request: BlockRequest): void {
     this.inFlight++;
     const { target, buffer, type, length, sector, flag } = operation;
     const view = (request.view as RequestView | undefined) ?? viewOf(request);
@@ -232,7 +267,7 @@ export class Operations {
     request.type = type;
     request.sector = sector;
     request.queue = target;
-    request.durable = flag;
+    request.durable = flag && type === RequestType.OUT;
     request.pieceBytes = BATCH_BYTES_MAX;
     const { segments } = request.chain;
     segments.count = 0;
@@ -254,7 +289,6 @@ export class Operations {
     const status = this.#give(request, view, target);
     if (status === MORE) this.#host.begun(request);
     else if (status !== PENDING) this.end(request, view, status);
-    return true;
   }
 
   #give(request: BlockRequest, view: RequestView, target: Target): number {
@@ -282,38 +316,5 @@ export function submitTo(backend: BlockBackend, request: BlockRequest): number {
       return backend.writeZeroes(request);
     default:
       return backend.secureErase(request);
-  }
-}
-
-/** A queue of things that allocates only when it grows. */
-class Ring<T> {
-  #slots: (T | undefined)[] = new Array(64).fill(undefined);
-  #head = 0;
-  count = 0;
-
-  push(item: T): void {
-    if (this.count === this.#slots.length) this.#grow();
-    this.#slots[(this.#head + this.count) & (this.#slots.length - 1)] = item;
-    this.count++;
-  }
-
-  get first(): T {
-    return this.#slots[this.#head]!;
-  }
-
-  shift(): T {
-    const item = this.#slots[this.#head]!;
-    this.#slots[this.#head] = undefined;
-    this.#head = (this.#head + 1) & (this.#slots.length - 1);
-    this.count--;
-    return item;
-  }
-
-  #grow(): void {
-    const old = this.#slots;
-    this.#slots = Array.from({ length: 2 * old.length }, (_, i) =>
-      i < old.length ? old[(this.#head + i) & (old.length - 1)] : undefined,
-    );
-    this.#head = 0;
   }
 }

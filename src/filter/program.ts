@@ -9,6 +9,9 @@ export interface Stage {
   /** What the mark is while its code runs. */
   readonly id: number;
   readonly hooks: BlockFilterHooks;
+  /** Which of them there are. */
+  readonly hasSubmit: boolean;
+  readonly hasComplete: boolean;
   /** It may keep requests. */
   readonly defers: boolean;
   /** `live`: asked. `gate`: ends every request with IOERR. `gone`: passed by. */
@@ -74,8 +77,8 @@ export function programSource(stages: readonly Stage[]): string {
   const numbers = stages.map((_, at) => at);
   const gate = stages.findIndex(({ state }) => state === 'gate');
   const down = numbers.filter((at) => stages[at]!.state === 'live' && (gate < 0 || at < gate));
-  const asked = down.filter((at) => stages[at]!.hooks.submit !== undefined);
-  const live = numbers.filter((at) => stages[at]!.state === 'live' && stages[at]!.hooks.complete !== undefined);
+  const asked = down.filter((at) => stages[at]!.hasSubmit);
+  const live = numbers.filter((at) => stages[at]!.state === 'live' && stages[at]!.hasComplete);
   // Those that were passed on by a filter before it failed: what it would have made of their data nobody knows.
   const gates = numbers.filter((at) => stages[at]!.state === 'gate');
   const upwards = (one: number, other: number) => other - one;

@@ -1,5 +1,6 @@
 import type { ChainFilter } from './chain-filter.js';
 import { DEFERRED } from './contract.js';
+import { faultText } from './fault-text.js';
 import { Target } from './operations.js';
 import { type RequestView, Verdict } from './request-view.js';
 
@@ -9,8 +10,10 @@ const NOT_OWN = 'requests go only to disks of the filter’s own, and only if it
 export const isOwn = ({ target }: RequestView, filter: ChainFilter): boolean =>
   filter.defers && target instanceof Target && target.filter === filter && !target.isBelow;
 
+/** What `complete` gave instead of a status. No code of the filter's runs for it. */
 export function invalidStatus(status: unknown): Error {
-  return new Error(`complete() returned ${String(status)}, which is no status`);
+  const isObject = (typeof status === 'object' && status !== null) || typeof status === 'function';
+  return new Error(`complete() returned ${isObject ? 'no number' : String(status)}, which is no status`);
 }
 
 /** Whether `complete` has kept the request. */
@@ -31,4 +34,13 @@ export const tooLate = ({ deferNsMax }: ChainFilter): Error =>
 /** Throws if a request was not to go to a disk of that filter's. */
 export function requireOwn(view: RequestView, filter: ChainFilter): void {
   if (!isOwn(view, filter)) throw new Error(NOT_OWN);
+}
+
+/** What was thrown, as text; with the filter's mark, for to look at it may run code of its. */
+export function markedText({ id, file }: ChainFilter, error: unknown, mark: Int32Array): string {
+  const outer = mark[0]!;
+  mark[0] = id;
+  const text = faultText(error, file);
+  mark[0] = outer;
+  return text;
 }

@@ -10,7 +10,7 @@ import { KeptRequests } from './kept-requests.js';
 import { type OperationHost, Operations, submitTo } from './operations.js';
 import type { Exits } from './program.js';
 import { Held, isStatus, passOn, type RequestView, Verdict } from './request-view.js';
-import { invalidStatus, isKept, isOwn, refusal, requireOwn, tooLate } from './verdicts.js';
+import { invalidStatus, isKept, isOwn, markedText, refusal, requireOwn, tooLate } from './verdicts.js';
 import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
 /**
@@ -100,11 +100,11 @@ export class Walk implements Exits, OperationHost {
       const filter = this.filters[at]!;
       const { hooks, onFault, memory } = filter;
       if (memory.out && onFault === 'closed') return this.#goUp(request, view, at - 1, Status.IOERR);
-      if (memory.out || hooks.submit === undefined) continue;
+      if (memory.out || !filter.hasSubmit) continue;
       const outer = this.#enter(filter);
       try {
         view.verdict = Verdict.ASKED;
-        hooks.submit(view, passOn);
+        hooks.submit!(view, passOn);
       } catch (error) {
         this.#leave(filter, outer);
         return this.#afterThrow(request, view, at, error);
@@ -144,13 +144,13 @@ export class Walk implements Exits, OperationHost {
       const filter = this.filters[at]!;
       const { hooks, memory, onFault } = filter;
       if (memory.out && onFault === 'closed') status = Status.IOERR;
-      if (memory.out || hooks.complete === undefined) continue;
+      if (memory.out || !filter.hasComplete) continue;
       const outer = this.#enter(filter);
       let answer: unknown;
       let error: unknown;
       try {
         view.verdict = Verdict.ASKED_UP;
-        answer = hooks.complete(view, status);
+        answer = hooks.complete!(view, status);
       } catch (thrown) {
         error = thrown ?? new Error('complete() has thrown nothing');
       }
@@ -302,7 +302,7 @@ export class Walk implements Exits, OperationHost {
   /** Calls one of a filter's other hooks, if it is in service. */
   call(filter: ChainFilter, hook: number, tag: number, value: number): void {
     const { hooks, memory } = filter;
-    if (memory.out) return;
+    if (memory.out || filter.gone) return;
     const outer = this.#enter(filter);
     let error: unknown;
     try {
@@ -330,7 +330,7 @@ export class Walk implements Exits, OperationHost {
   }
 
   condemn(filter: ChainFilter, error: unknown): void {
-    filter.memory.condemn(faultText(error, filter.file));
+    filter.memory.condemn(markedText(filter, error, this.#mark));
     this.operations.forget(filter);
     this.#chain.failed();
   }

@@ -66,7 +66,10 @@ function createFiltered({ backend, filters }: FilteredDeviceSpec, queue: number,
 export function changeFilters(queue: BlockQueue, spec: ChainSpec | undefined, index: number, host: DeviceHost): void {
   const { backend } = queue;
   if (!(backend instanceof FilterChain)) {
-    if (spec !== undefined) queue.backend = createChain(spec, index, backend, BLOCK_FILTERS, host);
+    if (spec === undefined) return;
+    queue.backend = createChain(spec, index, backend, BLOCK_FILTERS, host);
+    // Until the other queues have them, too.
+    queue.quiesce();
   } else if (spec !== undefined) {
     changeChain(backend, spec, index, BLOCK_FILTERS, host);
   } else {
