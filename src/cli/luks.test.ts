@@ -75,14 +75,35 @@ describe('sidecore luks', () => {
     );
   });
 
+  it('warns of a key that QEMU cannot take, and of no other', { skip: noQemu }, (test) => {
+    const folder = scratchDirectory(test);
+    for (const [name, key, isText] of [
+      ['bytes', Buffer.from([0xff, 0xfe, 1, 2]), false],
+      ['text', Buffer.from(Buffer.from([0xff, 0xfe, 1, 2]).toString('base64')), true],
+    ] as const) {
+      const [image, file] = [join(folder, name), join(folder, `${name}.key`)];
+      writeFileSync(file, key, { mode: 0o600 });
+      const made = sidecore({}, 'create', image, '--size', '1MiB', '--key-file', file, '--open-ms', '1');
+      assert.equal(made.status, 0, made.stderr);
+      assert.equal(/the key is not valid UTF-8.*\| base64 > FILE/.test(made.stderr), !isText, made.stderr);
+      const secret = ['--object', `secret,id=s,file=${file}`];
+      const options = ['--image-opts', `driver=luks,key-secret=s,file.filename=${image}`];
+      // What we say of QEMU is so.
+      const { status } = spawnSync('qemu-io', [...secret, ...options, '-c', 'read 0 512']);
+      assert.equal(status === 0, isText);
+    }
+  });
+
   it('says what is wrong, leaves what is there alone, and never says the key', (test) => {
     const folder = scratchDirectory(test);
     const image = join(folder, 'image');
     const key = join(folder, 'key');
     writeFileSync(key, 'very-secret', { mode: 0o644 });
     const create = (...args: string[]) => sidecore({}, 'create', image, '--size', '1MiB', '--open-ms', '1', ...args);
+    const without = create();
+    assert.equal(without.status, 2);
+    assert.match(without.stderr, /an image needs a key: name '--key-file <file>' or '--key-env <name>'/);
     for (const [result, message] of [
-      [create(), /a key comes from either a file or an environment variable \[KEY_INVALID\]/],
       [create('--key-file', join(folder, 'none')), /the key file cannot be read: ENOENT.*\[KEY_INVALID\]/],
       [create('--key-env', 'NO_SUCH'), /there is no environment variable NO_SUCH with the key \[KEY_INVALID\]/],
       [sidecore({ EMPTY: '' }, 'info', image), /ENOENT.*\[IMAGE_MISSING\]/],

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -24,6 +25,11 @@ interface CreateOptions extends KeyOptions {
 /** Only the owner may read an image; what is in it is encrypted, but not which of its sectors were written. */
 const IMAGE_MODE = 0o600;
 
+/** QEMU's `secret` objects are text. */
+const NOT_UTF8 =
+  'the key is not valid UTF-8: sidecore and cryptsetup open this image, qemu-img and QEMU refuse the key. ' +
+  'For an image that they open too, take a key of text: head -c 32 /dev/urandom | base64 > FILE';
+
 const keyFile = () => new Option('--key-file <file>', 'the passphrase: all bytes of the file');
 const keyEnv = () =>
   new Option('--key-env <name>', 'the passphrase, from an environment variable').conflicts('keyFile');
@@ -37,9 +43,10 @@ const createCommand = new Command('create')
   .addOption(new Option('--hash <name>', 'for keys').choices(LUKS_HASHES).default('sha256'))
   .option('--open-ms <ms>', 'time that trying a passphrase shall take', milliseconds, 2000)
   .option('--json', 'answer in JSON')
-  .action((image: string, options: CreateOptions) => {
+  .action((image: string, options: CreateOptions, command: Command) => {
     const warn = (text: string) => void process.stderr.write(`sidecore: ${text}\n`);
-    const passphrase = readPassphrase(keySource(options), process.cwd(), warn);
+    const passphrase = readPassphrase(requiredKey(command, options), process.cwd(), warn);
+    if (!isUtf8(passphrase)) warn(NOT_UTF8);
     const { header, bytes } = makeLuks1({ passphrase, hash: options.hash, openMs: options.openMs });
     passphrase.fill(0);
     writeImage(image, bytes, options.size);
@@ -73,6 +80,13 @@ export const luksCommand = new Command('luks')
   .description('Make and show images for the filter `encrypt`: LUKS1, as qemu-img and cryptsetup have them.')
   .addCommand(createCommand)
   .addCommand(infoCommand);
+
+/** Ends the command, as if it was called wrongly, if no key is named. */
+function requiredKey(command: Command, options: KeyOptions): KeySource {
+  if (options.keyFile === undefined && options.keyEnv === undefined)
+    command.error("error: an image needs a key: name '--key-file <file>' or '--key-env <name>'");
+  return keySource(options);
+}
 
 const keySource = ({ keyFile, keyEnv }: KeyOptions): KeySource => ({ key_file: keyFile, key_env: keyEnv });
 
