@@ -1,6 +1,6 @@
 /**
- * A vhost-user client in TypeScript: a front end, guest memory, and a virtio-blk driver, for demonstrations, benchmarks and
- * tests of any back end.
+ * A vhost-user client in TypeScript: a front end, guest memory, and drivers of disks (virtio-blk) and network cards (virtio-net),
+ * for demonstrations, benchmarks and tests of any back end.
  *
  * @example
  * ```ts
@@ -20,6 +20,7 @@ export { Histogram } from '../filter/histogram.js';
 export { BlockDriver, type BlockDriverOptions, BlockDriverQueue } from './block-driver.js';
 export { FrontEnd } from './front-end.js';
 export { Load, type LoadPattern, type LoadResult } from './load.js';
+export { NetDriver, type NetDriverOptions, NetRing } from './net-driver.js';
 export { PackedDriver } from './packed-driver.js';
 export { GuestRam } from './ram.js';
 export { SplitDriver } from './split-driver.js';
