@@ -104,8 +104,8 @@ const blockModule = (loaded: LoadedFilter): MadeModule<ReadyFilter> => ({
 
 export const BLOCK_MAKER: FilterMaker<ReadyFilter> = {
   keys: blockKeys,
-  load: (use, base) => blockModule(loadBlockFilter(use, base, BLOCK_FILTERS)),
-  loadAside: async (use, base) => blockModule(await loadBlockFilterAside(use, base, BLOCK_FILTERS)),
+  load: (use, base) => blockModule(loadBlockFilter(use, base, BLOCK_FILTERS, NET_FILTERS)),
+  loadAside: async (use, base) => blockModule(await loadBlockFilterAside(use, base, BLOCK_FILTERS, NET_FILTERS)),
   moduleOf: blockModule,
 };
 
@@ -116,8 +116,8 @@ const frameModule = (loaded: LoadedFilter<FrameFilter>): MadeModule<ReadyFrameFi
 
 export const FRAME_MAKER: FilterMaker<ReadyFrameFilter> = {
   keys: frameKeys,
-  load: (use, base) => frameModule(loadFrameFilter(use, base, NET_FILTERS)),
-  loadAside: async (use, base) => frameModule(await loadFrameFilterAside(use, base, NET_FILTERS)),
+  load: (use, base) => frameModule(loadFrameFilter(use, base, NET_FILTERS, BLOCK_FILTERS)),
+  loadAside: async (use, base) => frameModule(await loadFrameFilterAside(use, base, NET_FILTERS, BLOCK_FILTERS)),
   moduleOf: frameModule,
 };
 

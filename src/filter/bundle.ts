@@ -14,8 +14,8 @@ export interface Bundle {
   readonly files: readonly string[];
 }
 
-export const invalid = (text: string) =>
-  new SidecoreError('FILTER_INVALID', text, 'docs/filters.md shows how one is written.');
+export const invalid = (text: string, page: string) =>
+  new SidecoreError('FILTER_INVALID', text, `${page} shows how one is written.`);
 
 type Options = BuildOptions & { write: false; metafile: true };
 type Result = BuildResult<{ write: false; metafile: true }>;
@@ -26,12 +26,13 @@ type Esbuild = Pick<typeof import('esbuild'), 'build' | 'buildSync' | 'stop'>;
  *
  * @param base - folder from which packages are looked for, and errors name files
  * @param hint - what else may have been meant
+ * @param page - the page of the documentation for such filters
  */
-export function bundleNow(entry: string, base: string, hint: string): Bundle {
+export function bundleNow(entry: string, base: string, hint: string, page: string): Bundle {
   try {
-    return bundleOf(entry, base, esbuild().buildSync(optionsOf(entry, base)));
+    return bundleOf(entry, base, page, esbuild().buildSync(optionsOf(entry, base)));
   } catch (error) {
-    throw explained(error, entry, base, hint);
+    throw explained(error, entry, base, hint, page);
   }
 }
 
@@ -39,13 +40,13 @@ export function bundleNow(entry: string, base: string, hint: string): Bundle {
 let builds = 0;
 
 /** The same, in a process beside this one, which ends when there is nothing more to do. */
-export async function bundle(entry: string, base: string, hint: string): Promise<Bundle> {
+export async function bundle(entry: string, base: string, hint: string, page: string): Promise<Bundle> {
   const { build, stop } = esbuild();
   builds++;
   try {
-    return bundleOf(entry, base, await build(optionsOf(entry, base)));
+    return bundleOf(entry, base, page, await build(optionsOf(entry, base)));
   } catch (error) {
-    throw explained(error, entry, base, hint);
+    throw explained(error, entry, base, hint, page);
   } finally {
     if (--builds === 0) await stop();
   }
@@ -74,19 +75,22 @@ const optionsOf = (entry: string, base: string): Options => ({
 /** Where our own packages are. */
 const packagesFolder = () => dirname(dirname(createRequire(import.meta.url).resolve('zod/package.json')));
 
-function bundleOf(entry: string, base: string, { outputFiles, metafile }: Result): Bundle {
+function bundleOf(entry: string, base: string, page: string, { outputFiles, metafile }: Result): Bundle {
   const [map, text] = ['.map', '.js'].map((end) => outputFiles.find(({ path }) => path.endsWith(end))?.text);
   assert(map !== undefined && text !== undefined, 'esbuild gives a text and its map');
   if (text.length > FILTER_TEXT_BYTES_MAX)
-    throw invalid(`${entry} has ${text.length} bytes with what it imports; ${FILTER_TEXT_BYTES_MAX} is the limit`);
+    throw invalid(
+      `${entry} has ${text.length} bytes with what it imports; ${FILTER_TEXT_BYTES_MAX} is the limit`,
+      page,
+    );
   return { text, map, files: Object.keys(metafile.inputs).map((file) => resolve(base, file)) };
 }
 
-function explained(error: unknown, entry: string, base: string, hint: string): SidecoreError {
+function explained(error: unknown, entry: string, base: string, hint: string, page: string): SidecoreError {
   if (error instanceof SidecoreError) return error;
   const first = (error as Partial<BuildFailure>).errors?.[0];
-  if (first === undefined) return invalid(`${entry} cannot be bundled: ${messageOf(error)}`);
+  if (first === undefined) return invalid(`${entry} cannot be bundled: ${messageOf(error)}`, page);
   const { location, text } = first;
   const where = location ? `${relative(base, resolve(base, location.file)) || location.file}:${location.line}: ` : '';
-  return invalid(`${where}${text}${location ? '' : hint}`);
+  return invalid(`${where}${text}${location ? '' : hint}`, page);
 }

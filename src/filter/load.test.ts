@@ -6,8 +6,9 @@ import { scratchDirectory } from '../../test/support/daemon.js';
 import { parseConfig, readConfig } from '../daemon/config.js';
 import { SidecoreError } from '../errors.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
+import { NET_FILTERS } from '../filters/net/index.js';
 import { evaluate } from './evaluate.js';
-import { loadBlockFilter, readOptions } from './load.js';
+import { loadBlockFilter, loadFrameFilter, readOptions } from './load.js';
 
 /** A folder with these files. */
 function folderOf(test: TestContext, files: Record<string, string>): string {
@@ -93,6 +94,37 @@ describe('loading a filter', () => {
     const names = Object.keys(BLOCK_FILTERS).join(', ');
     assert.throws(() => load('metre', folderOf(test, {})), new RegExp(`"metre".*built-in filters are ${names}`));
     assert.throws(() => load('constructor', folderOf(test, {})), /"constructor".*built-in filters/);
+  });
+
+  it('says so if a name is that of a filter of the other kind', (test) => {
+    const folder = folderOf(test, {});
+    const refused = (load: () => unknown, message: RegExp, remedy: RegExp) =>
+      assert.throws(load, (error) => {
+        assert.ok(error instanceof SidecoreError);
+        assert.match(error.message, message);
+        assert.match(error.remedy, remedy);
+        return true;
+      });
+    refused(
+      () => loadBlockFilter('firewall', folder, BLOCK_FILTERS, NET_FILTERS),
+      /^firewall is a filter of network cards, not of disks; for disks there are cache, /,
+      /docs\/filters\.md/,
+    );
+    refused(
+      () => loadFrameFilter('readonly', folder, NET_FILTERS, BLOCK_FILTERS),
+      /^readonly is a filter of disks, not of network cards; for network cards there are firewall, /,
+      /docs\/frame-filters\.md/,
+    );
+    refused(
+      () => loadFrameFilter('metre', folder, NET_FILTERS, BLOCK_FILTERS),
+      /built-in filters are firewall, /,
+      /docs\/frame-filters\.md/,
+    );
+  });
+
+  it('says how a file beside the configuration is written', (test) => {
+    const folder = folderOf(test, { 'census.ts': 'export default {};' });
+    assert.throws(() => load('census.ts', folder), /census\.ts would be a package; the file is \.\/census\.ts/);
   });
 
   it('checks options by the filter’s schema, however it comes', (test) => {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../errors.js';
@@ -20,6 +21,7 @@ export type FrameBuiltIns = Readonly<Record<string, FrameFilter>>;
 /** Where a filter can be: on a disk or on a network card. */
 export type FilterKind = 'block' | 'frame';
 const PLACES: Readonly<Record<FilterKind, string>> = { block: 'disks', frame: 'network cards' };
+const PAGES: Readonly<Record<FilterKind, string>> = { block: 'docs/filters.md', frame: 'docs/frame-filters.md' };
 
 /** A filter's module, as the main thread has it. */
 export interface LoadedFilter<Definition = BlockFilter> {
@@ -50,27 +52,44 @@ export interface OptionFault {
  * what they import, TypeScript or not, and run once here, to learn what they define. Throws `FILTER_INVALID`, naming file and line.
  *
  * @param base - folder from which paths and packages are looked for
+ * @param others - built-in filters of the other kind, to tell somebody who has mixed them up
  */
-export function loadBlockFilter(use: string, base: string, builtIns: BuiltIns): LoadedFilter {
-  return load<BlockFilter>(use, base, builtIns, 'block');
+export function loadBlockFilter(
+  use: string,
+  base: string,
+  builtIns: BuiltIns,
+  others: FrameBuiltIns = {},
+): LoadedFilter {
+  return load<BlockFilter>(use, base, builtIns, others, 'block');
 }
 
 /** The same for a filter of a network card. */
-export function loadFrameFilter(use: string, base: string, builtIns: FrameBuiltIns): LoadedFilter<FrameFilter> {
-  return load<FrameFilter>(use, base, builtIns, 'frame');
+export function loadFrameFilter(
+  use: string,
+  base: string,
+  builtIns: FrameBuiltIns,
+  others: BuiltIns = {},
+): LoadedFilter<FrameFilter> {
+  return load<FrameFilter>(use, base, builtIns, others, 'frame');
 }
 
 /** The same as `loadBlockFilter`, while this thread goes on. */
-export function loadBlockFilterAside(use: string, base: string, builtIns: BuiltIns): Promise<LoadedFilter> {
-  return loadAside<BlockFilter>(use, base, builtIns, 'block');
+export function loadBlockFilterAside(
+  use: string,
+  base: string,
+  builtIns: BuiltIns,
+  others: FrameBuiltIns = {},
+): Promise<LoadedFilter> {
+  return loadAside<BlockFilter>(use, base, builtIns, others, 'block');
 }
 
 export function loadFrameFilterAside(
   use: string,
   base: string,
   builtIns: FrameBuiltIns,
+  others: BuiltIns = {},
 ): Promise<LoadedFilter<FrameFilter>> {
-  return loadAside<FrameFilter>(use, base, builtIns, 'frame');
+  return loadAside<FrameFilter>(use, base, builtIns, others, 'frame');
 }
 
 type Named<Definition> = Readonly<Record<string, Definition>>;
@@ -79,25 +98,27 @@ function load<Definition>(
   use: string,
   base: string,
   builtIns: Named<Definition>,
+  others: Named<unknown>,
   kind: FilterKind,
 ): LoadedFilter<Definition> {
-  const found = find(use, base, builtIns);
+  const found = find(use, base, builtIns, others, kind);
   if ('definition' in found) return found;
   const { file, hint } = found;
-  return evaluated(use, file, base, kind, Date.now(), bundleNow(file, base, hint));
+  return evaluated(use, file, base, kind, Date.now(), bundleNow(file, base, hint, PAGES[kind]));
 }
 
 async function loadAside<Definition>(
   use: string,
   base: string,
   builtIns: Named<Definition>,
+  others: Named<unknown>,
   kind: FilterKind,
 ): Promise<LoadedFilter<Definition>> {
-  const found = find(use, base, builtIns);
+  const found = find(use, base, builtIns, others, kind);
   if ('definition' in found) return found;
   const { file, hint } = found;
   const readAt = Date.now();
-  return evaluated(use, file, base, kind, readAt, await bundle(file, base, hint));
+  return evaluated(use, file, base, kind, readAt, await bundle(file, base, hint, PAGES[kind]));
 }
 
 /** One of ours, or where it is to be read. */
@@ -105,12 +126,22 @@ function find<Definition>(
   use: string,
   base: string,
   builtIns: Named<Definition>,
+  others: Named<unknown>,
+  kind: FilterKind,
 ): LoadedFilter<Definition> | { readonly file: string; readonly hint: string } {
   const ours = Object.hasOwn(builtIns, use) ? builtIns[use] : undefined;
   if (ours !== undefined)
     return { definition: ours, module: { kind: 'built-in', name: use }, lines: new SourceLines() };
   const isFile = /^\.{0,2}\//.test(use);
-  const hint = isFile ? '' : `; built-in filters are ${Object.keys(builtIns).join(', ')}`;
+  const names = Object.keys(builtIns).join(', ');
+  if (Object.hasOwn(others, use)) {
+    const [its, here] = kind === 'block' ? [PLACES.frame, PLACES.block] : [PLACES.block, PLACES.frame];
+    throw invalid(`${use} is a filter of ${its}, not of ${here}; for ${here} there are ${names}`, PAGES[kind]);
+  }
+  // Somebody who writes a file's name means the file: a package is hardly called so.
+  if (!isFile && /\.[cm]?[jt]s$/.test(use) && existsSync(resolve(base, use)))
+    throw invalid(`${use} would be a package; the file is ./${use}`, PAGES[kind]);
+  const hint = isFile ? '' : `; built-in filters are ${names}`;
   return { file: isFile ? resolve(base, use) : use, hint };
 }
 
@@ -128,7 +159,7 @@ function evaluated<Definition>(
     // A module that loops would keep the main thread, on which all else relies.
     found = boundedCall(() => evaluate(text, file), FILTER_LOAD_MS_MAX);
   } catch (error) {
-    throw invalid(`${use} cannot be loaded: ${lines.translate(faultText(error, file))}`);
+    throw invalid(`${use} cannot be loaded: ${lines.translate(faultText(error, file))}`, PAGES[kind]);
   }
   requireDefinition(found, use, kind);
   const sources = { files: isAbsolute(file) ? [file, ...files] : files, readAt };
@@ -159,7 +190,7 @@ export function readOptions(
 
 function requireDefinition(found: unknown, use: string, kind: FilterKind): void {
   const require = (good: boolean, what: string) => {
-    if (!good) throw invalid(`${use}: ${what}`);
+    if (!good) throw invalid(`${use}: ${what}`, PAGES[kind]);
   };
   require(typeof found === 'object' &&
     found !==

@@ -189,7 +189,11 @@ describe('filters of network cards', { timeout: 120_000 }, () => {
     };
     const nic = (filter: object) => problems({ nics: { n: { filters: [filter] } } });
     assert.deepEqual(nic({ use: './bad.ts' }), []);
-    assert.match(nic({ use: 'readonly' })[0]!, /built-in filters are .*meter/);
+    assert.match(nic({ use: 'metre' })[0]!, /built-in filters are .*meter/);
+    assert.match(
+      nic({ use: 'readonly' })[0]!,
+      /readonly is a filter of disks, not of network cards; for network cards there are firewall, /,
+    );
     assert.match(nic({ use: './bad.ts', options: { throwAt: 'x' } })[0]!, /expected number/i);
     assert.match(
       nic({ use: join(repositoryRoot, 'examples/filter/guard.ts') })[0]!,
