@@ -298,6 +298,13 @@ describe('a filter that is at fault', () => {
     },
   };
 
+  it('says that a promise is nothing that is waited for', () => {
+    const bad = testFilter({ async submit() {} });
+    const { read } = start([bad]);
+    assert.equal(read(newRequest()), Status.IOERR);
+    assert.match(bad.memory.faults[0]!, /submit\(\) is async: it returns a promise, which nothing on a sidecore waits for/);
+  });
+
   for (const [what, { hooks, says }] of Object.entries(FAULTS)) {
     for (const onFault of ['closed', 'open'] as const) {
       for (const answer of [Status.OK, PENDING, MORE]) {

@@ -21,7 +21,10 @@ export const isKept = (answer: unknown, { verdict }: RequestView, { defers }: Ch
   answer === DEFERRED && verdict === Verdict.DEFERRED && defers;
 
 /** What is wrong with what `submit` has said. */
-export function refusal(verdict: number): Error {
+export function refusal(verdict: number, submit: unknown): Error {
+  // Before anything else: what such a function says, it says after the request was to be judged.
+  if (Object.prototype.toString.call(submit) === '[object AsyncFunction]')
+    return new Error('submit() is async: it returns a promise, which nothing on a sidecore waits for');
   if (verdict === Verdict.REDIRECTED) return new Error(NOT_OWN);
   if (verdict === Verdict.DEFERRED)
     return new Error('submit() has deferred a request, and its definition does not say `defers`');

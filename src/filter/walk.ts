@@ -125,7 +125,7 @@ export class Walk implements Exits, OperationHost {
     if (verdict >= 0) return this.#goUp(request, view, at - 1, verdict);
     if (verdict === Verdict.REDIRECTED && isOwn(view, filter)) return this.#redirect(request, view, at);
     if (verdict === Verdict.DEFERRED && filter.defers) return this.#keep(request, view, filter, Held.DOWN, Status.OK);
-    return this.#afterThrow(request, view, at, refusal(verdict));
+    return this.#afterThrow(request, view, at, refusal(verdict, filter.hooks.submit));
   }
 
   #afterThrow(request: BlockRequest, view: RequestView, at: number, error: unknown): number {
