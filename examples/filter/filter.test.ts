@@ -39,4 +39,35 @@ describe('the filter that is an example', () => {
     assert.deepEqual(status!.counters, { refused: 1 });
     assert.equal(status!.in_service, true);
   });
+
+  it('keeps many requests at once, each as long as it says, where the guide shows that', {
+    timeout: 60_000,
+  }, async (test) => {
+    const source = join(repositoryRoot, 'examples/filter/late.ts');
+    const guide = readFileSync(join(repositoryRoot, 'docs/filters.md'), 'utf8');
+    assert.ok(guide.includes(readFileSync(source, 'utf8').trim()));
+    const disk = { backend: { type: 'memory', size: 2 ** 20 }, filters: [{ use: source }] };
+    const daemon = await Daemon.start(test, { cores: [SIDECORE_CPU], vms: { vm: { disks: { d: disk } } } });
+    const depth = 32;
+    const guest = await BlockDriver.connect({ socket: daemon.socket('vm', 'd'), depth, requestBytes: 512 });
+    test.after(() => guest.close());
+    const queue = guest.queues[0]!;
+    for (let round = 0; round < 3; round++) {
+      const began = process.hrtime.bigint();
+      for (let tag = 0; tag < depth; tag++) queue.submit(tag, RequestType.IN, tag, 512);
+      queue.publish();
+      const taken: number[] = [];
+      await until(() => {
+        for (let tag = queue.take(); tag >= 0; tag = queue.take()) taken.push(tag);
+        return taken.length === depth;
+      }, 'all complete');
+      assert.ok(process.hrtime.bigint() - began >= 5_000_000n);
+      assert.deepEqual(
+        taken,
+        Array.from({ length: depth }, (_, tag) => tag),
+      );
+      for (let tag = 0; tag < depth; tag++) assert.equal(queue.status(tag), Status.OK);
+    }
+    assert.equal((await daemon.status()).vms.vm!.d!.filters[0]!.in_service, true);
+  });
 });
