@@ -302,7 +302,10 @@ describe('a filter that is at fault', () => {
     const bad = testFilter({ async submit() {} });
     const { read } = start([bad]);
     assert.equal(read(newRequest()), Status.IOERR);
-    assert.match(bad.memory.faults[0]!, /submit\(\) is async: it returns a promise, which nothing on a sidecore waits for/);
+    assert.match(
+      bad.memory.faults[0]!,
+      /submit\(\) is async: it returns a promise, which nothing on a sidecore waits for/,
+    );
   });
 
   for (const [what, { hooks, says }] of Object.entries(FAULTS)) {
