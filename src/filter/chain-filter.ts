@@ -11,7 +11,7 @@ export interface ChainFilterParts {
   readonly id: number;
   readonly onFault: FaultPolicy;
   /** Whether it is in service, on whichever sidecore it failed. */
-  readonly memory: Pick<FilterMemory, 'out' | 'condemn' | 'noteTime'>;
+  readonly memory: Pick<FilterMemory, 'out' | 'condemn' | 'noteFault' | 'noteTime'>;
   /** The file that its code names in stack traces, where it is not ours. */
   readonly file: string | undefined;
   /** It may keep requests, for so long at most, ns. */

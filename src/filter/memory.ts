@@ -122,6 +122,12 @@ export class FilterMemory {
     return true;
   }
 
+  /** Counts a fault of one that goes anyway, and notes it: what shares this memory, such as its successor, stays in service. */
+  noteFault(text: string): void {
+    Atomics.add(this.#words, Word.FAULTS, 1);
+    this.logNote.leave(text);
+  }
+
   /** Counts a fault and takes the filter out of service. */
   condemn(text: string): void {
     Atomics.add(this.#words, Word.FAULTS, 1);
