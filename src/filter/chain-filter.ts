@@ -38,6 +38,10 @@ export class ChainFilter implements ChainFilterParts {
   held = 0;
   operations = 0;
   jobs = 0;
+  /** Nothing waits for its helper's answers any more: it has taken too long. */
+  forsaken = false;
+  /** Until when it has to have ended what it is in the middle of, ns; infinite if nobody waits for that. */
+  readonly settleBy = new Float64Array([Number.POSITIVE_INFINITY]);
   /** Operations of its own that wait to be begun. */
   readonly waiting = new Ring<Operation>();
   /** It has no place in its chain any more: nothing of it is called but `close`. */
@@ -72,12 +76,22 @@ export class ChainFilter implements ChainFilterParts {
     this.#hooks = hooks;
   }
 
+  /** All that its helper was asked is answered, whether it was told of that or not. */
+  get isAnswered(): boolean {
+    return this.jobs === 0 || this.jobs === this.helper!.channel.answers;
+  }
+
+  /** It has asked its helper something that is not answered in time. */
+  isUnanswered(now: Float64Array): boolean {
+    return this.jobs > 0 && this.helper!.channel.isLate(this.deferNsMax, now);
+  }
+
   /** Has something called when it is let go of. */
   onRelease(release: () => void): void {
     this.#releases.push(release);
   }
 
-  /** It is called no more; nothing of it is in flight. */
+  /** It is called no more; nothing of it is in flight, except what a helper has that does not answer. */
   release(): void {
     for (const release of this.#releases.splice(0)) release();
   }

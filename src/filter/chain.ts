@@ -5,12 +5,15 @@ import type { DeskUser } from './filter-desk.js';
 import type { ChainControl } from './memory.js';
 import { compileProgram, type Program, type Stage } from './program.js';
 import { type RequestView, viewOf } from './request-view.js';
+import { unanswered, unsettled } from './verdicts.js';
 import { Walk } from './walk.js';
 import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
 /** One request in so many is timed, which takes system calls: more of them at first, when nothing is known of the filters. */
 const SAMPLE_MIN = 64;
 const SAMPLE_MAX = 8192;
+/** Pause between two looks for helpers that do not answer, ns. */
+const LOOK_NS = 10e6;
 
 /**
  * The filters before a back end, for one queue: a back end itself. A request goes down through `submit` of all filters, nearest
@@ -37,6 +40,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   #quiet = false;
   /** What filters keep for time's sake goes on. */
   #hurried = false;
+  /** When helpers are next looked at that do not answer, ns. */
+  readonly #lookAt = new Float64Array(1);
   /** Filters that have no place any more, and operations in flight. */
   readonly #leaving: ChainFilter[] = [];
 
@@ -122,7 +127,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     // What a filter is in the middle of has to come to its end, for others may wait for that.
     operations.paused = this.#filters.every((filter) => this.#isSettled(filter));
     const ended = operations.paused && operations.settled && this.#leaving.length === 0;
-    return ended && this.#filters.every(({ jobs }) => jobs === 0);
+    return ended && this.#filters.every(({ memory, isAnswered }) => memory.out || isAnswered);
   }
 
   /** Whether a filter is in the middle of nothing. */
@@ -138,7 +143,17 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
       this.walk.condemn(filter, error);
     }
     mark[0] = outer;
-    return isSo;
+    if (isSo || this.#mayGoOn(filter)) return isSo;
+    this.walk.condemn(filter, unsettled(filter));
+    return true;
+  }
+
+  /** Whether there is time left for a filter that is in the middle of something, and waited for. */
+  #mayGoOn({ settleBy, deferNsMax }: ChainFilter): boolean {
+    const desk = this.#host.filterDesk;
+    desk.readNow();
+    settleBy[0] = Math.min(settleBy[0]!, desk.now[0]! + deferNsMax);
+    return desk.now[0]! < settleBy[0]!;
   }
 
   hurry(): void {
@@ -150,6 +165,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     this.#hurried = false;
     if (!this.#quiet) return;
     this.#quiet = false;
+    for (const { settleBy } of this.#filters) settleBy[0] = Number.POSITIVE_INFINITY;
     this.walk.operations.paused = false;
     this.wake();
   }
@@ -170,7 +186,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** It waits for its helper, or for a time. */
   #isDue({ jobs, wake, memory }: ChainFilter): boolean {
-    return jobs > 0 || (wake[0]! < Number.POSITIVE_INFINITY && !memory.out && !this.#quiet);
+    return (jobs > 0 && !memory.out) || (wake[0]! < Number.POSITIVE_INFINITY && !memory.out && !this.#quiet);
   }
 
   get dueNs(): number {
@@ -178,7 +194,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     let due = this.walk.kept.lookDueNs;
     for (const { wake, jobs, memory, held } of this.#filters) {
       // Who keeps a request and has not said when, wants to be called in each turn.
-      if (jobs > 0 || (held > 0 && wake[0] === Number.POSITIVE_INFINITY)) return 0;
+      if ((jobs > 0 && !memory.out) || (held > 0 && wake[0] === Number.POSITIVE_INFINITY)) return 0;
       if (!memory.out && !this.#quiet) due = Math.min(due, wake[0]!);
     }
     return due;
@@ -197,8 +213,26 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     let work = walk.proceed() + operations.startWaiting() + operations.tell() + this.#takeAnswers();
     if (!this.#quiet || walk.active || walk.kept.count > 0) work += this.#tick();
     walk.lookForLate();
+    this.#lookForUnanswered();
     this.#seeOff();
     return work;
+  }
+
+  /** A filter whose helper does not answer has failed. */
+  #lookForUnanswered(): void {
+    const { now } = this.#host.filterDesk;
+    if (now[0]! < this.#lookAt[0]!) return;
+    this.#lookAt[0] = now[0]! + LOOK_NS;
+    for (let i = 0; i < this.#filters.length; i++) {
+      const filter = this.#filters[i]!;
+      if (!filter.memory.out && filter.isUnanswered(now)) this.walk.condemn(filter, unanswered(filter));
+    }
+    for (let i = 0; i < this.#leaving.length; i++) {
+      const filter = this.#leaving[i]!;
+      if (filter.forsaken || !filter.isUnanswered(now)) continue;
+      filter.forsaken = true;
+      filter.memory.noteFault(unanswered(filter).message);
+    }
   }
 
   failed(): void {
@@ -226,6 +260,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   #takeAnswersOf(filter: ChainFilter, tell: boolean): number {
+    // Who is told of an answer may begin the next thing. While nothing is to be begun, only what is kept goes on.
+    if (tell && this.walk.operations.paused && filter.held === 0) return 0;
     const channel = filter.helper?.channel;
     const answer = this.#answer;
     let count = 0;
@@ -295,6 +331,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   #dismiss(filter: ChainFilter): void {
     filter.gone = true;
+    this.#takeAnswersOf(filter, false);
+    filter.forsaken = filter.memory.out;
     this.walk.operations.forget(filter);
     this.#leaving.push(filter);
     this.#seeOff();
@@ -304,7 +342,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   #seeOff(): void {
     for (let i = this.#leaving.length - 1; i >= 0; i--) {
       const filter = this.#leaving[i]!;
-      if (filter.operations > 0 || filter.jobs > 0) continue;
+      if (filter.operations > 0 || (filter.jobs > 0 && !filter.forsaken)) continue;
       this.#leaving.splice(i, 1);
       this.walk.close(filter);
     }
