@@ -74,11 +74,16 @@ export class CoreThread {
  * serve, so that a replacement begins at once.
  */
 export class CoreThreads {
-  readonly #helpers = new HelperThread();
+  readonly #helpers: HelperThread;
   readonly #spans = new Set<number>();
   #keepsSpare = false;
   #spare: Worker | undefined;
   #timer: NodeJS.Timeout | undefined;
+
+  /** @param helpersDied - is told of what the thread of filters' helpers has died, each time */
+  constructor(helpersDied: (reason: string) => void = () => {}) {
+    this.#helpers = new HelperThread(helpersDied);
+  }
 
   /** @param thread - what it runs, if not a sidecore */
   start(setup: ThreadSetup, listener: CoreThreadListener, thread: URL | undefined): CoreThread {

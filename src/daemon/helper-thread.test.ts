@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { HelperChannel } from '../filter/helper-channel.js';
+import type { HelperSetup } from '../filter/helpers.js';
+import { FilterControl } from './filter-control.js';
+import { HelperThread } from './helper-thread.js';
+
+/** Dies at once. */
+const MORTAL = new URL('data:text/javascript,throw new Error("it was not to be")');
+
+const newSetup = () => ({ channel: new HelperChannel().buffer }) as HelperSetup;
+
+async function until(isSo: () => boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!isSo()) {
+    assert.ok(Date.now() < deadline, 'it does not come to be so');
+    await sleep(5);
+  }
+}
+
+describe('the thread of helpers', () => {
+  it('is started again when it dies, after pauses that grow, and says why', async () => {
+    const deaths: { reason: string; at: number }[] = [];
+    const thread = new HelperThread((reason) => void deaths.push({ reason, at: performance.now() }), MORTAL);
+    thread.add(newSetup());
+    await until(() => deaths.length === 1);
+    // Nor does one that is added bring it back sooner.
+    thread.add(newSetup());
+    await until(() => deaths.length === 3);
+    await thread.stop();
+    for (const { reason } of deaths) assert.match(reason, /^Error: it was not to be/);
+    const [first, second, third] = deaths.map(({ at }) => at);
+    // Timers may be early by a millisecond.
+    assert.ok(second! - first! >= 98, `${second! - first!} ms`);
+    assert.ok(third! - second! >= 198, `${third! - second!} ms`);
+    await sleep(500);
+    assert.equal(deaths.length, 3, 'one that was stopped stays so');
+  });
+
+  it('is told of in the log, now and then', () => {
+    const lines: string[] = [];
+    const log = { warn: (_: object, text: string) => void lines.push(text) } as unknown as Logger;
+    const control = new FilterControl(log);
+    for (let i = 0; i < 5; i++) control.helpersDied('Error: boom');
+    assert.equal(lines.length, 1);
+    assert.match(lines[0]!, /helpers died and is started again: Error: boom \[FILTER_FAILED\]/);
+  });
+});
