@@ -38,6 +38,13 @@ export class HelperThread {
     else if (this.#timer === undefined && !this.#stopping) this.#start();
   }
 
+  /** The sidecore that had these made has ended. */
+  close(setups: Iterable<HelperSetup>): void {
+    for (const setup of setups) new HelperChannel(setup.channel).close();
+    this.bell.ring();
+    this.#forgetClosed();
+  }
+
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);
