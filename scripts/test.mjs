@@ -36,7 +36,15 @@ if (files.length === 0) {
 const ONCE = [
   'test/real-guest/',
   'test/net/capture.test.js',
+  'test/net/frame-filters.test.js',
+  'test/net/firewall.test.js',
   'test/model/',
+  'test/filters/',
+  'test/conformance/filter-chain.test.js',
+  'test/conformance/filter-block.test.js',
+  'test/conformance/filter-tools.test.js',
+  'test/sidecore/hot-swap.test.js',
+  'src/cli/',
   'bench/paper/main.test.js',
   'bench/filters.test.js',
 ];

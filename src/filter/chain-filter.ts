@@ -1,4 +1,5 @@
 import type { BlockFilterHooks } from './contract.js';
+import type { FilterDesk } from './filter-desk.js';
 import type { SidecoreHelperPort } from './helper-port.js';
 import type { FilterMemory } from './memory.js';
 import type { Operation } from './operations.js';
@@ -84,6 +85,15 @@ export class ChainFilter implements ChainFilterParts {
   /** It has asked its helper something that is not answered in time. */
   isUnanswered(now: Float64Array): boolean {
     return this.jobs > 0 && this.helper!.channel.isLate(this.deferNsMax, now);
+  }
+
+  /** Whether there is time left for it: it is in the middle of something, and waited for. */
+  mayGoOn(desk: FilterDesk): boolean {
+    const { now } = desk;
+    const { settleBy } = this;
+    desk.readNow();
+    settleBy[0] = Math.min(settleBy[0]!, now[0]! + this.deferNsMax);
+    return now[0]! < settleBy[0]!;
   }
 
   /** Has something called when it is let go of. */

@@ -9,11 +9,13 @@ import { unanswered, unsettled } from './verdicts.js';
 import { Walk } from './walk.js';
 import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
-/** One request in so many is timed, which takes system calls: more of them at first, when nothing is known of the filters. */
+/** One request in so many is timed, which takes system calls: more of them until enough is known of the filters. */
 const SAMPLE_MIN = 64;
 const SAMPLE_MAX = 8192;
 /** Pause between two looks for helpers that do not answer, ns. */
 const LOOK_NS = 10e6;
+/** How many are timed so often. */
+const FIRST_SAMPLES = 20;
 
 /**
  * The filters before a back end, for one queue: a back end itself. A request goes down through `submit` of all filters, nearest
@@ -34,6 +36,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   /** A filter has failed: what it keeps has to be let go of. */
   #freeDue = false;
   #sample = SAMPLE_MIN;
+  #samples = 0;
   #untilSample = SAMPLE_MIN;
   readonly #answer = { tag: 0, result: 0 };
   /** Nothing is begun by filters themselves. */
@@ -74,6 +77,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     });
     this.#filters = filters;
     this.#sample = this.#untilSample = SAMPLE_MIN;
+    this.#samples = 0;
     this.walk.filters = filters;
     this.#look();
     this.wake();
@@ -143,17 +147,9 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
       this.walk.condemn(filter, error);
     }
     mark[0] = outer;
-    if (isSo || this.#mayGoOn(filter)) return isSo;
+    if (isSo || filter.mayGoOn(this.#host.filterDesk)) return isSo;
     this.walk.condemn(filter, unsettled(filter));
     return true;
-  }
-
-  /** Whether there is time left for a filter that is in the middle of something, and waited for. */
-  #mayGoOn({ settleBy, deferNsMax }: ChainFilter): boolean {
-    const desk = this.#host.filterDesk;
-    desk.readNow();
-    settleBy[0] = Math.min(settleBy[0]!, desk.now[0]! + deferNsMax);
-    return desk.now[0]! < settleBy[0]!;
   }
 
   hurry(): void {
@@ -304,7 +300,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** The same, with how long each filter takes. */
   #timedSubmit(request: BlockRequest): number {
-    if (this.#sample < SAMPLE_MAX) this.#sample *= 2;
+    if (++this.#samples > FIRST_SAMPLES && this.#sample < SAMPLE_MAX) this.#sample *= 2;
     this.#untilSample = this.#sample;
     this.walk.timed = true;
     const view = (request.view as RequestView | undefined) ?? viewOf(request);
