@@ -222,6 +222,28 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     await untilWatched('mended by what it imports', (counters) => 'fifth' in counters);
   });
 
+  it('is told when what was wrong is mended, whatever else is written beside it', async () => {
+    const good = readFileSync(file, 'utf8');
+    const image = setInterval(() => writeFileSync(join(folder, 'busy.img'), 'as guests do'), 10);
+    try {
+      writeFileSync(file, `${good}export const = 2;\n`);
+      const before = daemon.log.length;
+      const since = async (pattern: RegExp) => {
+        for (let tries = 0; tries < 100 && !pattern.test(daemon.log.slice(before)); tries++) await sleep(50);
+        assert.match(daemon.log.slice(before), pattern);
+      };
+      await since(/goes on as it was: look\.ts:\d+: Expected/);
+      writeFileSync(file, good);
+      await since(/filter \.\/look\.ts was saved, and is again what runs\n/);
+      writeFileSync(file, good.replaceAll('fifth', 'sixth'));
+      await untilWatched('replaced', (counters) => 'sixth' in counters);
+      // The image was not taken for a source.
+      assert.equal(daemon.log.slice(before).match(/goes on as it was/g)?.length, 1);
+    } finally {
+      clearInterval(image);
+    }
+  });
+
   it('has one that failed come back into service when it is saved, set or replaced', async () => {
     const guest = await BlockDriver.connect({ socket: daemon.socket('vm', 'watched'), depth: 1, requestBytes: 512 });
     steps.after(() => guest.close());

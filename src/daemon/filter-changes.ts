@@ -66,6 +66,8 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   readonly #maker: FilterMaker<Ready>;
   readonly #log: Logger;
   readonly #watches: FilterWatches<Opened>;
+  /** Those whose files cannot be used as they are. */
+  readonly #broken = new WeakSet<Opened>();
   #last: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
@@ -230,11 +232,16 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     const { ready } = old;
     try {
       const anew = await this.#load(written(ready), ready.base);
-      if (anew.module.text === ready.module.text && !old.memory.out) return true;
+      if (anew.module.text === ready.module.text && !old.memory.out) {
+        if (this.#broken.delete(old))
+          this.#log.info(`${this.label}: filter ${ready.use} was saved, and is again what runs`);
+        return true;
+      }
       await this.#replace(old, anew, undefined);
       this.#log.info(`${this.label}: filter ${ready.use} was saved, and takes its own place`);
       return true;
     } catch (error) {
+      this.#broken.add(old);
       const { code, message } =
         error instanceof SidecoreError ? error : { code: 'FILTER_INVALID', message: String(error) };
       const stays = old.memory.out ? 'it is out of service still' : 'it goes on as it was';
