@@ -171,6 +171,23 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     }
   });
 
+  it('adds before those that have to be the last', async () => {
+    const snapshot = ['snapshot', '--set', `path=${join(folder, 'snapshots')}`];
+    const names = ({ filters }: { filters: { name: string }[] }) => filters.map(({ name }) => name);
+    assert.deepEqual(names(await answer('add', 'vm/d', ...snapshot)), ['snapshot']);
+    assert.deepEqual(names(await answer('add', 'vm/d', 'meter')), ['meter', 'snapshot']);
+    assert.match(
+      await refused('add', 'vm/d', 'readonly', '--at', '2'),
+      /vm\/d: the filter snapshot has to be the last \[CONFIG_INVALID\]/,
+    );
+    assert.match(
+      await refused('set', 'vm/d', 'snapshot', '--on-fault', 'open'),
+      /vm\/d: the filter snapshot cannot have on_fault: open \[CONFIG_INVALID\]/,
+    );
+    assert.deepEqual(names(await answer('remove', 'vm/d', 'meter')), ['snapshot']);
+    assert.deepEqual(await answer('remove', 'vm/d', 'snapshot'), { device: 'vm/d', filters: [], changed: false });
+  });
+
   it('changes those of network cards, too', async () => {
     assert.deepEqual(brief(await answer('add', 'vm/n', 'meter')), [['meter', {}]]);
     assert.match((await daemon.cli('filter', 'list', 'vm/n')).stdout, /^vm\/n +0 +meter +in service/m);

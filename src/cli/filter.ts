@@ -81,7 +81,10 @@ export const filterCommand = new Command('filter')
       }),
   )
   .addCommand(
-    saying('add', 'Add a filter: last, nearest to the image or the network, unless a place is named.')
+    saying(
+      'add',
+      'Add a filter: last, nearest to the image or the network, but before those that have to be the last, unless a place is named.',
+    )
       .addArgument(device())
       .argument('<use>', 'one of ours, a file (./filter.ts), or a package')
       .addOption(new Option('--at <place>', 'its place').argParser(place).conflicts(['before', 'after']))

@@ -4,6 +4,7 @@ import { messageOf, SidecoreError } from '../errors.js';
 import type { Histogram } from '../filter/histogram.js';
 import { ChainControl } from '../filter/memory.js';
 import { type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
+import { isNextToBackend, placeFaults } from '../filter/placing.js';
 import type { ChainSpec } from '../filter/spec.js';
 import type { FaultLog } from './fault-log.js';
 
@@ -90,13 +91,14 @@ export class DiskFilters {
     filters: readonly ReadyFilter[],
     known: (index: number) => { stays?: OpenedFilter; old?: OpenedFilter | undefined } | undefined,
   ): OpenedFilter[] {
+    for (const { text, remedy } of placeFaults(filters))
+      throw new SidecoreError('CONFIG_INVALID', `${this.#label}: ${text}`, remedy);
     const opened: OpenedFilter[] = [];
     let below = this.#below;
     try {
       for (let index = filters.length - 1; index >= 0; index--) {
         const { stays, old } = known(index) ?? {};
-        const isPlain = filters.slice(index + 1).every(({ definition }) => definition.sameBytes);
-        const backend = isPlain ? this.#disk : undefined;
+        const backend = isNextToBackend(filters, index) ? this.#disk : undefined;
         const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, below, backend, old);
         opened.unshift(filter);
         if (filter.spec.defers && filter.spec.belowBytes !== below.sizeBytes) throw this.#otherSize(filter);

@@ -10,7 +10,8 @@ import { mergeOptions } from './merge-options.js';
 /** Of a filter that is asked for: what a configuration may say of it. */
 export type GivenFilter = Partial<WrittenFilter>;
 
-/** Where a new filter comes: at a place, or beside another; last, nearest to the back end or the switch, if nothing is said. */
+/** Where a new filter comes: at a place, or beside another; if nothing is said, last, nearest to the back end or the switch,
+ * but before those that have to be the last. */
 export interface FilterPosition {
   readonly at?: number | undefined;
   readonly before?: string | undefined;
@@ -109,7 +110,7 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
       await this.#change((now) => {
         if (now.length >= FILTERS_MAX)
           throw new SidecoreError('CONFIG_INVALID', `${this.label} has ${FILTERS_MAX} filters already`, 'Remove one.');
-        return now.toSpliced(this.#placeOf(position, now), 0, { ready } as never);
+        return now.toSpliced(this.#placeOf(position, now, ready), 0, { ready } as never);
       }, waitMsMax);
       return this.#done(`has the filter ${ready.use} now`);
     });
@@ -215,10 +216,15 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     return this.list();
   }
 
-  #placeOf({ at, before, after }: FilterPosition, now: readonly Opened[]): number {
+  #placeOf({ at, before, after }: FilterPosition, now: readonly Opened[], added: Ready): number {
     if (before !== undefined) return now.indexOf(this.#device.findFilter(before));
     if (after !== undefined) return now.indexOf(this.#device.findFilter(after)) + 1;
-    if (at === undefined || at <= now.length) return at ?? now.length;
+    if (at === undefined)
+      return this.#maker.defaultPlace(
+        now.map(({ ready }) => ready),
+        added,
+      );
+    if (at <= now.length) return at;
     throw new SidecoreError(
       'CONFIG_INVALID',
       `${this.label} has ${now.length} filters`,

@@ -69,14 +69,6 @@ export class OpenedFilter {
     this.ready = ready;
     const { definition, options } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
-    if (definition.failsClosed && ready.onFault === 'open') {
-      const text = `${place.vm}/${place.device}: the filter ${name} cannot have on_fault: open`;
-      throw new SidecoreError(
-        'CONFIG_INVALID',
-        text,
-        'Data that had not gone through it would be lost: leave `closed`.',
-      );
-    }
     const { vm, device, queues, groups } = place;
     const isSame = old?.spec.name === name;
     const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };
