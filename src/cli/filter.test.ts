@@ -1,7 +1,7 @@
 /** `sidecore filter` as it is called, and filters whose files are saved while a daemon runs. */
 import assert from 'node:assert/strict';
 import { readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CleanupSteps, Daemon, scratchDirectory } from '../../test/support/daemon.js';
@@ -22,6 +22,7 @@ export default defineBlockFilter({
     commands: {
       add: ({ to = '0' }) => ({ sum: options.n + Number(to), step: STEP }),
       large: () => 1n,
+      text: () => '{"a":1}\\n{"a":2}\\n',
       fail: async () => { throw new Error('as it was told'); },
     },
   }),
@@ -93,10 +94,17 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
       { n: 8, deep: { a: 1, b: 3 } },
     ]);
     assert.deepEqual(await answer('ask', 'vm/d', '1', 'add', 'to=5'), { sum: 13, step: 1 });
+    // By a path that starts where the command is called.
+    const path = `./${relative(process.cwd(), file)}`;
+    const text = '{"a":1}\n{"a":2}\n';
+    assert.equal((await daemon.cli('filter', 'ask', 'vm/d', path, 'text')).stdout, text);
+    assert.equal(await answer('ask', 'vm/d', path, 'text'), text);
+    assert.equal((await answer('set', 'vm/d', path, 'n=8')).filters[1].options.n, 8);
+    assert.match(await refused('remove', 'vm/d', './look.ts'), /vm\/d has no filter \.\/look\.ts/);
     assert.match(await refused('ask', 'vm/d', 'look', 'fail'), /fail of the filter .*look\.ts: as it was told/);
     assert.match(
       await refused('ask', 'vm/d', 'look', 'mend'),
-      /no command mend \[CONFIG_INVALID\]\n +It has: add, large, fail\./,
+      /no command mend \[CONFIG_INVALID\]\n +It has: add, large, text, fail\./,
     );
     // Anew by itself, it has what it had; another begins with what is said.
     const again = await answer('replace', 'vm/d', 'look');
@@ -284,7 +292,11 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     };
     await fourth();
     assert.ok(!(await read()));
-    assert.match((await daemon.cli('filter', 'list', 'vm/watched')).stdout, / look +failed +closed /);
+    const listed = (await daemon.cli('filter', 'list', 'vm/watched')).stdout;
+    assert.match(listed, / look +failed +closed /);
+    assert.match(listed, /^vm\/watched 0, look, failed: .*on the fourth.*look\.ts:\d+/m);
+    assert.match((await answer('list', 'vm/watched'))[0].filters[0].last_fault, /on the fourth/);
+    assert.match((await daemon.cli('status')).stdout, /^filter look of vm\/watched failed: .*on the fourth/m);
     await answer('set', 'vm/watched', 'look', 'n=2');
     await fourth();
     await answer('replace', 'vm/watched', 'look');

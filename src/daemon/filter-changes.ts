@@ -26,6 +26,9 @@ export interface ChangeOptions {
   readonly waitMsMax?: number | undefined;
 }
 
+/** The same where a folder is needed only for a filter that is named by a path. */
+type NamedOptions = Omit<ChangeOptions, 'base'> & { readonly base?: string | undefined };
+
 /** One filter, as an answer shows it. */
 export interface ListedFilter {
   readonly at: number;
@@ -35,6 +38,8 @@ export interface ListedFilter {
   readonly on_fault: string;
   readonly watch: boolean;
   readonly in_service: boolean;
+  /** Why it is not in service, or was not before. */
+  readonly last_fault: string | null;
 }
 
 /** What is answered to each change. */
@@ -50,10 +55,10 @@ export interface FilterChanges {
   readonly label: string;
   list(): ListedDevice;
   add(given: GivenFilter, position: FilterPosition, options: ChangeOptions): Promise<ListedDevice>;
-  remove(which: string, options: Omit<ChangeOptions, 'base'>): Promise<ListedDevice>;
+  remove(which: string, options: NamedOptions): Promise<ListedDevice>;
   replace(which: string, given: GivenFilter, options: ChangeOptions): Promise<ListedDevice>;
-  set(which: string, given: GivenFilter, options: Omit<ChangeOptions, 'base'>): Promise<ListedDevice>;
-  ask(which: string, command: string, given: Readonly<Record<string, string>>): Promise<unknown>;
+  set(which: string, given: GivenFilter, options: NamedOptions): Promise<ListedDevice>;
+  ask(which: string, command: string, given: Readonly<Record<string, string>>, base?: string): Promise<unknown>;
   /** From now on files are watched. */
   start(): void;
   stop(): Promise<void>;
@@ -97,9 +102,19 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   }
 
   list(): ListedDevice {
-    const filters = this.#device.filters.map(({ ready, spec, memory }, at): ListedFilter => {
+    this.#device.report();
+    const filters = this.#device.filters.map(({ ready, spec, memory, lastFault }, at): ListedFilter => {
       const { options, on_fault, watch } = written(ready);
-      return { at, name: spec.name, use: ready.use, options, on_fault, watch, in_service: !memory.out };
+      return {
+        at,
+        name: spec.name,
+        use: ready.use,
+        options,
+        on_fault,
+        watch,
+        in_service: !memory.out,
+        last_fault: lastFault,
+      };
     });
     return { device: this.label, filters, changed: this.#device.filtersChanged };
   }
@@ -110,15 +125,15 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
       await this.#change((now) => {
         if (now.length >= FILTERS_MAX)
           throw new SidecoreError('CONFIG_INVALID', `${this.label} has ${FILTERS_MAX} filters already`, 'Remove one.');
-        return now.toSpliced(this.#placeOf(position, now, ready), 0, { ready } as never);
+        return now.toSpliced(this.#placeOf(position, now, ready, base), 0, { ready } as never);
       }, waitMsMax);
       return this.#done(`has the filter ${ready.use} now`);
     });
   }
 
-  remove(which: string, { waitMsMax }: Omit<ChangeOptions, 'base'>): Promise<ListedDevice> {
+  remove(which: string, { base, waitMsMax }: NamedOptions): Promise<ListedDevice> {
     return this.#inTurn(async () => {
-      const old = this.#device.findFilter(which);
+      const old = this.#device.findFilter(which, base);
       await this.#change((now) => now.filter((filter) => filter !== old), waitMsMax);
       return this.#done(`has the filter ${old.ready.use} no more`);
     });
@@ -126,7 +141,7 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
 
   replace(which: string, given: GivenFilter, { base, waitMsMax }: ChangeOptions): Promise<ListedDevice> {
     return this.#inTurn(async () => {
-      const old = this.#device.findFilter(which);
+      const old = this.#device.findFilter(which, base);
       const before = written(old.ready);
       // Another filter has options of its own; what it may do to its device stays as it was, if nothing is said.
       const asked =
@@ -138,9 +153,9 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     });
   }
 
-  set(which: string, given: GivenFilter, { waitMsMax }: Omit<ChangeOptions, 'base'>): Promise<ListedDevice> {
+  set(which: string, given: GivenFilter, { base, waitMsMax }: NamedOptions): Promise<ListedDevice> {
     return this.#inTurn(async () => {
-      const old = this.#device.findFilter(which);
+      const old = this.#device.findFilter(which, base);
       const before = written(old.ready);
       const options = mergeOptions(before.options, given.options ?? {});
       const asked = readWritten(this.#maker, { ...before, ...given, use: before.use, options });
@@ -152,8 +167,8 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   }
 
   /** Not in turn with changes: it may take as long as it likes. */
-  async ask(which: string, command: string, given: Readonly<Record<string, string>>): Promise<unknown> {
-    const { commands, ready } = this.#device.findFilter(which);
+  async ask(which: string, command: string, given: Readonly<Record<string, string>>, base?: string): Promise<unknown> {
+    const { commands, ready } = this.#device.findFilter(which, base);
     const call = Object.hasOwn(commands, command) ? commands[command] : undefined;
     if (call === undefined) {
       const known = Object.keys(commands).join(', ') || 'none';
@@ -216,9 +231,9 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     return this.list();
   }
 
-  #placeOf({ at, before, after }: FilterPosition, now: readonly Opened[], added: Ready): number {
-    if (before !== undefined) return now.indexOf(this.#device.findFilter(before));
-    if (after !== undefined) return now.indexOf(this.#device.findFilter(after)) + 1;
+  #placeOf({ at, before, after }: FilterPosition, now: readonly Opened[], added: Ready, base: string): number {
+    if (before !== undefined) return now.indexOf(this.#device.findFilter(before, base));
+    if (after !== undefined) return now.indexOf(this.#device.findFilter(after, base)) + 1;
     if (at === undefined)
       return this.#maker.defaultPlace(
         now.map(({ ready }) => ready),

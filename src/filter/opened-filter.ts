@@ -49,6 +49,8 @@ export class OpenedFilter {
   readonly ready: ReadyFilter;
   readonly memory: FilterMemory;
   readonly spec: FilterSpec;
+  /** What was reported of its last fault, as a person reads it; null if there was none. */
+  lastFault: string | null = null;
   readonly #manager: BlockFilterManager;
   readonly #disks = new Map<string, OwnDisk>();
 
