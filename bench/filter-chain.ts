@@ -47,6 +47,9 @@ const service = {
   condemn(text: string): void {
     throw new Error(text);
   },
+  noteFault(text: string): void {
+    throw new Error(text);
+  },
   noteTime: () => false,
 };
 

@@ -29,6 +29,9 @@ const MODULES = {
 
 const service = {
   out: false,
+  noteFault(text: string): void {
+    throw new Error(text);
+  },
   noteTime: () => false,
   condemn(text: string): void {
     throw new Error(text);

@@ -14,6 +14,8 @@ export interface CoreListener {
   stalled(core: Core, stalled: boolean): void;
   /** The thread died, and what the kernel does for it does not end: nobody can take its queues over. */
   lost(core: Core): void;
+  /** The thread of filters' helpers died, and is started again. */
+  helpersDied?(reason: string): void;
 }
 
 /** Where a core runs, and how patiently it polls. */

@@ -51,7 +51,7 @@ export class CoreSet {
   readonly ports: Core[] = [];
   readonly #mode: Mode;
   /** Where their threads come from. */
-  readonly threads = new CoreThreads();
+  readonly threads: CoreThreads;
   readonly #filterStallMs: number;
   #watchdog: Watchdog | undefined;
   readonly #supervision: NodeJS.Timeout;
@@ -61,6 +61,7 @@ export class CoreSet {
    */
   constructor(options: CoreSetOptions, devices: number, listener: CoreListener) {
     const { mode, scheduler, cpus, coresMin, helperCpus, sqpollCpu, networked, quarantines = 0, thread } = options;
+    this.threads = new CoreThreads((reason) => listener.helpersDied?.(reason));
     this.#filterStallMs = options.filterStallMs ?? FILTER_STALL_MS;
     this.#mode = mode;
     const common = { scheduler, helperCpus, sqpollCpu, ...(thread && { thread }) };

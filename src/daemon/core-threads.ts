@@ -1,4 +1,6 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { HelperChannel } from '../filter/helper-channel.js';
+import type { HelperSetup } from '../filter/helpers.js';
 import type { FilteredDeviceSpec } from '../filter/spec.js';
 import { Epoll } from '../host/epoll.js';
 import { close } from '../host/libc.js';
@@ -28,6 +30,8 @@ export type ThreadSetup = Omit<CoreSetup, 'mailbox' | 'doorwayFd' | 'helperBell'
 export class CoreThread {
   readonly #worker: Worker;
   readonly #mailbox: MessagePort;
+  /** Helpers that were made for it. */
+  #setups: HelperSetup[] = [];
 
   /**
    * @param helpers - where filters' helpers are made
@@ -35,14 +39,18 @@ export class CoreThread {
    */
   constructor(
     listener: CoreThreadListener,
-    helpers: HelperThread,
+    helpers: Pick<HelperThread, 'add' | 'close'>,
     take: (setup: Pick<CoreSetup, 'mailbox' | 'doorwayFd'>) => Worker,
   ) {
     const { port1, port2 } = new MessageChannel();
     const doorwayFd = new Epoll(1).fd;
     const worker = take({ mailbox: port2, doorwayFd });
-    const hear = (message: CoreMessage) =>
-      message.event === 'helper' ? helpers.add(message.setup) : listener.heard(message);
+    const hear = (message: CoreMessage) => {
+      if (message.event !== 'helper') return listener.heard(message);
+      this.#setups = this.#setups.filter(({ channel }) => !new HelperChannel(channel).closed);
+      this.#setups.push(message.setup);
+      helpers.add(message.setup);
+    };
     let reason = '';
     worker.on('error', (error) => {
       reason = error.stack ?? error.message;
@@ -51,6 +59,8 @@ export class CoreThread {
       // What it still said: a last answer, or that it had made an io_uring.
       for (let mail = receiveMessageOnPort(port1); mail; mail = receiveMessageOnPort(port1)) hear(mail.message);
       port1.close();
+      // Whoever takes over has its own made.
+      helpers.close(this.#setups);
       close(doorwayFd);
       listener.ended(reason || `the thread ended with code ${code}`);
     });
@@ -74,11 +84,16 @@ export class CoreThread {
  * serve, so that a replacement begins at once.
  */
 export class CoreThreads {
-  readonly #helpers = new HelperThread();
+  readonly #helpers: HelperThread;
   readonly #spans = new Set<number>();
   #keepsSpare = false;
   #spare: Worker | undefined;
   #timer: NodeJS.Timeout | undefined;
+
+  /** @param helpersDied - is told of what the thread of filters' helpers has died, each time */
+  constructor(helpersDied: (reason: string) => void = () => {}) {
+    this.#helpers = new HelperThread(helpersDied);
+  }
 
   /** @param thread - what it runs, if not a sidecore */
   start(setup: ThreadSetup, listener: CoreThreadListener, thread: URL | undefined): CoreThread {

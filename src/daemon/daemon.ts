@@ -121,6 +121,7 @@ export class Daemon {
       died: (core, reason, fault) => this.#coreDied(core, reason, fault),
       stalled: (core, stalled) => this.#coreStalled(core, stalled),
       lost: (core) => this.#coreLost(core),
+      helpersDied: (reason) => this.#filters.helpersDied(reason),
     });
     this.#captures = new Captures(log);
     this.#filters = new FilterControl(log);

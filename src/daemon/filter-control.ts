@@ -3,6 +3,7 @@ import { SidecoreError } from '../errors.js';
 import { BLOCK_MAKER, FRAME_MAKER } from './config-filters.js';
 import type { ControlHandlers } from './control-server.js';
 import type { ServedDisk } from './disk.js';
+import { FaultLog } from './fault-log.js';
 import { DeviceFilterChanges, type FilterChanges } from './filter-changes.js';
 import type { ServedNic } from './nic.js';
 
@@ -15,9 +16,17 @@ type FilterHandlers = Pick<
 export class FilterControl {
   readonly #log: Logger;
   readonly #devices: FilterChanges[] = [];
+  /** Of the thread of helpers. */
+  readonly #faults: FaultLog;
 
   constructor(log: Logger) {
     this.#log = log;
+    this.#faults = new FaultLog(log);
+  }
+
+  /** The thread of helpers died, and is started again; said now and then only. */
+  helpersDied(reason: string): void {
+    this.#faults.add('FILTER_FAILED', `the thread of filters’ helpers died and is started again: ${reason}`);
   }
 
   /** Knows these devices from now on, and watches the files of those of their filters that ask for it. */

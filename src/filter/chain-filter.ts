@@ -1,4 +1,5 @@
 import type { BlockFilterHooks } from './contract.js';
+import type { FilterDesk } from './filter-desk.js';
 import type { SidecoreHelperPort } from './helper-port.js';
 import type { FilterMemory } from './memory.js';
 import type { Operation } from './operations.js';
@@ -11,7 +12,7 @@ export interface ChainFilterParts {
   readonly id: number;
   readonly onFault: FaultPolicy;
   /** Whether it is in service, on whichever sidecore it failed. */
-  readonly memory: Pick<FilterMemory, 'out' | 'condemn' | 'noteTime'>;
+  readonly memory: Pick<FilterMemory, 'out' | 'condemn' | 'noteFault' | 'noteTime'>;
   /** The file that its code names in stack traces, where it is not ours. */
   readonly file: string | undefined;
   /** It may keep requests, for so long at most, ns. */
@@ -38,6 +39,10 @@ export class ChainFilter implements ChainFilterParts {
   held = 0;
   operations = 0;
   jobs = 0;
+  /** Nothing waits for its helper's answers any more: it has taken too long. */
+  forsaken = false;
+  /** Until when it has to have ended what it is in the middle of, ns; infinite if nobody waits for that. */
+  readonly settleBy = new Float64Array([Number.POSITIVE_INFINITY]);
   /** Operations of its own that wait to be begun. */
   readonly waiting = new Ring<Operation>();
   /** It has no place in its chain any more: nothing of it is called but `close`. */
@@ -72,12 +77,31 @@ export class ChainFilter implements ChainFilterParts {
     this.#hooks = hooks;
   }
 
+  /** All that its helper was asked is answered, whether it was told of that or not. */
+  get isAnswered(): boolean {
+    return this.jobs === 0 || this.jobs === this.helper!.channel.answers;
+  }
+
+  /** It has asked its helper something that is not answered in time. */
+  isUnanswered(now: Float64Array): boolean {
+    return this.jobs > 0 && this.helper!.channel.isLate(this.deferNsMax, now);
+  }
+
+  /** Whether there is time left for it: it is in the middle of something, and waited for. */
+  mayGoOn(desk: FilterDesk): boolean {
+    const { now } = desk;
+    const { settleBy } = this;
+    desk.readNow();
+    settleBy[0] = Math.min(settleBy[0]!, now[0]! + this.deferNsMax);
+    return now[0]! < settleBy[0]!;
+  }
+
   /** Has something called when it is let go of. */
   onRelease(release: () => void): void {
     this.#releases.push(release);
   }
 
-  /** It is called no more; nothing of it is in flight. */
+  /** It is called no more; nothing of it is in flight, except what a helper has that does not answer. */
   release(): void {
     for (const release of this.#releases.splice(0)) release();
   }

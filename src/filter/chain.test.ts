@@ -165,9 +165,13 @@ describe('a chain of filters', () => {
           then();
         },
       });
-    const { backend, chain } = start([filter('a', boom), filter('b')]);
+    const filters = [filter('a', boom), filter('b')];
+    const { backend, chain } = start(filters);
     chain.close();
     assert.deepEqual(closed, ['a', 'b']);
+    const [{ faults, out }] = [filters[0]!.memory];
+    assert.match(faults.join(), /^close\(\) has thrown: boom/);
+    assert.equal(out, false, 'what takes its place may have its memory');
     assert.equal(backend.closed, 1);
   });
 

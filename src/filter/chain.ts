@@ -5,12 +5,15 @@ import type { DeskUser } from './filter-desk.js';
 import type { ChainControl } from './memory.js';
 import { compileProgram, type Program, type Stage } from './program.js';
 import { type RequestView, viewOf } from './request-view.js';
+import { unanswered, unsettled } from './verdicts.js';
 import { Walk } from './walk.js';
 import { type ChainHost, Hook, type WalkOwner } from './walk-owner.js';
 
 /** One request in so many is timed, which takes system calls: more of them until enough is known of the filters. */
 const SAMPLE_MIN = 64;
 const SAMPLE_MAX = 8192;
+/** Pause between two looks for helpers that do not answer, ns. */
+const LOOK_NS = 10e6;
 /** How many are timed so often. */
 const FIRST_SAMPLES = 20;
 
@@ -40,6 +43,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   #quiet = false;
   /** What filters keep for time's sake goes on. */
   #hurried = false;
+  /** When helpers are next looked at that do not answer, ns. */
+  readonly #lookAt = new Float64Array(1);
   /** Filters that have no place any more, and operations in flight. */
   readonly #leaving: ChainFilter[] = [];
 
@@ -126,7 +131,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     // What a filter is in the middle of has to come to its end, for others may wait for that.
     operations.paused = this.#filters.every((filter) => this.#isSettled(filter));
     const ended = operations.paused && operations.settled && this.#leaving.length === 0;
-    return ended && this.#filters.every(({ jobs }) => jobs === 0);
+    return ended && this.#filters.every(({ memory, isAnswered }) => memory.out || isAnswered);
   }
 
   /** Whether a filter is in the middle of nothing. */
@@ -142,7 +147,9 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
       this.walk.condemn(filter, error);
     }
     mark[0] = outer;
-    return isSo;
+    if (isSo || filter.mayGoOn(this.#host.filterDesk)) return isSo;
+    this.walk.condemn(filter, unsettled(filter));
+    return true;
   }
 
   hurry(): void {
@@ -154,6 +161,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     this.#hurried = false;
     if (!this.#quiet) return;
     this.#quiet = false;
+    for (const { settleBy } of this.#filters) settleBy[0] = Number.POSITIVE_INFINITY;
     this.walk.operations.paused = false;
     this.wake();
   }
@@ -174,7 +182,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   /** It waits for its helper, or for a time. */
   #isDue({ jobs, wake, memory }: ChainFilter): boolean {
-    return jobs > 0 || (wake[0]! < Number.POSITIVE_INFINITY && !memory.out && !this.#quiet);
+    return (jobs > 0 && !memory.out) || (wake[0]! < Number.POSITIVE_INFINITY && !memory.out && !this.#quiet);
   }
 
   get dueNs(): number {
@@ -182,7 +190,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     let due = this.walk.kept.lookDueNs;
     for (const { wake, jobs, memory, held } of this.#filters) {
       // Who keeps a request and has not said when, wants to be called in each turn.
-      if (jobs > 0 || (held > 0 && wake[0] === Number.POSITIVE_INFINITY)) return 0;
+      if ((jobs > 0 && !memory.out) || (held > 0 && wake[0] === Number.POSITIVE_INFINITY)) return 0;
       if (!memory.out && !this.#quiet) due = Math.min(due, wake[0]!);
     }
     return due;
@@ -201,8 +209,26 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
     let work = walk.proceed() + operations.startWaiting() + operations.tell() + this.#takeAnswers();
     if (!this.#quiet || walk.active || walk.kept.count > 0) work += this.#tick();
     walk.lookForLate();
+    this.#lookForUnanswered();
     this.#seeOff();
     return work;
+  }
+
+  /** A filter whose helper does not answer has failed. */
+  #lookForUnanswered(): void {
+    const { now } = this.#host.filterDesk;
+    if (now[0]! < this.#lookAt[0]!) return;
+    this.#lookAt[0] = now[0]! + LOOK_NS;
+    for (let i = 0; i < this.#filters.length; i++) {
+      const filter = this.#filters[i]!;
+      if (!filter.memory.out && filter.isUnanswered(now)) this.walk.condemn(filter, unanswered(filter));
+    }
+    for (let i = 0; i < this.#leaving.length; i++) {
+      const filter = this.#leaving[i]!;
+      if (filter.forsaken || !filter.isUnanswered(now)) continue;
+      filter.forsaken = true;
+      filter.memory.noteFault(unanswered(filter).message);
+    }
   }
 
   failed(): void {
@@ -230,6 +256,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   }
 
   #takeAnswersOf(filter: ChainFilter, tell: boolean): number {
+    // Who is told of an answer may begin the next thing. While nothing is to be begun, only what is kept goes on.
+    if (tell && this.walk.operations.paused && filter.held === 0) return 0;
     const channel = filter.helper?.channel;
     const answer = this.#answer;
     let count = 0;
@@ -299,6 +327,8 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   #dismiss(filter: ChainFilter): void {
     filter.gone = true;
+    this.#takeAnswersOf(filter, false);
+    filter.forsaken = filter.memory.out;
     this.walk.operations.forget(filter);
     this.#leaving.push(filter);
     this.#seeOff();
@@ -308,7 +338,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
   #seeOff(): void {
     for (let i = this.#leaving.length - 1; i >= 0; i--) {
       const filter = this.#leaving[i]!;
-      if (filter.operations > 0 || filter.jobs > 0) continue;
+      if (filter.operations > 0 || (filter.jobs > 0 && !filter.forsaken)) continue;
       this.#leaving.splice(i, 1);
       this.walk.close(filter);
     }

@@ -61,7 +61,10 @@ export function filterContext(
     buffers(count, bytes) {
       const pool = new OwnBuffers(count, bytes, FILTER_BUFFER_BYTES_MAX - bufferBytes);
       bufferBytes += pool.mappedBytes;
-      filter.onRelease(() => pool.close());
+      filter.onRelease(() => {
+        // A helper that has not answered may still use them: they stay mapped.
+        if (filter.isAnswered) pool.close();
+      });
       return pool;
     },
     below: new Target(filter, chain.backend, belowBytes, true, walk.operations),

@@ -75,13 +75,14 @@ export interface BlockFilterHooks {
   complete?(request: FilterRequest, status: number): number;
   /** An operation that the filter had begun has ended, with one of `Status`. */
   done?(tag: number, status: number): void;
-  /** The helper has answered. */
+  /** The helper has answered. While its queue is let go of, or held, only a filter that keeps requests is told; others afterwards. */
   answered?(tag: number, result: number): void;
   /** Once a turn of the sidecore while the filter keeps requests, and when the time of `context.wakeAt` has come. */
   tick?(): void;
   /**
    * Its queue is being let go of, or held: false while it is in the middle of what others wait for, such as a lock in shared memory that
-   * it holds. What it begins goes on until then; afterwards it waits. Asked again and again.
+   * it holds. What it begins goes on until then; afterwards it waits. Asked again and again,
+   * for as long as it may keep a request; then it has failed.
    */
   settled?(): boolean;
   /**
@@ -136,6 +137,7 @@ export interface IoTarget {
 export interface HelperPort {
   /**
    * Has it do something: `handle({ code, bytes, a, b })` there, and `answered(tag, result)` here. The buffer is the helper's until then.
+   * One that takes longer than a request may be kept has failed, and its filter with it.
    * Throws if the filter has `FILTER_JOBS_MAX` of them already.
    */
   ask(code: number, buffer: IoBuffer | undefined, tag: number, a?: number, b?: number): void;

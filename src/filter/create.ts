@@ -120,7 +120,7 @@ function createHelper(
     channel.close();
     bell.ring();
   });
-  const port = new SidecoreHelperPort(made, channel, bell, () => chain.wake());
+  const port = new SidecoreHelperPort(made, channel, bell, host.filterDesk, () => chain.wake());
   made.helper = port;
   return port;
 }

@@ -14,7 +14,7 @@ export interface FrameChainFilter {
   readonly kept: KeptFrames | undefined;
   readonly onFault: FaultPolicy;
   /** Whether it is in service. */
-  readonly memory: Pick<FilterMemory, 'out' | 'condemn' | 'noteTime'>;
+  readonly memory: Pick<FilterMemory, 'out' | 'condemn' | 'noteFault' | 'noteTime'>;
   /** The file that its code names in stack traces, where it is not ours. */
   readonly file: string | undefined;
 }

@@ -179,7 +179,8 @@ export class FrameChain implements PortFilters, FrameExits {
     try {
       this.filters[at]!.hooks.close?.();
     } catch (error) {
-      this.#condemn(at, error);
+      const { memory, file } = this.filters[at]!;
+      memory.noteFault(`close() has thrown: ${faultText(error, file)}`);
     }
   }
 

@@ -2,6 +2,7 @@ import type { FrameBurst } from '../net/frame-burst.js';
 import type { StagedBurst } from '../net/staged-burst.js';
 import { FrameDirection, type FrameFilterHooks } from './frame-contract.js';
 import { FrameVerdict, type FrameView, passFrameOn } from './frame-view.js';
+import { freshFunction } from './fresh-function.js';
 import type { KeptFrames } from './kept-frames.js';
 
 /** A frame filter in its place, as a program is made from it. */
@@ -48,7 +49,7 @@ export interface FrameTools {
 /** The code for the chain of one card, as `compileProgram` makes that of a disk: each filter is called at places of its own. */
 export function compileFrameProgram(stages: readonly FrameStage[], tools: FrameTools): FrameProgram {
   // Nothing of it comes from outside: it is made of the filters' numbers.
-  const make = new Function('hooks', 'kept', 'tools', 'next', frameProgramSource(stages)) as (
+  const make = freshFunction('hooks', 'kept', 'tools', 'next', frameProgramSource(stages)) as (
     hooks: readonly FrameFilterHooks[],
     kept: readonly (KeptFrames | undefined)[],
     tools: FrameTools,

@@ -26,6 +26,8 @@ export class HelperChannel {
   readonly #jobs: Float64Array;
   readonly #answers: Float64Array;
   readonly #states: Int32Array;
+  /** When the jobs were asked, ns; of the sidecore's end. */
+  readonly #askedAt = new Float64Array(FILTER_JOBS_MAX);
   #seen: number;
 
   constructor(buffer = new SharedArrayBuffer(STATES_AT + 4 * FILTER_JOBS_MAX)) {
@@ -39,8 +41,12 @@ export class HelperChannel {
 
   // --- the sidecore's end --------------------------------------------------------------------------------------
 
-  /** There must be fewer than `FILTER_JOBS_MAX` that are not answered. */
-  ask(code: number, address: number, length: number, a: number, b: number, tag: number): void {
+  /**
+   * There must be fewer than `FILTER_JOBS_MAX` that are not answered.
+   *
+   * @param now - in its slot zero, ns
+   */
+  ask(code: number, address: number, length: number, a: number, b: number, tag: number, now: Float64Array): void {
     const asked = this.#words[Word.ASKED]!;
     const place = this.#freePlace(asked);
     const at = Job.DOUBLES * place;
@@ -51,6 +57,7 @@ export class HelperChannel {
     jobs[at + Job.A] = a;
     jobs[at + Job.B] = b;
     jobs[at + Job.TAG] = tag;
+    this.#askedAt[place] = now[0]!;
     Atomics.store(this.#states, place, JobState.ASKED);
     Atomics.store(this.#words, Word.ASKED, (asked + 1) | 0);
   }
@@ -64,6 +71,18 @@ export class HelperChannel {
 
   get hasAnswers(): boolean {
     return Atomics.load(this.#words, Word.ANSWERED) !== this.#seen;
+  }
+
+  /** Answers that were not taken yet. */
+  get answers(): number {
+    return (Atomics.load(this.#words, Word.ANSWERED) - this.#seen) | 0;
+  }
+
+  /** Whether a job was asked so long ago, and is not answered. */
+  isLate(ns: number, now: Float64Array): boolean {
+    for (let place = 0; place < FILTER_JOBS_MAX; place++)
+      if (now[0]! - this.#askedAt[place]! >= ns && Atomics.load(this.#states, place) !== JobState.FREE) return true;
+    return false;
   }
 
   /** The next answer, which there is. */

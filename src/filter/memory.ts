@@ -14,6 +14,8 @@ const WORDS_BYTES = 32;
 const TIMES_AT = 16;
 /** Calls that are averaged; fewer say nothing. */
 const TIMES = 16;
+/** One call counts for so many times the limit at most: it may have been a collection of garbage. Several slow ones are needed then. */
+const TIME_LIMITS_MAX = 4;
 
 /** A text that threads leave for the daemon: of several the last one. */
 class Note {
@@ -112,12 +114,18 @@ export class FilterMemory {
     const times = this.#times;
     const count = times[1]! + 1;
     times[1] = count;
-    times[0]! += (ns - times[0]!) / Math.min(count, TIMES);
     const { timeNsMax = Number.POSITIVE_INFINITY } = this.#shape;
+    times[0]! += (Math.min(ns, TIME_LIMITS_MAX * timeNsMax) - times[0]!) / Math.min(count, TIMES);
     if (count < TIMES || times[0]! <= timeNsMax || this.out) return false;
     const us = (value: number) => `${Math.round(value / 100) / 10} us`;
     this.condemn(`its calls take ${us(times[0]!)} on average, more than its time_limit of ${us(timeNsMax)}`);
     return true;
+  }
+
+  /** Counts a fault of one that goes anyway, and notes it: what shares this memory, such as its successor, stays in service. */
+  noteFault(text: string): void {
+    Atomics.add(this.#words, Word.FAULTS, 1);
+    this.logNote.leave(text);
   }
 
   /** Counts a fault and takes the filter out of service. */

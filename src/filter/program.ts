@@ -2,6 +2,7 @@ import type { BlockBackend } from '../block/backends/backend.js';
 import { RequestType, Status } from '../block/features.js';
 import type { BlockRequest } from '../block/request.js';
 import type { BlockFilterHooks, Next } from './contract.js';
+import { freshFunction } from './fresh-function.js';
 import { isStatus, passOn, type RequestView, Verdict, viewOf } from './request-view.js';
 
 /** A filter in its place, as a program is made from it. */
@@ -53,7 +54,7 @@ export function compileProgram(
 ): Program {
   const source = programSource(stages);
   // Nothing of it comes from outside: it is made of the filters' numbers.
-  const make = new Function('hooks', 'tools', source) as (hooks: BlockFilterHooks[], tools: Tools) => Program;
+  const make = freshFunction('hooks', 'tools', source) as (hooks: BlockFilterHooks[], tools: Tools) => Program;
   const tools = { backend, exits, mark, next: passOn, viewOf, isStatus };
   return make(
     stages.map(({ hooks }) => hooks),

@@ -31,6 +31,12 @@ export function refusal(verdict: number): Error {
 export const tooLate = ({ deferNsMax }: ChainFilter): Error =>
   new Error(`it has kept a request for more than ${deferNsMax / 1e9} s`);
 
+export const unanswered = ({ deferNsMax }: ChainFilter): Error =>
+  new Error(`its helper has not answered for more than ${deferNsMax / 1e9} s`);
+
+export const unsettled = ({ deferNsMax }: ChainFilter): Error =>
+  new Error(`it has not come to its end for more than ${deferNsMax / 1e9} s`);
+
 /** Throws if a request was not to go to a disk of that filter's. */
 export function requireOwn(view: RequestView, filter: ChainFilter): void {
   if (!isOwn(view, filter)) throw new Error(NOT_OWN);

@@ -323,7 +323,7 @@ export class Walk implements Exits, OperationHost {
     try {
       filter.hooks.close?.();
     } catch (error) {
-      filter.memory.condemn(faultText(error, filter.file));
+      filter.memory.noteFault(`close() has thrown: ${faultText(error, filter.file)}`);
     }
     this.#leave(filter, outer);
     filter.release();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { RequestType, SECTOR_BYTES, Status } from '../../src/block/features.js';
 import { DEFERRED, defineBlockFilter } from '../../src/filter/index.js';
+import { threadCpuNs } from '../../src/host/clock.js';
 import { scratchDirectory } from '../support/daemon.js';
 import { FilterRig, type RigFilter, type RigRequest } from '../support/filter-rig.js';
 import { Random, SEED } from '../support/seed.js';
@@ -265,6 +266,31 @@ describe('a filter that keeps requests', () => {
     const rig = start(test, [{ definition: silent }]);
     assert.equal(await rig.write(0, Buffer.alloc(512)), Status.IOERR);
     assert.match(rig.filters.opened[0]!.memory.faultNote.look()!, /does not say `defers`/);
+  });
+});
+
+describe('a filter that takes long', () => {
+  it('on average is out of service when enough of its calls were timed', async (test) => {
+    const slow = defineBlockFilter({
+      name: 'slow',
+      create: () => ({
+        submit(request, next) {
+          const start = threadCpuNs();
+          while (threadCpuNs() - start < 100_000);
+          next(request);
+        },
+      }),
+    });
+    const rig = start(test, [{ definition: slow, onFault: 'open', timeNsMax: 50_000 }]);
+    let requests = 0;
+    while (!rig.filters.opened[0]!.memory.out) {
+      await rig.write(requests % 100, Buffer.alloc(512));
+      assert.ok(++requests < 3000, 'it is found out');
+    }
+    assert.match(
+      rig.filters.opened[0]!.memory.faultNote.look()!,
+      /calls take 1\d\d.* us on average, more than its time_limit/,
+    );
   });
 });
 

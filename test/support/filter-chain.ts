@@ -21,6 +21,10 @@ export class Service {
     this.faults.push(text);
   }
 
+  noteFault(text: string): void {
+    this.faults.push(text);
+  }
+
   noteTime(ns: number): boolean {
     this.times.push(ns);
     return false;

@@ -38,6 +38,7 @@ export interface RigFilter {
   readonly options?: Readonly<Record<string, unknown>>;
   readonly onFault?: FaultPolicy;
   readonly deferNsMax?: number;
+  readonly timeNsMax?: number;
 }
 
 export interface RigOptions {
@@ -281,7 +282,13 @@ export class FilterRig {
   }
 
   /** A filter as a configuration would have it. */
-  ready({ definition, options = {}, onFault = 'closed', deferNsMax }: RigFilter): ReadyFilter {
+  ready({
+    definition,
+    options = {},
+    onFault = 'closed',
+    timeNsMax = Number.POSITIVE_INFINITY,
+    deferNsMax,
+  }: RigFilter): ReadyFilter {
     this.#builtIns[definition.name] = definition;
     const read = readOptions(definition, options);
     if ('faults' in read) throw new Error(read.faults.map(({ keys, text }) => `${keys.join('.')}: ${text}`).join('; '));
@@ -293,7 +300,7 @@ export class FilterRig {
       options: read.options,
       onFault,
       deferNsMax: deferNsMax ?? 1e9 * (definition.deferSeconds?.(read.options as never) ?? FILTER_DEFER_S),
-      timeNsMax: Number.POSITIVE_INFINITY,
+      timeNsMax,
       base: this.#base,
     };
   }

@@ -37,6 +37,7 @@ class Committer {
   readonly #words: Int32Array;
   readonly #data: number;
   readonly #map: number;
+  #closed = false;
   #running: Promise<number> | undefined;
   #next: Promise<number> | undefined;
 
@@ -65,15 +66,17 @@ class Committer {
     return this.#next;
   }
 
+  /** What waits for another round is not done: who had asked is gone, and another may have taken this one's place. */
   async close(): Promise<void> {
-    await this.#running;
+    this.#closed = true;
+    await this.#running?.catch(() => {});
     close(this.#data);
     close(this.#map);
   }
 
   async #round(): Promise<number> {
     const words = this.#words;
-    if (Atomics.load(words, Word.BROKEN) === 1) return NOT_COMMITTED;
+    if (this.#closed || Atomics.load(words, Word.BROKEN) === 1) return NOT_COMMITTED;
     Atomics.add(words, Word.ROUNDS, 1);
     const changes = Atomics.load(words, Word.CHANGES);
     try {

@@ -1,3 +1,4 @@
+import { freshFunction } from '../../../filter/fresh-function.js';
 import { Key } from './key.js';
 import type { Rule } from './options.js';
 import { lookUp } from './prefix-trie.js';
@@ -30,9 +31,9 @@ export function planRules(
 /** Makes the function of a plan: each a function of its own, of what its rules look at and nothing else. */
 export function makeClassifier(plan: Plan): Classify {
   // Nothing of it comes from outside: it is made of numbers.
-  if (plan.kind === 'code') return new Function('key', plan.source) as Classify;
+  if (plan.kind === 'code') return freshFunction('key', plan.source) as Classify;
   const { set } = plan;
-  const make = new Function('set', 'lookUp', tableSource(set)) as (set: RuleSet, look: typeof lookUp) => Classify;
+  const make = freshFunction('set', 'lookUp', tableSource(set)) as (set: RuleSet, look: typeof lookUp) => Classify;
   return make(set, lookUp);
 }
 
