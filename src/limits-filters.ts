@@ -21,6 +21,8 @@ export const HOLD_MS_MAX = 10_000;
 export const FILTER_LOAD_MS_MAX = 1000;
 /** How long files of filters are left alone after one of them was saved, before they are read, ms: editors write more than one, or twice. */
 export const FILTER_SAVE_MS = 100;
+/** Longest that this may last while they are saved again and again, ms. */
+export const FILTER_SAVE_MS_MAX = 1000;
 /** Folders that are watched for one filter's files. */
 export const FILTER_FOLDERS_MAX = 64;
 /** How long a filter may keep a request, s, and how long its calls may take on average, us, unless its configuration says otherwise. */

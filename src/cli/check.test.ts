@@ -47,6 +47,33 @@ class Bench {
 
 const KEY = 'vms.web1.disks.root';
 
+describe('check finds filters of a disk', () => {
+  const disk = (test: TestContext, ...filters: string[]) => {
+    const bench = new Bench(test);
+    bench.image('a.img');
+    return bench.disk('path: a.img', `,\n        filters: [\n         ${filters.join(',\n         ')}]`);
+  };
+  const encrypt = '{use: encrypt, options: {key_file: k}}';
+  const snapshot = '{use: snapshot, options: {path: s}}';
+  const meter = '{use: meter, on_fault: open}';
+
+  it('that have to be the last, and are not', (test) => {
+    assert.deepEqual(disk(test, encrypt, meter), [
+      `8: ${KEY}.filters.0.use: the filter encrypt has to be the last [CONFIG_INVALID]`,
+    ]);
+    assert.deepEqual(disk(test, meter, snapshot, encrypt), [
+      `9: ${KEY}.filters.1.use: the filter snapshot has to be the last [CONFIG_INVALID]`,
+    ]);
+    assert.deepEqual(disk(test, meter, encrypt, snapshot), []);
+  });
+
+  it('that may not be passed by', (test) => {
+    assert.deepEqual(disk(test, meter, '{use: encrypt, on_fault: open, options: {key_file: k}}'), [
+      `9: ${KEY}.filters.1.on_fault: the filter encrypt cannot have on_fault: open [CONFIG_INVALID]`,
+    ]);
+  });
+});
+
 describe('check finds nothing', () => {
   it('wrong with disks that can be served, and makes nothing', (test) => {
     const bench = new Bench(test);

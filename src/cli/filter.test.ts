@@ -1,7 +1,7 @@
 /** `sidecore filter` as it is called, and filters whose files are saved while a daemon runs. */
 import assert from 'node:assert/strict';
 import { readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CleanupSteps, Daemon, scratchDirectory } from '../../test/support/daemon.js';
@@ -22,6 +22,7 @@ export default defineBlockFilter({
     commands: {
       add: ({ to = '0' }) => ({ sum: options.n + Number(to), step: STEP }),
       large: () => 1n,
+      text: () => '{"a":1}\\n{"a":2}\\n',
       fail: async () => { throw new Error('as it was told'); },
     },
   }),
@@ -93,10 +94,17 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
       { n: 8, deep: { a: 1, b: 3 } },
     ]);
     assert.deepEqual(await answer('ask', 'vm/d', '1', 'add', 'to=5'), { sum: 13, step: 1 });
+    // By a path that starts where the command is called.
+    const path = `./${relative(process.cwd(), file)}`;
+    const text = '{"a":1}\n{"a":2}\n';
+    assert.equal((await daemon.cli('filter', 'ask', 'vm/d', path, 'text')).stdout, text);
+    assert.equal(await answer('ask', 'vm/d', path, 'text'), text);
+    assert.equal((await answer('set', 'vm/d', path, 'n=8')).filters[1].options.n, 8);
+    assert.match(await refused('remove', 'vm/d', './look.ts'), /vm\/d has no filter \.\/look\.ts/);
     assert.match(await refused('ask', 'vm/d', 'look', 'fail'), /fail of the filter .*look\.ts: as it was told/);
     assert.match(
       await refused('ask', 'vm/d', 'look', 'mend'),
-      /no command mend \[CONFIG_INVALID\]\n +It has: add, large, fail\./,
+      /no command mend \[CONFIG_INVALID\]\n +It has: add, large, text, fail\./,
     );
     // Anew by itself, it has what it had; another begins with what is said.
     const again = await answer('replace', 'vm/d', 'look');
@@ -171,6 +179,23 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     }
   });
 
+  it('adds before those that have to be the last', async () => {
+    const snapshot = ['snapshot', '--set', `path=${join(folder, 'snapshots')}`];
+    const names = ({ filters }: { filters: { name: string }[] }) => filters.map(({ name }) => name);
+    assert.deepEqual(names(await answer('add', 'vm/d', ...snapshot)), ['snapshot']);
+    assert.deepEqual(names(await answer('add', 'vm/d', 'meter')), ['meter', 'snapshot']);
+    assert.match(
+      await refused('add', 'vm/d', 'readonly', '--at', '2'),
+      /vm\/d: the filter snapshot has to be the last \[CONFIG_INVALID\]/,
+    );
+    assert.match(
+      await refused('set', 'vm/d', 'snapshot', '--on-fault', 'open'),
+      /vm\/d: the filter snapshot cannot have on_fault: open \[CONFIG_INVALID\]/,
+    );
+    assert.deepEqual(names(await answer('remove', 'vm/d', 'meter')), ['snapshot']);
+    assert.deepEqual(await answer('remove', 'vm/d', 'snapshot'), { device: 'vm/d', filters: [], changed: false });
+  });
+
   it('changes those of network cards, too', async () => {
     assert.deepEqual(brief(await answer('add', 'vm/n', 'meter')), [['meter', {}]]);
     assert.match((await daemon.cli('filter', 'list', 'vm/n')).stdout, /^vm\/n +0 +meter +in service/m);
@@ -222,6 +247,28 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     await untilWatched('mended by what it imports', (counters) => 'fifth' in counters);
   });
 
+  it('is told when what was wrong is mended, whatever else is written beside it', async () => {
+    const good = readFileSync(file, 'utf8');
+    const image = setInterval(() => writeFileSync(join(folder, 'busy.img'), 'as guests do'), 10);
+    try {
+      writeFileSync(file, `${good}export const = 2;\n`);
+      const before = daemon.log.length;
+      const since = async (pattern: RegExp) => {
+        for (let tries = 0; tries < 100 && !pattern.test(daemon.log.slice(before)); tries++) await sleep(50);
+        assert.match(daemon.log.slice(before), pattern);
+      };
+      await since(/goes on as it was: look\.ts:\d+: Expected/);
+      writeFileSync(file, good);
+      await since(/filter \.\/look\.ts was saved, and is again what runs\n/);
+      writeFileSync(file, good.replaceAll('fifth', 'sixth'));
+      await untilWatched('replaced', (counters) => 'sixth' in counters);
+      // The image was not taken for a source.
+      assert.equal(daemon.log.slice(before).match(/goes on as it was/g)?.length, 1);
+    } finally {
+      clearInterval(image);
+    }
+  });
+
   it('has one that failed come back into service when it is saved, set or replaced', async () => {
     const guest = await BlockDriver.connect({ socket: daemon.socket('vm', 'watched'), depth: 1, requestBytes: 512 });
     steps.after(() => guest.close());
@@ -245,7 +292,11 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     };
     await fourth();
     assert.ok(!(await read()));
-    assert.match((await daemon.cli('filter', 'list', 'vm/watched')).stdout, / look +failed +closed /);
+    const listed = (await daemon.cli('filter', 'list', 'vm/watched')).stdout;
+    assert.match(listed, / look +failed +closed /);
+    assert.match(listed, /^vm\/watched 0, look, failed: .*on the fourth.*look\.ts:\d+/m);
+    assert.match((await answer('list', 'vm/watched'))[0].filters[0].last_fault, /on the fourth/);
+    assert.match((await daemon.cli('status')).stdout, /^filter look of vm\/watched failed: .*on the fourth/m);
     await answer('set', 'vm/watched', 'look', 'n=2');
     await fourth();
     await answer('replace', 'vm/watched', 'look');

@@ -33,7 +33,8 @@ const NOT_WRITTEN =
   'These are not the filters of the configuration, which stays as it is: the daemon has those again when it is started anew.';
 
 const HELP = `
-A filter's place counts from 0, nearest to the guest; WHICH is a place, a name or what was given as USE. A value is YAML: 5, true, text,
+A filter's place counts from 0, nearest to the guest; WHICH is a place, a name or what was given as USE,
+a file by any path. A value is YAML: 5, true, text,
 [a, list]; a.b=5 is the key b below a. Paths start where the command is called, those in options of add and replace too.
 A change stops the disk for the time that its requests in flight take; no request is lost, repeated, or moved past a flush. If it cannot be
 made, the command says why, and nothing has changed. The configuration file stays as it is.`;
@@ -81,7 +82,10 @@ export const filterCommand = new Command('filter')
       }),
   )
   .addCommand(
-    saying('add', 'Add a filter: last, nearest to the image or the network, unless a place is named.')
+    saying(
+      'add',
+      'Add a filter: last, nearest to the image or the network, but before those that have to be the last, unless a place is named.',
+    )
       .addArgument(device())
       .argument('<use>', 'one of ours, a file (./filter.ts), or a package')
       .addOption(new Option('--at <place>', 'its place').argParser(place).conflicts(['before', 'after']))
@@ -99,7 +103,7 @@ export const filterCommand = new Command('filter')
       .addArgument(device())
       .addArgument(which())
       .action(async (label: string, filter: string, options: Common) => {
-        await changed(options, 'remove', { device: label, which: filter });
+        await changed(options, 'remove', { device: label, which: filter, base: process.cwd() });
       }),
   )
   .addCommand(
@@ -123,19 +127,22 @@ export const filterCommand = new Command('filter')
       .argument('[key=value...]', 'options', readOption, {})
       .action(async (label: string, filter: string, named: Options, options: Said) => {
         const given = said({ ...options, set: mergeOptions(options.set ?? {}, named) });
-        await changed(options, 'set', { device: label, which: filter, filter: given });
+        await changed(options, 'set', { device: label, which: filter, filter: given, base: process.cwd() });
       }),
   )
   .addCommand(
-    command('ask', 'Ask something of a filter that has commands, and print what it answers: JSON.')
+    command(
+      'ask',
+      'Ask something of a filter that has commands, and print what it answers: a text as it is, all else as JSON.',
+    )
       .addArgument(device())
       .addArgument(which())
       .argument('<command>', 'one of its commands')
       .argument('[key=value...]', 'what the command takes', readText, {})
       .action(async (label: string, filter: string, name: string, given: object, options: Common) => {
-        const body = { device: label, which: filter, command: name, given };
+        const body = { device: label, which: filter, base: process.cwd(), command: name, given };
         const { answer } = await ask<{ answer: unknown }>(options, 'ask', body, Number.POSITIVE_INFINITY);
-        process.stdout.write(`${JSON.stringify(answer, null, options.json ? 0 : 2)}\n`);
+        process.stdout.write(answerText(answer, options.json === true));
       }),
   );
 
@@ -176,6 +183,12 @@ function ask<T>({ runDir }: Common, what: string, body: object, answerMsMax?: nu
   return askDaemon<T>(controlSocketPath(runDir), 'POST', `/filters/${what}`, body, answerMsMax);
 }
 
+/** What a filter has answered: a text as it is, unless JSON is asked for. */
+function answerText(answer: unknown, asJson: boolean): string {
+  if (typeof answer !== 'string' || asJson) return `${JSON.stringify(answer, null, asJson ? 0 : 2)}\n`;
+  return answer === '' || answer.endsWith('\n') ? answer : `${answer}\n`;
+}
+
 const print = (answer: unknown) => process.stdout.write(`${JSON.stringify(answer)}\n`);
 
 /** Files are named from here; the daemon is elsewhere. */
@@ -203,10 +216,15 @@ function listText(devices: readonly ListedDevice[]): string {
       JSON.stringify(options),
     ]),
   );
+  const failed = devices.flatMap(({ device, filters }) =>
+    filters
+      .filter(({ in_service }) => !in_service)
+      .map(({ at, name, last_fault }) => `${device} ${at}, ${name}, failed: ${last_fault ?? 'not known why'}\n`),
+  );
   const none = devices.length === 1 ? `${devices[0]!.device} has no filters\n` : 'there are no filters\n';
   const others = devices.filter(({ changed }) => changed).map(({ device }) => device);
   const note = devices.length === 1 ? NOT_WRITTEN : `${others.join(', ')}: ${NOT_WRITTEN}`;
-  return `${rows.length === 0 ? none : table(COLUMNS, rows, terminalWidth())}${others.length > 0 ? `${note}\n` : ''}`;
+  return `${rows.length === 0 ? none : table(COLUMNS, rows, terminalWidth())}${failed.join('')}${others.length > 0 ? `${note}\n` : ''}`;
 }
 
 function place(text: string): number {

@@ -43,9 +43,24 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
   parts.push(...networkTables(status, before?.status, seconds, width));
   if (parts.length === 2) parts.push('neither disks nor network cards\n');
   if (queueRows.length > 0) parts.push(table(queueColumns(counts), queueRows, width));
+  const failed = [...failedOf(vms), ...failedOf(status.nics)].join('');
+  if (failed !== '') parts.push(failed);
   const changed = [...changedOf(vms), ...changedOf(status.nics)].join(', ');
   if (changed !== '') parts.push(`filters changed since the start, not as configured: ${changed}\n`);
   return parts.join('\n');
+}
+
+type Filters = readonly Pick<DiskStatus['filters'][number], 'name' | 'in_service' | 'last_fault'>[];
+
+/** A line for each filter that is out of service. */
+function failedOf(kind: Record<string, Record<string, { filters: Filters }>>): string[] {
+  return Object.entries(kind).flatMap(([vm, devices]) =>
+    Object.entries(devices).flatMap(([device, { filters }]) =>
+      filters
+        .filter(({ in_service }) => !in_service)
+        .map(({ name, last_fault }) => `filter ${name} of ${vm}/${device} failed: ${last_fault ?? 'not known why'}\n`),
+    ),
+  );
 }
 
 /** Devices whose filters are others than the configuration names. */

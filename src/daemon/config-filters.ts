@@ -12,6 +12,7 @@ import {
 } from '../filter/load.js';
 import type { ReadyFilter } from '../filter/opened-filter.js';
 import type { ReadyFrameFilter } from '../filter/opened-frame-filter.js';
+import { defaultPlace, type PlaceFault, placeFaults } from '../filter/placing.js';
 import type { WrittenFilter } from '../filter/spec.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
 import { NET_FILTERS } from '../filters/net/index.js';
@@ -82,6 +83,10 @@ export interface FilterMaker<Ready> {
   loadAside(use: string, base: string): Promise<MadeModule<Ready>>;
   /** Of a filter that was made before. */
   moduleOf(ready: Ready): MadeModule<Ready>;
+  /** What is wrong with a device's filters where they are. */
+  placeFaults(filters: readonly Ready[]): PlaceFault[];
+  /** Where one more comes if nothing is said. */
+  defaultPlace(filters: readonly Ready[], added: Ready): number;
 }
 
 const commonOf = (written: WrittenFilter, options: unknown, base: string) => ({
@@ -107,6 +112,8 @@ export const BLOCK_MAKER: FilterMaker<ReadyFilter> = {
   load: (use, base) => blockModule(loadBlockFilter(use, base, BLOCK_FILTERS, NET_FILTERS)),
   loadAside: async (use, base) => blockModule(await loadBlockFilterAside(use, base, BLOCK_FILTERS, NET_FILTERS)),
   moduleOf: blockModule,
+  placeFaults,
+  defaultPlace,
 };
 
 const frameModule = (loaded: LoadedFilter<FrameFilter>): MadeModule<ReadyFrameFilter> => ({
@@ -119,6 +126,8 @@ export const FRAME_MAKER: FilterMaker<ReadyFrameFilter> = {
   load: (use, base) => frameModule(loadFrameFilter(use, base, NET_FILTERS, BLOCK_FILTERS)),
   loadAside: async (use, base) => frameModule(await loadFrameFilterAside(use, base, NET_FILTERS, BLOCK_FILTERS)),
   moduleOf: frameModule,
+  placeFaults: () => [],
+  defaultPlace: ({ length }) => length,
 };
 
 /** A filter in a configuration, and its place once it is loaded. */
@@ -132,7 +141,7 @@ export function completeFilters<Ready>(
   base: string,
   source: ConfigText,
 ): ConfigProblem[] {
-  return configs.flatMap((config, index) => {
+  const problems = configs.flatMap((config, index) => {
     const own = [...keys, 'filters', index];
     let loaded: MadeModule<Ready>;
     try {
@@ -147,6 +156,10 @@ export function completeFilters<Ready>(
     config.ready = loaded.make(writtenOf(config), read.options, base);
     return [];
   });
+  if (problems.length > 0) return problems;
+  return maker
+    .placeFaults(configs.map(({ ready }) => ready!))
+    .map(({ index, key, text, remedy }) => source.problem([...keys, 'filters', index, key], text, remedy));
 }
 
 /** What was written of a filter in a configuration. */

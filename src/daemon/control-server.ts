@@ -62,7 +62,7 @@ const REQUESTS = {
   removeFilter: {
     method: 'POST',
     path: '/filters/remove',
-    body: z.strictObject({ device: vmDevice, which, waitMsMax }),
+    body: z.strictObject({ device: vmDevice, which, base: base.optional(), waitMsMax }),
   },
   /** Without `use`, by itself, loaded anew. */
   replaceFilter: {
@@ -74,12 +74,18 @@ const REQUESTS = {
   setFilter: {
     method: 'POST',
     path: '/filters/set',
-    body: z.strictObject({ device: vmDevice, which, filter, waitMsMax }),
+    body: z.strictObject({ device: vmDevice, which, filter, base: base.optional(), waitMsMax }),
   },
   askFilter: {
     method: 'POST',
     path: '/filters/ask',
-    body: z.strictObject({ device: vmDevice, which, command: z.string(), given: z.record(z.string(), z.string()) }),
+    body: z.strictObject({
+      device: vmDevice,
+      which,
+      base: base.optional(),
+      command: z.string(),
+      given: z.record(z.string(), z.string()),
+    }),
   },
   link: { method: 'POST', path: '/link', body: z.strictObject({ nic: vmDevice, up: z.boolean() }) },
 } as const;

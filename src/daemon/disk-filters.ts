@@ -4,8 +4,10 @@ import { messageOf, SidecoreError } from '../errors.js';
 import type { Histogram } from '../filter/histogram.js';
 import { ChainControl } from '../filter/memory.js';
 import { type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
+import { isNextToBackend, placeFaults } from '../filter/placing.js';
 import type { ChainSpec } from '../filter/spec.js';
 import type { FaultLog } from './fault-log.js';
+import { findFilter } from './filtered-device.js';
 
 /** What there is below the filters of a disk. */
 export type FilteredDisk = Pick<OpenDisk<BackendSpec>, 'abilities' | 'image' | 'spec'>;
@@ -22,8 +24,6 @@ export class DiskFilters {
   #below: BackendAbilities;
   readonly #control = new ChainControl();
   #filters: readonly OpenedFilter[];
-  /** As a person reads it in `status`; of the last fault. */
-  readonly #lastFaults = new WeakMap<OpenedFilter, string>();
 
   /** Throws what is wrong with one of them, and leaves nothing open. */
   constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[]) {
@@ -90,13 +90,14 @@ export class DiskFilters {
     filters: readonly ReadyFilter[],
     known: (index: number) => { stays?: OpenedFilter; old?: OpenedFilter | undefined } | undefined,
   ): OpenedFilter[] {
+    for (const { text, remedy } of placeFaults(filters))
+      throw new SidecoreError('CONFIG_INVALID', `${this.#label}: ${text}`, remedy);
     const opened: OpenedFilter[] = [];
     let below = this.#below;
     try {
       for (let index = filters.length - 1; index >= 0; index--) {
         const { stays, old } = known(index) ?? {};
-        const isPlain = filters.slice(index + 1).every(({ definition }) => definition.sameBytes);
-        const backend = isPlain ? this.#disk : undefined;
+        const backend = isNextToBackend(filters, index) ? this.#disk : undefined;
         const filter = stays ?? new OpenedFilter(filters[index]!, this.#place, below, backend, old);
         opened.unshift(filter);
         if (filter.spec.defers && filter.spec.belowBytes !== below.sizeBytes) throw this.#otherSize(filter);
@@ -127,15 +128,9 @@ export class DiskFilters {
     }
   }
 
-  /** A filter by its place, or by its name if one only has it. Throws if there is none. */
-  find(which: string): OpenedFilter {
-    const byPlace = /^\d+$/.test(which) ? this.#filters[Number(which)] : undefined;
-    const byName = this.#filters.filter(({ spec, ready }) => spec.name === which || ready.use === which);
-    if (byPlace !== undefined) return byPlace;
-    if (byName.length === 1) return byName[0]!;
-    const known = this.#filters.map(({ spec }, place) => `${place} (${spec.name})`).join(', ') || 'none';
-    const why = byName.length === 0 ? 'has no filter' : 'has several filters';
-    throw new SidecoreError('CONFIG_INVALID', `${this.#label} ${why} ${which}`, `There are: ${known}.`);
+  /** A filter by its place, or by what it is called. Throws if there is none. */
+  find(which: string, base?: string): OpenedFilter {
+    return findFilter(this.#label, this.#filters, which, base);
   }
 
   /** To be called now and then: reports what filters have failed and said since the last time. */
@@ -145,7 +140,7 @@ export class DiskFilters {
       const fault = memory.faultNote.look();
       if (fault !== undefined) {
         const text = ready.lines.translate(fault);
-        this.#lastFaults.set(filter, text);
+        filter.lastFault = text;
         const so = ready.onFault === 'open' ? 'requests pass it by' : 'its disk answers with errors';
         faults.add('FILTER_FAILED', `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`);
       }
@@ -164,7 +159,7 @@ export class DiskFilters {
         on_fault: ready.onFault,
         in_service: !memory.out,
         faults: memory.faults,
-        last_fault: this.#lastFaults.get(filter) ?? null,
+        last_fault: filter.lastFault,
         time_ns: Math.round(memory.timeNs),
         counters: memory.readCounters(),
         histograms: Object.fromEntries(

@@ -93,9 +93,8 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
     return this.#filters.opened;
   }
 
-  /** A filter by its place or name. */
-  findFilter(which: string): OpenedFilter {
-    return this.#filters.find(which);
+  findFilter(which: string, base?: string): OpenedFilter {
+    return this.#filters.find(which, base);
   }
 
   /** They are others than the configuration names. */

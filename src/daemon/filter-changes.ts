@@ -10,7 +10,8 @@ import { mergeOptions } from './merge-options.js';
 /** Of a filter that is asked for: what a configuration may say of it. */
 export type GivenFilter = Partial<WrittenFilter>;
 
-/** Where a new filter comes: at a place, or beside another; last, nearest to the back end or the switch, if nothing is said. */
+/** Where a new filter comes: at a place, or beside another; if nothing is said, last, nearest to the back end or the switch,
+ * but before those that have to be the last. */
 export interface FilterPosition {
   readonly at?: number | undefined;
   readonly before?: string | undefined;
@@ -25,6 +26,9 @@ export interface ChangeOptions {
   readonly waitMsMax?: number | undefined;
 }
 
+/** The same where a folder is needed only for a filter that is named by a path. */
+type NamedOptions = Omit<ChangeOptions, 'base'> & { readonly base?: string | undefined };
+
 /** One filter, as an answer shows it. */
 export interface ListedFilter {
   readonly at: number;
@@ -34,6 +38,8 @@ export interface ListedFilter {
   readonly on_fault: string;
   readonly watch: boolean;
   readonly in_service: boolean;
+  /** Why it is not in service, or was not before. */
+  readonly last_fault: string | null;
 }
 
 /** What is answered to each change. */
@@ -49,10 +55,10 @@ export interface FilterChanges {
   readonly label: string;
   list(): ListedDevice;
   add(given: GivenFilter, position: FilterPosition, options: ChangeOptions): Promise<ListedDevice>;
-  remove(which: string, options: Omit<ChangeOptions, 'base'>): Promise<ListedDevice>;
+  remove(which: string, options: NamedOptions): Promise<ListedDevice>;
   replace(which: string, given: GivenFilter, options: ChangeOptions): Promise<ListedDevice>;
-  set(which: string, given: GivenFilter, options: Omit<ChangeOptions, 'base'>): Promise<ListedDevice>;
-  ask(which: string, command: string, given: Readonly<Record<string, string>>): Promise<unknown>;
+  set(which: string, given: GivenFilter, options: NamedOptions): Promise<ListedDevice>;
+  ask(which: string, command: string, given: Readonly<Record<string, string>>, base?: string): Promise<unknown>;
   /** From now on files are watched. */
   start(): void;
   stop(): Promise<void>;
@@ -66,6 +72,8 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   readonly #maker: FilterMaker<Ready>;
   readonly #log: Logger;
   readonly #watches: FilterWatches<Opened>;
+  /** Those whose files cannot be used as they are. */
+  readonly #broken = new WeakSet<Opened>();
   #last: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
@@ -94,9 +102,19 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   }
 
   list(): ListedDevice {
-    const filters = this.#device.filters.map(({ ready, spec, memory }, at): ListedFilter => {
+    this.#device.report();
+    const filters = this.#device.filters.map(({ ready, spec, memory, lastFault }, at): ListedFilter => {
       const { options, on_fault, watch } = written(ready);
-      return { at, name: spec.name, use: ready.use, options, on_fault, watch, in_service: !memory.out };
+      return {
+        at,
+        name: spec.name,
+        use: ready.use,
+        options,
+        on_fault,
+        watch,
+        in_service: !memory.out,
+        last_fault: lastFault,
+      };
     });
     return { device: this.label, filters, changed: this.#device.filtersChanged };
   }
@@ -107,15 +125,15 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
       await this.#change((now) => {
         if (now.length >= FILTERS_MAX)
           throw new SidecoreError('CONFIG_INVALID', `${this.label} has ${FILTERS_MAX} filters already`, 'Remove one.');
-        return now.toSpliced(this.#placeOf(position, now), 0, { ready } as never);
+        return now.toSpliced(this.#placeOf(position, now, ready, base), 0, { ready } as never);
       }, waitMsMax);
       return this.#done(`has the filter ${ready.use} now`);
     });
   }
 
-  remove(which: string, { waitMsMax }: Omit<ChangeOptions, 'base'>): Promise<ListedDevice> {
+  remove(which: string, { base, waitMsMax }: NamedOptions): Promise<ListedDevice> {
     return this.#inTurn(async () => {
-      const old = this.#device.findFilter(which);
+      const old = this.#device.findFilter(which, base);
       await this.#change((now) => now.filter((filter) => filter !== old), waitMsMax);
       return this.#done(`has the filter ${old.ready.use} no more`);
     });
@@ -123,7 +141,7 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
 
   replace(which: string, given: GivenFilter, { base, waitMsMax }: ChangeOptions): Promise<ListedDevice> {
     return this.#inTurn(async () => {
-      const old = this.#device.findFilter(which);
+      const old = this.#device.findFilter(which, base);
       const before = written(old.ready);
       // Another filter has options of its own; what it may do to its device stays as it was, if nothing is said.
       const asked =
@@ -135,9 +153,9 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     });
   }
 
-  set(which: string, given: GivenFilter, { waitMsMax }: Omit<ChangeOptions, 'base'>): Promise<ListedDevice> {
+  set(which: string, given: GivenFilter, { base, waitMsMax }: NamedOptions): Promise<ListedDevice> {
     return this.#inTurn(async () => {
-      const old = this.#device.findFilter(which);
+      const old = this.#device.findFilter(which, base);
       const before = written(old.ready);
       const options = mergeOptions(before.options, given.options ?? {});
       const asked = readWritten(this.#maker, { ...before, ...given, use: before.use, options });
@@ -149,8 +167,8 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
   }
 
   /** Not in turn with changes: it may take as long as it likes. */
-  async ask(which: string, command: string, given: Readonly<Record<string, string>>): Promise<unknown> {
-    const { commands, ready } = this.#device.findFilter(which);
+  async ask(which: string, command: string, given: Readonly<Record<string, string>>, base?: string): Promise<unknown> {
+    const { commands, ready } = this.#device.findFilter(which, base);
     const call = Object.hasOwn(commands, command) ? commands[command] : undefined;
     if (call === undefined) {
       const known = Object.keys(commands).join(', ') || 'none';
@@ -213,10 +231,15 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     return this.list();
   }
 
-  #placeOf({ at, before, after }: FilterPosition, now: readonly Opened[]): number {
-    if (before !== undefined) return now.indexOf(this.#device.findFilter(before));
-    if (after !== undefined) return now.indexOf(this.#device.findFilter(after)) + 1;
-    if (at === undefined || at <= now.length) return at ?? now.length;
+  #placeOf({ at, before, after }: FilterPosition, now: readonly Opened[], added: Ready, base: string): number {
+    if (before !== undefined) return now.indexOf(this.#device.findFilter(before, base));
+    if (after !== undefined) return now.indexOf(this.#device.findFilter(after, base)) + 1;
+    if (at === undefined)
+      return this.#maker.defaultPlace(
+        now.map(({ ready }) => ready),
+        added,
+      );
+    if (at <= now.length) return at;
     throw new SidecoreError(
       'CONFIG_INVALID',
       `${this.label} has ${now.length} filters`,
@@ -230,11 +253,16 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
     const { ready } = old;
     try {
       const anew = await this.#load(written(ready), ready.base);
-      if (anew.module.text === ready.module.text && !old.memory.out) return true;
+      if (anew.module.text === ready.module.text && !old.memory.out) {
+        if (this.#broken.delete(old))
+          this.#log.info(`${this.label}: filter ${ready.use} was saved, and is again what runs`);
+        return true;
+      }
       await this.#replace(old, anew, undefined);
       this.#log.info(`${this.label}: filter ${ready.use} was saved, and takes its own place`);
       return true;
     } catch (error) {
+      this.#broken.add(old);
       const { code, message } =
         error instanceof SidecoreError ? error : { code: 'FILTER_INVALID', message: String(error) };
       const stays = old.memory.out ? 'it is out of service still' : 'it goes on as it was';

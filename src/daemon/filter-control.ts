@@ -47,12 +47,13 @@ export class FilterControl {
     }),
     addFilter: async ({ device, filter, at, before, after, base, waitMsMax }) =>
       this.#find(device).add(filter, { at, before, after }, { base, waitMsMax }),
-    removeFilter: async ({ device, which, waitMsMax }) => this.#find(device).remove(which, { waitMsMax }),
+    removeFilter: async ({ device, which, base, waitMsMax }) => this.#find(device).remove(which, { base, waitMsMax }),
     replaceFilter: async ({ device, which, filter, base, waitMsMax }) =>
       this.#find(device).replace(which, filter, { base, waitMsMax }),
-    setFilter: async ({ device, which, filter, waitMsMax }) => this.#find(device).set(which, filter, { waitMsMax }),
-    askFilter: async ({ device, which, command, given }) => ({
-      answer: await this.#find(device).ask(which, command, given),
+    setFilter: async ({ device, which, filter, base, waitMsMax }) =>
+      this.#find(device).set(which, filter, { base, waitMsMax }),
+    askFilter: async ({ device, which, base, command, given }) => ({
+      answer: await this.#find(device).ask(which, command, given, base),
     }),
   };
 

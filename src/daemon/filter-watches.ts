@@ -47,7 +47,7 @@ export class FilterWatches<Opened extends AnyOpenedFilter> {
   #begin(filter: Opened): Watched<Opened> {
     const saved = async () => {
       const isGood = await this.#reload(watched.filter).catch(() => true);
-      if (!isGood) watched.watch.watchEverything();
+      watched.watch.watchOthers(!isGood);
     };
     const watched: Watched<Opened> = { filter, watch: new SourceWatch(() => void saved(), this.#onFault) };
     return watched;

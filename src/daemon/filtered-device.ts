@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { SidecoreError } from '../errors.js';
 import type { FilterSources } from '../filter/load.js';
 import type { WrittenFilter } from '../filter/spec.js';
 import { writtenOf } from './config-filters.js';
@@ -17,6 +19,7 @@ export interface AnyOpenedFilter<Ready = AnyReadyFilter> {
   readonly ready: Ready;
   readonly spec: { readonly id: number; readonly replaces?: number | undefined; readonly name: string };
   readonly memory: { readonly out: boolean };
+  readonly lastFault: string | null;
   readonly commands: Readonly<Record<string, (given: Readonly<Record<string, string>>) => unknown>>;
 }
 
@@ -32,8 +35,10 @@ export interface FilteredDevice<Opened extends AnyOpenedFilter<Ready>, Ready ext
   readonly filtersChanged: boolean;
   /** It has a sidecore of its own. */
   readonly isQuarantined: boolean;
-  /** A filter by its place, or by its name if one only has it. Throws if there is none. */
-  findFilter(which: string): Opened;
+  /** Takes note of what filters have failed since the last time. */
+  report(): void;
+  /** As `findFilter` does. */
+  findFilter(which: string, base?: string): Opened;
   /**
    * Has it have other filters. Throws, and nothing has changed, if that cannot be.
    *
@@ -45,6 +50,33 @@ export interface FilteredDevice<Opened extends AnyOpenedFilter<Ready>, Ready ext
     waitMsMax?: number,
   ): Promise<void>;
 }
+
+/**
+ * A filter of a device by its place, or by its name, module or file if one only has it. Throws `CONFIG_INVALID` if there is none.
+ *
+ * @param base - folder from which a path starts that is not what it was given as
+ */
+export function findFilter<Opened extends AnyOpenedFilter>(
+  label: string,
+  filters: readonly Opened[],
+  which: string,
+  base?: string,
+): Opened {
+  const byPlace = /^\d+$/.test(which) ? filters[Number(which)] : undefined;
+  if (byPlace !== undefined) return byPlace;
+  const file = base === undefined ? undefined : fileOf(which, base);
+  const found = filters.filter(
+    ({ spec, ready }) =>
+      spec.name === which || ready.use === which || (file !== undefined && fileOf(ready.use, ready.base) === file),
+  );
+  if (found.length === 1) return found[0]!;
+  const known = filters.map(({ spec }, place) => `${place} (${spec.name})`).join(', ') || 'none';
+  const why = found.length === 0 ? 'has no filter' : 'has several filters';
+  throw new SidecoreError('CONFIG_INVALID', `${label} ${why} ${which}`, `There are: ${known}.`);
+}
+
+/** Of what names a file; undefined of others. */
+const fileOf = (use: string, base: string) => (/^\.{0,2}\//.test(use) ? resolve(base, use) : undefined);
 
 /** Whether filters are others than those of the configuration, or have other options. */
 export function areOthers(

@@ -1,9 +1,9 @@
-import { SidecoreError } from '../errors.js';
 import type { FrameChainSpec } from '../filter/frame-spec.js';
 import { ChainControl } from '../filter/memory.js';
 import { type FrameFilterPlace, OpenedFrameFilter, type ReadyFrameFilter } from '../filter/opened-frame-filter.js';
 import { histogramStatus } from './disk-filters.js';
 import type { FaultLog } from './fault-log.js';
+import { findFilter } from './filtered-device.js';
 
 /** A filter that stays, or one that is new, and whose place it takes. */
 export type FrameFilterPlan =
@@ -16,8 +16,6 @@ export class NicFilters {
   readonly #label: string;
   readonly #control = new ChainControl();
   #filters: readonly OpenedFrameFilter[];
-  /** As a person reads it in `status`; of the last fault. */
-  readonly #lastFaults = new WeakMap<OpenedFrameFilter, string>();
 
   /** Throws what is wrong with one of them. */
   constructor(place: FrameFilterPlace, filters: readonly ReadyFrameFilter[]) {
@@ -83,15 +81,9 @@ export class NicFilters {
         await filter.close().catch((error) => this.#place.log(`${filter.ready.use}: ${error.message}`));
   }
 
-  /** A filter by its place, or by its name if one only has it. Throws if there is none. */
-  find(which: string): OpenedFrameFilter {
-    const byPlace = /^\d+$/.test(which) ? this.#filters[Number(which)] : undefined;
-    const byName = this.#filters.filter(({ spec, ready }) => spec.name === which || ready.use === which);
-    if (byPlace !== undefined) return byPlace;
-    if (byName.length === 1) return byName[0]!;
-    const known = this.#filters.map(({ spec }, place) => `${place} (${spec.name})`).join(', ') || 'none';
-    const why = byName.length === 0 ? 'has no filter' : 'has several filters';
-    throw new SidecoreError('CONFIG_INVALID', `${this.#label} ${why} ${which}`, `There are: ${known}.`);
+  /** A filter by its place, or by what it is called. Throws if there is none. */
+  find(which: string, base?: string): OpenedFrameFilter {
+    return findFilter(this.#label, this.#filters, which, base);
   }
 
   /** To be called now and then: reports what filters have failed and said since the last time. */
@@ -101,7 +93,7 @@ export class NicFilters {
       const fault = memory.faultNote.look();
       if (fault !== undefined) {
         const text = ready.lines.translate(fault);
-        this.#lastFaults.set(filter, text);
+        filter.lastFault = text;
         const so = ready.onFault === 'open' ? 'frames pass it by' : 'its card’s frames are dropped';
         faults.add('FILTER_FAILED', `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`);
       }
@@ -120,7 +112,7 @@ export class NicFilters {
         on_fault: ready.onFault,
         in_service: !memory.out,
         faults: memory.faults,
-        last_fault: this.#lastFaults.get(filter) ?? null,
+        last_fault: filter.lastFault,
         time_ns: Math.round(memory.timeNs),
         counters: memory.readCounters(),
         histograms: Object.fromEntries(

@@ -73,9 +73,8 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
     return this.#filters.opened;
   }
 
-  /** A filter by its place or name. */
-  findFilter(which: string): OpenedFrameFilter {
-    return this.#filters.find(which);
+  findFilter(which: string, base?: string): OpenedFrameFilter {
+    return this.#filters.find(which, base);
   }
 
   /** They are others than the configuration names. */

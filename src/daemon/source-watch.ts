@@ -1,6 +1,9 @@
 import { type FSWatcher, statSync, watch } from 'node:fs';
-import { basename, dirname } from 'node:path';
-import { FILTER_FOLDERS_MAX, FILTER_SAVE_MS } from '../limits.js';
+import { basename, dirname, join } from 'node:path';
+import { FILTER_FOLDERS_MAX, FILTER_SAVE_MS, FILTER_SAVE_MS_MAX } from '../limits.js';
+
+/** What modules can import, by its name. */
+const SOURCE = /\.(?:[cm]?[jt]s|[jt]sx|json|css|txt)$/;
 
 /**
  * Says when files are saved, whether they are written in place or replaced by a rename, as many editors do: so their folders are
@@ -12,11 +15,13 @@ export class SourceWatch {
   /** By folder: its names that count; undefined for all of them. */
   #names = new Map<string, Set<string>>();
   readonly #watchers = new Map<string, FSWatcher>();
-  #everything = false;
+  #others = false;
   #timer: NodeJS.Timeout | undefined;
+  /** When the first of some saves was, ms of `performance.now()`; undefined if none waits to be told. */
+  #firstAt: number | undefined;
 
   /**
-   * @param onSaved - called `FILTER_SAVE_MS` after the last of some saves
+   * @param onSaved - called `FILTER_SAVE_MS` after the last of some saves, at most `FILTER_SAVE_MS_MAX` after the first
    * @param onFault - something cannot be watched, and why
    */
   constructor(onSaved: () => void, onFault: (text: string) => void) {
@@ -37,7 +42,7 @@ export class SourceWatch {
       const folder = dirname(file);
       names.set(folder, (names.get(folder) ?? new Set()).add(basename(file)));
     }
-    this.#everything = false;
+    this.#others = false;
     this.#names = names;
     for (const [folder, watcher] of this.#watchers) {
       if (names.has(folder)) continue;
@@ -48,9 +53,12 @@ export class SourceWatch {
     if (own.some((file) => savedAt(file) > readAt)) this.#saved();
   }
 
-  /** What is amiss with the files is not known: anything that is saved beside them may mend it. */
-  watchEverything(): void {
-    this.#everything = true;
+  /**
+   * Whether other sources in those folders count, too: while it is not known what is amiss, any that is saved may mend it. Never all that
+   * lies there, which may be an image that is written all the time.
+   */
+  watchOthers(others: boolean): void {
+    this.#others = others;
   }
 
   close(): void {
@@ -73,13 +81,28 @@ export class SourceWatch {
   }
 
   #look(folder: string, name: string | null): void {
-    if (this.#everything || name === null || this.#names.get(folder)?.has(name)) this.#saved();
+    if (name === null || this.#names.get(folder)?.has(name) || (this.#others && mayBeImported(folder, name)))
+      this.#saved();
   }
 
   #saved(): void {
+    const now = performance.now();
+    this.#firstAt ??= now;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.#onSaved, FILTER_SAVE_MS).unref();
+    const waitMs = Math.min(FILTER_SAVE_MS, this.#firstAt + FILTER_SAVE_MS_MAX - now);
+    this.#timer = setTimeout(() => this.#tell(), Math.max(0, waitMs)).unref();
   }
+
+  #tell(): void {
+    this.#firstAt = undefined;
+    this.#onSaved();
+  }
+}
+
+/** A source, or a folder of some. */
+function mayBeImported(folder: string, name: string): boolean {
+  if (SOURCE.test(name)) return true;
+  return !name.includes('.') && statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /** When a file was written last, or put where it is, ms since 1970; zero if it is not there. */

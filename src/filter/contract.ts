@@ -286,6 +286,8 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
   deferSeconds?(options: z.output<Schema>): number;
   /** Without it the disk's data mean something else: it is no filter to pass by when it fails, and `on_fault: open` is refused. */
   readonly failsClosed?: boolean;
+  /** It needs `image` and `backend`: below it there may only be filters that say `sameBytes`. */
+  readonly last?: boolean;
   /** Filters above it see what the back end has, byte by byte: they get that as `image`. */
   readonly sameBytes?: boolean;
   /** Bytes of `context.shared`. */

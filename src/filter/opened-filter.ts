@@ -49,6 +49,8 @@ export class OpenedFilter {
   readonly ready: ReadyFilter;
   readonly memory: FilterMemory;
   readonly spec: FilterSpec;
+  /** What was reported of its last fault, as a person reads it; null if there was none. */
+  lastFault: string | null = null;
   readonly #manager: BlockFilterManager;
   readonly #disks = new Map<string, OwnDisk>();
 
@@ -69,14 +71,6 @@ export class OpenedFilter {
     this.ready = ready;
     const { definition, options } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
-    if (definition.failsClosed && ready.onFault === 'open') {
-      const text = `${place.vm}/${place.device}: the filter ${name} cannot have on_fault: open`;
-      throw new SidecoreError(
-        'CONFIG_INVALID',
-        text,
-        'Data that had not gone through it would be lost: leave `closed`.',
-      );
-    }
     const { vm, device, queues, groups } = place;
     const isSame = old?.spec.name === name;
     const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };

@@ -36,6 +36,8 @@ export class OpenedFrameFilter {
   readonly ready: ReadyFrameFilter;
   readonly memory: FilterMemory;
   readonly spec: FrameFilterSpec;
+  /** What was reported of its last fault, as a person reads it; null if there was none. */
+  lastFault: string | null = null;
   readonly #manager: FrameFilterManager;
 
   /**

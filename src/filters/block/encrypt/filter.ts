@@ -1,5 +1,5 @@
 import { SECTOR_BYTES } from '../../../block/features.js';
-import { SidecoreError } from '../../../errors.js';
+import { assert } from '../../../errors.js';
 import { defineBlockFilter, type FilterHelper } from '../../../filter/index.js';
 import { readPassphrase } from './key.js';
 import { openImage, readHeader } from './open-image.js';
@@ -29,13 +29,9 @@ export const encrypt = defineBlockFilter({
   counters: ['bytes_encrypted', 'bytes_decrypted', 'pieces_offloaded', 'buffer_waits', 'errors'],
   defers: true,
   failsClosed: true,
-  manage({ vm, device, options, base, below, image, log }) {
-    if (image === undefined)
-      throw new SidecoreError(
-        'CONFIG_INVALID',
-        `${vm}/${device}: the filter encrypt has to be the last`,
-        'What is below it would get ciphertext: move it to the end of `filters`.',
-      );
+  last: true,
+  manage({ options, base, below, image, log }) {
+    assert(image !== undefined, 'it is the last');
     const header = readHeader(image, below.sizeBytes);
     const passphrase = readPassphrase(options, base, log);
     const { key, slot } = openImage(image, header, passphrase, log);

@@ -24,6 +24,7 @@ export const snapshot = defineBlockFilter({
   name: 'snapshot',
   defers: true,
   failsClosed: true,
+  last: true,
   sameBytes: true,
   options: (z) =>
     z.strictObject({

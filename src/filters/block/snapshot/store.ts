@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OpenDisk } from '../../../block/backends/backend.js';
 import type { BackendSpec } from '../../../block/backends/index.js';
-import { messageOf, SidecoreError } from '../../../errors.js';
+import { assert, messageOf, SidecoreError } from '../../../errors.js';
 import type { BlockFilterSetup } from '../../../filter/index.js';
 import type { StoreSpec } from '../clusters/commit.js';
 import { type Shape, sharedWords, Word } from '../clusters/layout.js';
@@ -64,12 +64,7 @@ export class SnapshotStore {
 
   constructor(setup: BlockFilterSetup<SnapshotOptions>) {
     const { options, base, below, disks, image, shared, vm, device, log } = setup;
-    if (image === undefined)
-      throw new SidecoreError(
-        'CONFIG_INVALID',
-        'snapshot has to be the last filter of its disk',
-        'Move it to the end of `filters`.',
-      );
+    assert(image !== undefined, 'it is the last');
     if (below.readOnly) throw new SidecoreError('CONFIG_INVALID', 'snapshot is for disks that can be written');
     const before = open.get(`${vm}/${device}`);
     if (before !== undefined && (before.#users.size > 0 || before.#busy > 0))
