@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { BackendOptions } from '../src/block/backends/index.js';
 import { askDaemon } from '../src/daemon/control-server.js';
 import { controlSocketPath } from '../src/daemon/daemon.js';
 import type { LoadPattern } from '../src/guest/load.js';
@@ -102,7 +103,10 @@ async function measureInDaemon(context: FilterContext, entry: BlockEntry): Promi
   const made = entry.setUp(folder);
   const [backend, plain] = backendsOf(made);
   const filters = [{ use: entry.use, options: made.options ?? {} }];
-  const daemon = await startDaemon(context, folder, { filtered: { backend, filters }, plain: { backend: plain } });
+  const daemon = await startDaemon(context, folder, {
+    filtered: { backend: configured(backend), filters },
+    plain: { backend: configured(plain) },
+  });
   const sides = [daemon.socket('filtered'), daemon.socket('plain')] as const;
   if (entry.asks !== undefined) {
     const question = { device: 'bench/filtered', which: entry.use, ...entry.asks };
@@ -110,6 +114,13 @@ async function measureInDaemon(context: FilterContext, entry: BlockEntry): Promi
   }
   for (const does of entry.does) await compare(context, entry.name, does, sides);
   await daemon.stop();
+}
+
+/** A back end as a configuration has it. */
+function configured(backend: BackendOptions): object {
+  if (backend.type !== 'file') return backend;
+  const { readOnly, ...rest } = backend;
+  return { ...rest, read_only: readOnly === true };
 }
 
 async function startDaemon(

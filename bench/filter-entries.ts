@@ -50,11 +50,11 @@ const plain = (use: string, options: Readonly<Record<string, unknown>> = {}, doe
 const BOTH: readonly Does[] = ['read', 'write'];
 
 /** Before a file on tmpfs, against another one. */
-const onFiles = (use: string, options: Readonly<Record<string, unknown>>) => ({
+const onFiles = (use: string, options: Readonly<Record<string, unknown>>, readOnly = false) => ({
   use,
   does: BOTH,
   setUp: (folder: string): BlockSetUp => ({
-    backend: { type: 'file', path: writtenFile(folder, `${use}.img`) },
+    backend: { type: 'file', path: writtenFile(folder, `${use}.img`), readOnly },
     plain: { type: 'file', path: writtenFile(folder, 'plain.img') },
     options,
   }),
@@ -86,7 +86,7 @@ const ALL: readonly BlockEntry[] = [
   { name: 'mirror (both in memory)', ...plain('mirror', { to: { type: 'memory' } }, BOTH), needs: MEMORY },
   { name: 'verify', ...plain('verify', { sums: 'sums' }, BOTH), needs: MEMORY },
   { name: 'cache (file on tmpfs, all of it cached)', ...onFiles('cache', { size: '64MiB' }) },
-  { name: 'overlay (files on tmpfs)', ...onFiles('overlay', { path: 'top.img' }) },
+  { name: 'overlay (files on tmpfs)', ...onFiles('overlay', { path: 'top.img' }, true) },
   { name: 'snapshot, none taken', ...plain('snapshot', { path: 'none' }, BOTH) },
   {
     name: 'snapshot, one taken',
