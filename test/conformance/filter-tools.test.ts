@@ -58,7 +58,7 @@ const CHAINS: Readonly<Record<string, readonly (readonly [string, Readonly<Recor
   'a throttle whose limit is reached': [['throttle', { iops: 100_000, iops_write: 70_000, burst_requests: 1 }]],
   'a trace': [['trace', { records: 256 }]],
   'no faults': [['fault', {}]],
-  delays: [['fault', { rules: [{ every: 2, do: { delay: '20us' } }] }]],
+  delays: [['fault', { rules: [{ every: 8, do: { delay: '20us' } }] }]],
   'all of them': [
     ['trace', {}],
     ['fault', {}],

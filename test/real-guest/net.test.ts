@@ -9,8 +9,6 @@ const ETHERNET_BYTES_MAX = 1514;
 
 const VARIANTS: [string, PairOptions][] = [
   ['split rings', {}],
-  ['packed rings', { packed: true }],
-  ['split rings, two queue pairs', { queuePairs: 2 }],
   ['packed rings, two queue pairs', { packed: true, queuePairs: 2 }],
 ];
 
