@@ -19,7 +19,7 @@ import { TestGuest } from '../vhost-user/test-guest.js';
 import { KillableDaemon } from './killable-daemon.js';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
-const KILLS = Number(process.env.KILLS ?? 12);
+const KILLS = Number(process.env.KILLS ?? 8);
 const VMS = ['a', 'b', 'c'];
 const DEPTH = 16;
 /** A death comes within this time, in the middle of the guests' work. */
