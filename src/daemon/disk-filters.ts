@@ -1,12 +1,12 @@
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import type { BackendSpec } from '../block/backends/index.js';
 import { messageOf, SidecoreError } from '../errors.js';
-import type { Histogram } from '../filter/histogram.js';
 import { ChainControl } from '../filter/memory.js';
 import { type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
 import { isNextToBackend, placeFaults } from '../filter/placing.js';
 import type { ChainSpec } from '../filter/spec.js';
 import type { FaultLog } from './fault-log.js';
+import { filterStatus, reportFilters } from './filter-report.js';
 import { findFilter } from './filtered-device.js';
 
 /** What there is below the filters of a disk. */
@@ -14,6 +14,9 @@ export type FilteredDisk = Pick<OpenDisk<BackendSpec>, 'abilities' | 'image' | '
 
 /** A filter that stays, or a new one, and whose place it takes. */
 export type FilterPlan = OpenedFilter | { readonly ready: ReadyFilter; readonly old?: OpenedFilter | undefined };
+
+/** What becomes of what a failed filter would have got. */
+const OUTCOME = { open: 'requests pass it by', closed: 'its disk answers with errors' } as const;
 
 /** The filters of one disk, as the daemon sees them: nearest to the guest first. */
 export class DiskFilters {
@@ -135,47 +138,11 @@ export class DiskFilters {
 
   /** To be called now and then: reports what filters have failed and said since the last time. */
   report(faults: FaultLog): void {
-    for (const [index, filter] of this.#filters.entries()) {
-      const { ready, memory } = filter;
-      const fault = memory.faultNote.look();
-      if (fault !== undefined) {
-        const text = ready.lines.translate(fault);
-        filter.lastFault = text;
-        const so = ready.onFault === 'open' ? 'requests pass it by' : 'its disk answers with errors';
-        faults.add('FILTER_FAILED', `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`);
-      }
-      const said = memory.logNote.look();
-      if (said !== undefined) faults.note(`filter ${index}`, `${this.#label}: filter ${ready.use}: ${said}`);
-    }
+    reportFilters(this.#label, this.#filters, OUTCOME, faults);
   }
 
   /** For `status`, in their order. */
   status() {
-    return this.#filters.map((filter) => {
-      const { ready, memory, spec } = filter;
-      return {
-        use: ready.use,
-        name: spec.name,
-        on_fault: ready.onFault,
-        in_service: !memory.out,
-        faults: memory.faults,
-        last_fault: filter.lastFault,
-        time_ns: Math.round(memory.timeNs),
-        counters: memory.readCounters(),
-        histograms: Object.fromEntries(
-          Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
-        ),
-        watch: ready.written?.watch ?? false,
-        state: filter.status(),
-      };
-    });
+    return this.#filters.map(filterStatus);
   }
-}
-
-/** Quantiles, by their names. */
-const QUANTILES = { p50: 0.5, p90: 0.9, p99: 0.99, p999: 0.999, max: 1 } as const;
-
-export function histogramStatus(histogram: Histogram) {
-  const quantiles = Object.entries(QUANTILES).map(([name, share]) => [name, Math.round(histogram.quantile(share))]);
-  return { count: histogram.total, ...(Object.fromEntries(quantiles) as Record<keyof typeof QUANTILES, number>) };
 }

@@ -1,14 +1,17 @@
 import type { FrameChainSpec } from '../filter/frame-spec.js';
 import { ChainControl } from '../filter/memory.js';
 import { type FrameFilterPlace, OpenedFrameFilter, type ReadyFrameFilter } from '../filter/opened-frame-filter.js';
-import { histogramStatus } from './disk-filters.js';
 import type { FaultLog } from './fault-log.js';
+import { filterStatus, reportFilters } from './filter-report.js';
 import { findFilter } from './filtered-device.js';
 
 /** A filter that stays, or one that is new, and whose place it takes. */
 export type FrameFilterPlan =
   | OpenedFrameFilter
   | { readonly ready: ReadyFrameFilter; readonly old?: OpenedFrameFilter | undefined };
+
+/** What becomes of what a failed filter would have got. */
+const OUTCOME = { open: 'frames pass it by', closed: 'its card’s frames are dropped' } as const;
 
 /** The filters of one card, as the daemon sees them: nearest to the guest first. */
 export class NicFilters {
@@ -88,39 +91,11 @@ export class NicFilters {
 
   /** To be called now and then: reports what filters have failed and said since the last time. */
   report(faults: FaultLog): void {
-    for (const [index, filter] of this.#filters.entries()) {
-      const { ready, memory } = filter;
-      const fault = memory.faultNote.look();
-      if (fault !== undefined) {
-        const text = ready.lines.translate(fault);
-        filter.lastFault = text;
-        const so = ready.onFault === 'open' ? 'frames pass it by' : 'its card’s frames are dropped';
-        faults.add('FILTER_FAILED', `${this.#label}: filter ${ready.use} failed and is out of service, ${so}: ${text}`);
-      }
-      const said = memory.logNote.look();
-      if (said !== undefined) faults.note(`filter ${index}`, `${this.#label}: filter ${ready.use}: ${said}`);
-    }
+    reportFilters(this.#label, this.#filters, OUTCOME, faults);
   }
 
   /** For `status`, in their order. */
   status() {
-    return this.#filters.map((filter) => {
-      const { ready, memory, spec } = filter;
-      return {
-        use: ready.use,
-        name: spec.name,
-        on_fault: ready.onFault,
-        in_service: !memory.out,
-        faults: memory.faults,
-        last_fault: filter.lastFault,
-        time_ns: Math.round(memory.timeNs),
-        counters: memory.readCounters(),
-        histograms: Object.fromEntries(
-          Object.entries(memory.readHistograms()).map(([name, histogram]) => [name, histogramStatus(histogram)]),
-        ),
-        watch: ready.written?.watch ?? false,
-        state: filter.status(),
-      };
-    });
+    return this.#filters.map(filterStatus);
   }
 }

@@ -3,6 +3,7 @@ import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { messageOf, SidecoreError } from '../errors.js';
 import type { BlockFilter, BlockFilterManager, FilterAbilities, FilterCommand, ManagedDisk } from './contract.js';
+import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
 import { isSharedBytes, type LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
@@ -80,7 +81,7 @@ export class OpenedFilter {
     const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
     const group = groups.memoryOf(
       name,
-      call(ready, 'group', () => definition.group?.(options)),
+      callDefinition(ready, 'group', () => definition.group?.(options)),
       definition.groupBytes ?? 0,
     );
     let manager: BlockFilterManager | undefined;
@@ -91,7 +92,7 @@ export class OpenedFilter {
       const { image, spec } = backend ?? {};
       const setup = { vm, device, queues, options, base, below, image, backend: spec, disks, shared, group };
       const { hold, connected, log } = place;
-      manager = call(ready, 'manage', () => definition.manage?.({ ...setup, hold, connected, log })) ?? {};
+      manager = callDefinition(ready, 'manage', () => definition.manage?.({ ...setup, hold, connected, log })) ?? {};
       this.#manager = manager;
       const { prepared } = manager;
       this.spec = {
@@ -135,7 +136,7 @@ export class OpenedFilter {
   offer(below: BackendAbilities): BackendAbilities {
     const { definition, options } = this.ready;
     const { prepared } = this.#manager;
-    const change = call(this.ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
+    const change = callDefinition(this.ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
     return { ...below, ...onlyAbilities(change), ...(this.spec.defers ? { inOrder: false } : {}) };
   }
 
@@ -167,7 +168,7 @@ export class OpenedFilter {
 
   #openDisks(below: BackendAbilities, old: OpenedFilter | undefined): void {
     const { definition, options, base } = this.ready;
-    const wanted = call(this.ready, 'disks', () => definition.disks?.(options, { base, below })) ?? {};
+    const wanted = callDefinition(this.ready, 'disks', () => definition.disks?.(options, { base, below })) ?? {};
     for (const [key, disk] of Object.entries(wanted)) {
       const same = old === undefined ? undefined : old.#disks.get(key);
       const opened = same && isDeepStrictEqual(same.options, disk) ? same.opened : openDisk(disk);
@@ -187,18 +188,6 @@ function bytesOf({ sharedBytes = 0 }: BlockFilter, options: unknown, below: Back
   const bytes = typeof sharedBytes === 'number' ? sharedBytes : sharedBytes({ options, below, queues });
   if (isSharedBytes(bytes)) return bytes;
   throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
-}
-
-/** Calls a hook of a filter's, and says whose it was that threw. */
-function call<T>({ use }: ReadyFilter, hook: string, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    if (error instanceof SidecoreError) throw error;
-    throw new SidecoreError('FILTER_INVALID', `${hook}() of the filter ${use} has thrown: ${messageOf(error)}`, '', {
-      cause: error,
-    });
-  }
 }
 
 function plain({ use }: ReadyFilter, prepared: unknown): unknown {

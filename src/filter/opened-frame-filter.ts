@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { messageOf, SidecoreError } from '../errors.js';
+import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
 import type { FrameFilter, FrameFilterManager } from './frame-contract.js';
 import type { FrameFilterSpec } from './frame-spec.js';
@@ -54,12 +55,12 @@ export class OpenedFrameFilter {
     const same = old?.spec.name === name ? old : undefined;
     const keepsMemory = same !== undefined && !same.memory.out && same.#hasShape(shape);
     this.memory = keepsMemory ? same.memory : new FilterMemory(shape);
-    const bytes = call(ready, 'sharedBytes', () => bytesOf(definition, options));
+    const bytes = callDefinition(ready, 'sharedBytes', () => bytesOf(definition, options));
     const shared = same?.spec.shared.byteLength === bytes ? same.spec.shared : new SharedArrayBuffer(bytes);
-    const member = call(ready, 'group', () => definition.group?.(options));
+    const member = callDefinition(ready, 'group', () => definition.group?.(options));
     const group = groups.memoryOf(name, member, definition.groupBytes ?? 0);
     const setup = { vm, device, mac, options, shared, group, base, log };
-    this.#manager = call(ready, 'manage', () => definition.manage?.(setup)) ?? {};
+    this.#manager = callDefinition(ready, 'manage', () => definition.manage?.(setup)) ?? {};
     this.spec = {
       id: nextFilterId(),
       replaces: old?.spec.id,
@@ -69,7 +70,7 @@ export class OpenedFrameFilter {
       defers,
       module,
       options,
-      prepared: call(ready, 'manage', () => structuredClone(this.#manager.prepared)),
+      prepared: callDefinition(ready, 'manage', () => structuredClone(this.#manager.prepared)),
       onFault,
       timeNsMax,
       memory: this.memory.buffer,
@@ -105,16 +106,4 @@ function bytesOf({ sharedBytes = 0 }: FrameFilter, options: unknown): number {
   const bytes = typeof sharedBytes === 'number' ? sharedBytes : sharedBytes(options);
   if (isSharedBytes(bytes)) return bytes;
   throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
-}
-
-/** Calls a hook of a filter's, and says whose it was that threw. */
-function call<T>({ use }: ReadyFrameFilter, hook: string, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    if (error instanceof SidecoreError) throw error;
-    throw new SidecoreError('FILTER_INVALID', `${hook}() of the filter ${use} has thrown: ${messageOf(error)}`, '', {
-      cause: error,
-    });
-  }
 }

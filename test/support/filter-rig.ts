@@ -17,6 +17,7 @@ import { HelperBell } from '../../src/filter/helper-channel.js';
 import { FilterHelpers, type HelperSetup } from '../../src/filter/helpers.js';
 import { type BuiltIns, readOptions } from '../../src/filter/load.js';
 import type { OpenedFilter, ReadyFilter } from '../../src/filter/opened-filter.js';
+import { submitTo } from '../../src/filter/operations.js';
 import { SourceLines } from '../../src/filter/source-lines.js';
 import type { FaultPolicy } from '../../src/filter/spec.js';
 import { GuestMemory } from '../../src/guest-memory/guest-memory.js';
@@ -164,27 +165,9 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
   }
 
   start({ request }: RigRequest): void {
-    const answer = this.#give(request);
+    const answer = submitTo(this.chain, request);
     if (answer >= 0) this.complete(request, answer);
     else if (answer === -2) this.#begun.add(request);
-  }
-
-  #give(request: BlockRequest): number {
-    const { chain } = this;
-    switch (request.type) {
-      case RequestType.IN:
-        return chain.read(request);
-      case RequestType.OUT:
-        return chain.write(request);
-      case RequestType.FLUSH:
-        return chain.flush(request);
-      case RequestType.DISCARD:
-        return chain.discard(request);
-      case RequestType.WRITE_ZEROES:
-        return chain.writeZeroes(request);
-      default:
-        return chain.secureErase(request);
-    }
   }
 
   /** A turn of a sidecore. */
