@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SidecoreError } from '../errors.js';
+import { assert, SidecoreError } from '../errors.js';
 import type { BlockFilter } from '../filter/contract.js';
 import type { FrameFilter } from '../filter/frame-contract.js';
 import {
@@ -64,6 +64,13 @@ export type FrameFilterConfig = z.output<typeof frameFilter>;
 /** Whether a device with these filters has a sidecore of its own. */
 export const isQuarantined = (configs: readonly Pick<WrittenFilter, 'quarantine'>[]): boolean =>
   configs.some(({ quarantine }) => quarantine);
+
+/** The filters of a device, once the configuration has been read with them. */
+export const loadedOf = <Ready>(configs: readonly { readonly ready: Ready | undefined }[]): Ready[] =>
+  configs.map(({ ready }) => {
+    assert(ready !== undefined, 'the configuration has its filters loaded');
+    return ready;
+  });
 
 /** A filter's module, loaded, of which filters of one kind of device are made. */
 export interface MadeModule<Ready> {

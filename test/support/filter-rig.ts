@@ -290,14 +290,16 @@ export class FilterRig {
 
   /** Has the disk have other filters, as a hot swap does: those that stay, and new ones. */
   async change(filters: readonly (OpenedFilter | { ready: ReadyFilter; old?: OpenedFilter })[]): Promise<void> {
-    await this.filters.change(filters, () =>
-      this.hold(() => {
-        const { spec } = this.filters;
-        for (const [index, queue] of this.queues.entries()) {
-          if (spec === undefined) queue.chain.filters = [];
-          else changeChain(queue.chain, spec, index, this.#builtIns as BuiltIns, queue);
-        }
-      }),
+    await this.filters.change(
+      () => filters,
+      () =>
+        this.hold(() => {
+          const { spec } = this.filters;
+          for (const [index, queue] of this.queues.entries()) {
+            if (spec === undefined) queue.chain.filters = [];
+            else changeChain(queue.chain, spec, index, this.#builtIns as BuiltIns, queue);
+          }
+        }),
     );
   }
 
