@@ -1,24 +1,8 @@
 import type { NetDeviceSpec } from '../net/device.js';
-import type { ChainSpec, FilterSpec } from './spec.js';
+import type { AnyFilterSpec, ChainSpec } from './spec.js';
 
 /** One filter of a card as a sidecore is told of it. Plain data. */
-export type FrameFilterSpec = Pick<
-  FilterSpec,
-  | 'id'
-  | 'replaces'
-  | 'name'
-  | 'counters'
-  | 'histograms'
-  | 'defers'
-  | 'module'
-  | 'options'
-  | 'prepared'
-  | 'onFault'
-  | 'timeNsMax'
-  | 'memory'
-  | 'shared'
-  | 'group'
->;
+export type FrameFilterSpec = AnyFilterSpec;
 
 /** The filters of a card, nearest to the guest first. Plain data. */
 export interface FrameChainSpec extends Omit<ChainSpec, 'filters'> {
