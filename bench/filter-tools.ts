@@ -22,7 +22,7 @@ export interface ToolCase {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-export const TOOL_CASES: readonly ToolCase[] = [
+const TOOL_CASES: readonly ToolCase[] = [
   { name: 'throttle, no limit', use: 'throttle', options: { group: 'free' } },
   { name: 'throttle, limit not reached', use: 'throttle', options: { iops: 1e9, bps: '1000GB', burst: 10 } },
   { name: 'throttle, every request waits', use: 'throttle', options: { iops: 1e6, burst_requests: 1 } },

@@ -49,8 +49,6 @@ export const filterConfig = (use: string, options: Record<string, unknown>) => f
 /** Nearest to the guest first. */
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
 
-export type FilterConfig = z.output<typeof filter>;
-
 const frameFilter = frameKeys.transform((written) => ({
   ...written,
   ready: undefined as ReadyFrameFilter | undefined,
@@ -58,8 +56,6 @@ const frameFilter = frameKeys.transform((written) => ({
 
 /** Nearest to the guest first. */
 export const frameFilters = z.array(frameFilter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
-
-export type FrameFilterConfig = z.output<typeof frameFilter>;
 
 /** Whether a device with these filters has a sidecore of its own. */
 export const isQuarantined = (configs: readonly Pick<WrittenFilter, 'quarantine'>[]): boolean =>

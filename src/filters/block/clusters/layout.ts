@@ -35,7 +35,7 @@ export const KeptWord = { DROPPED: 0 } as const;
 export const KEPT_AT = MAP_PAGE_BYTES;
 
 /** Sectors of one lock, as a power of two: 64 KiB, which is the largest cluster. */
-export const LOCK_SHIFT = 7;
+const LOCK_SHIFT = 7;
 export const CLUSTER_BYTES_MAX = 2 ** LOCK_SHIFT * SECTOR_BYTES;
 const CLUSTER_BYTES_MIN = MAP_PAGE_BYTES;
 
