@@ -134,14 +134,18 @@ export class Crossing {
   /**
    * Switches what has arrived, whoever sent it: a burst of frames, or as many as a turn has time for, with what comes of them. What is
    * left of those that were taken waits for the next turn. Returns how many.
+   *
+   * @param lookAround - called before what was taken is switched: ports may be elsewhere than when the turn began, and the others send
+   * by where they are now
    */
-  turn(): number {
+  turn(lookAround: () => void): number {
     let count = 0;
     for (let work = 0; count < BURST_FRAMES && work < BATCH_BYTES_MAX; ) {
       if (this.#switched === this.#taken) {
         const bytes = this.#take(BURST_FRAMES - count, BATCH_BYTES_MAX - work);
         if (bytes === 0) break;
         work += bytes;
+        lookAround();
       }
       const before = this.#switched;
       work += this.#receive(BATCH_BYTES_MAX - work);

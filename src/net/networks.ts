@@ -90,13 +90,13 @@ export class Networks {
 
   /** Passes on what has come by other ways than guests' rings. Returns how many frames. */
   turn(): number {
-    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
+    this.#lookAgain();
     let work = 0;
     for (let i = 0; i < this.#served.length; i++) {
       const { port, network } = this.#served[i]!;
       if (!network.frozen || port.closed) work += port.turn();
     }
-    for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn();
+    for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn(this.#lookAgain);
     for (let i = 0; i < this.#filtered.length; i++) {
       const { filters } = this.#filtered[i]!;
       if (filters.kept > 0) work += filters.turn();
@@ -156,6 +156,11 @@ export class Networks {
     this.#directory.enter({ number, core: this.#core, network: switchId, vlan: vlans.native, ...mac });
   }
 
+  /** Looks around if anything has changed since. */
+  readonly #lookAgain = (): void => {
+    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
+  };
+
   /** Learns which ports there are on other sidecores, and which have moved from there or from here. */
   #lookAround(): void {
     this.#changesSeen = this.#directory.changes;
@@ -202,7 +207,7 @@ export class Networks {
 
   thaw(id: number): void {
     this.#frozen.delete(id);
-    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
+    this.#lookAgain();
     const network = this.#switches.get(id);
     if (network !== undefined) network.frozen = false;
   }
