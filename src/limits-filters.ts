@@ -6,6 +6,8 @@
 export const FILTERS_MAX = 16;
 /** Bytes of a text that a sidecore leaves for the daemon about a filter: a message and a path. */
 export const FILTER_NOTE_BYTES = 1008;
+/** Who has been at such a text for so long, ms, has died of it: it takes microseconds. */
+export const FILTER_NOTE_MS_MAX = 1000;
 /** Counters and histograms of a filter, and its own shared memory, bytes: there is as much for each disk, and a histogram takes 5 KiB for each queue. */
 export const FILTER_COUNTERS_MAX = 64;
 export const FILTER_HISTOGRAMS_MAX = 8;
