@@ -5,6 +5,7 @@ import { messageOf, SidecoreError } from '../errors.js';
 import type { BlockFilter, BlockFilterManager, FilterAbilities, FilterCommand, ManagedDisk } from './contract.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
+import { FilterHolds } from './filter-holds.js';
 import { isSharedBytes, type LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
 import type { FaultPolicy, FilterSpec, WrittenFilter } from './spec.js';
@@ -30,9 +31,16 @@ export interface FilterPlace {
   readonly device: string;
   readonly queues: number;
   readonly groups: FilterGroups;
-  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /** @param holder - who holds it, for those who wait */
+  hold<T>(during: () => Promise<T>, holder: string): Promise<T>;
   connected(): boolean;
   log(text: string): void;
+}
+
+/** The same for a filter that is among others there. */
+export interface ChainPlace extends FilterPlace {
+  /** Has all look which of them are in service. */
+  changed(): void;
 }
 
 interface OwnDisk {
@@ -53,6 +61,7 @@ export class OpenedFilter {
   /** What was reported of its last fault, as a person reads it; null if there was none. */
   lastFault: string | null = null;
   readonly #manager: BlockFilterManager;
+  readonly #holds: FilterHolds;
   readonly #disks = new Map<string, OwnDisk>();
 
   /**
@@ -64,7 +73,7 @@ export class OpenedFilter {
    */
   constructor(
     ready: ReadyFilter,
-    place: FilterPlace,
+    place: ChainPlace,
     below: BackendAbilities,
     backend: Pick<OpenDisk<BackendSpec>, 'image' | 'spec'> | undefined,
     old?: OpenedFilter,
@@ -84,6 +93,16 @@ export class OpenedFilter {
       callDefinition(ready, 'group', () => definition.group?.(options)),
       definition.groupBytes ?? 0,
     );
+    this.#holds = new FilterHolds({
+      label: `${vm}/${device}`,
+      use: ready.use,
+      hold: place.hold,
+      fail: (text) => {
+        this.memory.condemn(text);
+        place.changed();
+      },
+    });
+    const hold: FilterHolds['hold'] = (during, secondsMax) => this.#holds.hold(during, secondsMax);
     let manager: BlockFilterManager | undefined;
     try {
       this.#openDisks(below, old);
@@ -91,7 +110,7 @@ export class OpenedFilter {
       const { base } = ready;
       const { image, spec } = backend ?? {};
       const setup = { vm, device, queues, options, base, below, image, backend: spec, disks, shared, group };
-      const { hold, connected, log } = place;
+      const { connected, log } = place;
       manager = callDefinition(ready, 'manage', () => definition.manage?.({ ...setup, hold, connected, log })) ?? {};
       this.#manager = manager;
       const { prepared } = manager;
@@ -162,6 +181,7 @@ export class OpenedFilter {
     try {
       await this.#manager.close?.();
     } finally {
+      await this.#holds.close();
       this.#closeDisks(next);
     }
   }
