@@ -86,12 +86,19 @@ export class FrameRig {
       device: 'card',
       mac: { high: macHigh(CARD, 0), low: macLow(CARD, 0) },
       groups: new FilterGroups(),
+      ports: { find: () => undefined, copiesOf: () => [] },
       // What goes wrong is thrown.
       log() {},
     };
     this.#filters = new NicFilters(place, [readyFilter(definition, options, { base })]);
     const builtIns = { [definition.name]: definition };
-    this.#chain = createFrameChain(this.#filters.spec!, { port: nobody, network: nowhere, host, builtIns });
+    this.#chain = createFrameChain(this.#filters.spec!, {
+      port: nobody,
+      network: nowhere,
+      networks: { copy: () => false },
+      host,
+      builtIns,
+    });
   }
 
   /** Takes bursts of so many frames in all, as a guest's card sends them or gets them. Returns the CPU time of each frame, ns. */

@@ -1,7 +1,7 @@
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import type { BackendSpec } from '../block/backends/index.js';
 import { SidecoreError } from '../errors.js';
-import { type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
+import { type ChainPlace, type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
 import { isNextToBackend, placeFaults } from '../filter/placing.js';
 import type { ChainSpec } from '../filter/spec.js';
 import { DeviceFilters } from './device-filters.js';
@@ -15,7 +15,7 @@ export type FilterPlan = AnyFilterPlan<OpenedFilter, ReadyFilter>;
 
 /** The filters of one disk. They change while nothing is in flight. */
 export class DiskFilters extends DeviceFilters<OpenedFilter, ReadyFilter> {
-  readonly #place: FilterPlace;
+  readonly #place: ChainPlace;
   readonly #disk: Pick<FilteredDisk, 'image' | 'spec'>;
   /** What there is without filters. */
   #below: BackendAbilities;
@@ -23,7 +23,7 @@ export class DiskFilters extends DeviceFilters<OpenedFilter, ReadyFilter> {
   /** Throws what is wrong with one of them, and leaves nothing open. */
   constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[]) {
     super(place, { open: 'requests pass it by', closed: 'its disk answers with errors' });
-    this.#place = place;
+    this.#place = { ...place, changed: () => this.control.change() };
     this.#disk = disk;
     this.#below = disk.abilities;
     this.openFirst(filters);

@@ -1,8 +1,12 @@
 import type { NetDeviceSpec } from '../net/device.js';
+import type { PortAddress } from '../net/port.js';
 import type { AnyFilterSpec, ChainSpec } from './spec.js';
 
 /** One filter of a card as a sidecore is told of it. Plain data. */
-export type FrameFilterSpec = AnyFilterSpec;
+export interface FrameFilterSpec extends AnyFilterSpec {
+  /** To which it gives copies, by its names for them. */
+  readonly ports: Readonly<Record<string, PortAddress>>;
+}
 
 /** The filters of a card, nearest to the guest first. Plain data. */
 export interface FrameChainSpec extends Omit<ChainSpec, 'filters'> {

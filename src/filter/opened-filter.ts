@@ -4,6 +4,7 @@ import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import type { BlockFilter, FilterAbilities, ManagedDisk } from './contract.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
+import { FilterHolds } from './filter-holds.js';
 import { Opened, type Ready, sharedBytesOf } from './opened.js';
 import type { FilterSpec } from './spec.js';
 
@@ -18,9 +19,16 @@ export interface FilterPlace {
   readonly device: string;
   readonly queues: number;
   readonly groups: FilterGroups;
-  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /** @param holder - who holds it, for those who wait */
+  hold<T>(during: () => Promise<T>, holder: string): Promise<T>;
   connected(): boolean;
   log(text: string): void;
+}
+
+/** The same for a filter that is among others there. */
+export interface ChainPlace extends FilterPlace {
+  /** Has all look which of them are in service. */
+  changed(): void;
 }
 
 interface OwnDisk {
@@ -31,6 +39,7 @@ interface OwnDisk {
 /** One filter of a disk, on the main thread. */
 export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
   readonly spec: FilterSpec;
+  readonly #holds: FilterHolds;
   readonly #disks = new Map<string, OwnDisk>();
 
   /**
@@ -42,14 +51,24 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
    */
   constructor(
     ready: ReadyFilter,
-    place: FilterPlace,
+    place: ChainPlace,
     below: BackendAbilities,
     backend: Pick<OpenDisk<BackendSpec>, 'image' | 'spec'> | undefined,
     old?: OpenedFilter,
   ) {
     const { definition, options, base, deferNsMax } = ready;
-    const { vm, device, queues, groups, hold, connected, log } = place;
+    const { vm, device, queues, groups, connected, log } = place;
     super(ready, queues, groups, () => sharedBytesOf(definition.sharedBytes, { options, below, queues }), old);
+    this.#holds = new FilterHolds({
+      label: `${vm}/${device}`,
+      use: ready.use,
+      hold: place.hold,
+      fail: (text) => {
+        this.memory.condemn(text);
+        place.changed();
+      },
+    });
+    const hold: FilterHolds['hold'] = (during, secondsMax) => this.#holds.hold(during, secondsMax);
     try {
       this.#openDisks(below, old);
       const opened = [...this.#disks].map(([key, disk]) => [key, disk.opened] as const);
@@ -91,6 +110,7 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
     try {
       await super.close();
     } finally {
+      await this.#holds.close();
       this.#closeDisks(next);
     }
   }

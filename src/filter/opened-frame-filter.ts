@@ -1,5 +1,7 @@
+import { SidecoreError } from '../errors.js';
 import type { FilterGroups } from './filter-groups.js';
 import type { FrameFilter } from './frame-contract.js';
+import { type KnownPorts, portFaults, portsOf } from './frame-ports.js';
 import type { FrameFilterSpec } from './frame-spec.js';
 import { Opened, type Ready, sharedBytesOf } from './opened.js';
 
@@ -12,6 +14,7 @@ export interface FrameFilterPlace {
   readonly device: string;
   readonly mac: { readonly high: number; readonly low: number };
   readonly groups: FilterGroups;
+  readonly ports: KnownPorts;
   log(text: string): void;
 }
 
@@ -26,10 +29,20 @@ export class OpenedFrameFilter extends Opened<FrameFilter, ReadyFrameFilter> {
    */
   constructor(ready: ReadyFrameFilter, place: FrameFilterPlace, old?: OpenedFrameFilter) {
     const { definition, options, base } = ready;
-    const { vm, device, mac, groups, log } = place;
+    const { vm, device, mac, groups, ports, log } = place;
+    const copies = portsOf(ready);
+    for (const { text } of portFaults(`${vm}/${device}`, copies, ports))
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        `${vm}/${device}: ${ready.use}: ${text}`,
+        'docs/frame-filters.md says which ports may get copies.',
+      );
     super(ready, 1, groups, () => sharedBytesOf(definition.sharedBytes, options), old);
     const { shared, group } = this;
     const setup = { vm, device, mac, options, shared, group, base, log };
-    this.spec = this.manage(() => definition.manage?.(setup), old?.spec.id);
+    this.spec = {
+      ...this.manage(() => definition.manage?.(setup), old?.spec.id),
+      ports: Object.fromEntries(Object.entries(copies).map(([key, label]) => [key, ports.find(label)!])),
+    };
   }
 }
