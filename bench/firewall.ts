@@ -13,7 +13,8 @@ import { KEY_WORDS } from '../src/filters/net/firewall/key.js';
 import { FirewallMemory, memoryBytes } from '../src/filters/net/firewall/memory.js';
 import { optionsSchema } from '../src/filters/net/firewall/options.js';
 import { readKey } from '../src/filters/net/firewall/read-key.js';
-import type { StagedBurst } from '../src/net/staged-burst.js';
+import { FrameBurst } from '../src/net/frame-burst.js';
+import { StagingMemory } from '../src/net/staging-memory.js';
 
 export interface FirewallRow {
   readonly what: 'code' | 'table' | 'whole';
@@ -84,8 +85,9 @@ const addressing = (rule: number): Addressing => ({
 });
 
 /** TCP segments to the guest. */
-function framesOf(traffic: (i: number) => Addressing, flags: number): Buffer {
-  const frames = Buffer.alloc(POOL * FRAME_BYTES);
+function framesOf(traffic: (i: number) => Addressing, flags: number): StagingMemory {
+  const memory = new StagingMemory(POOL * FRAME_BYTES);
+  const frames = memory.buffer;
   for (let i = 0; i < POOL; i++) {
     const { source, port } = traffic(i);
     const at = i * FRAME_BYTES;
@@ -102,29 +104,23 @@ function framesOf(traffic: (i: number) => Addressing, flags: number): Buffer {
     frames[at + 46] = 0x50;
     frames[at + 47] = flags;
   }
-  return frames;
+  return memory;
 }
 
 /** Walks a view over the frames. */
 class Walk {
   readonly view = new FrameView();
-  readonly #staged: { start: number };
+  readonly #burst: FrameBurst;
 
-  constructor(bytes: Buffer) {
-    const staged = {
-      bytes,
-      start: 0,
-      byteLength: FRAME_BYTES,
-      headBytes: FRAME_BYTES,
-      vlan: 0,
-      burst: { native: 0, pair: 0 },
-    };
-    this.#staged = staged;
+  constructor(frames: StagingMemory) {
+    this.#burst = new FrameBurst(frames, 0, undefined, true);
+    this.#burst.chains.length[0] = FRAME_BYTES;
+    this.view.turnTo(this.#burst, FrameDirection.INBOUND);
   }
 
   at(i: number): FrameView {
-    this.#staged.start = (i % POOL) * FRAME_BYTES;
-    this.view.lookAtStaged(this.#staged as unknown as StagedBurst, FrameDirection.INBOUND);
+    this.#burst.chains.offset[0] = (i % POOL) * FRAME_BYTES;
+    this.view.lookAt(this.#burst, 0);
     return this.view;
   }
 }
@@ -139,7 +135,7 @@ interface Case {
 
 const read = (options: Written) => optionsSchema(z).parse(options);
 
-function rulesCase(what: 'code' | 'table', rules: Written[], traffic: string, bytes: Buffer): Case {
+function rulesCase(what: 'code' | 'table', rules: Written[], traffic: string, bytes: StagingMemory): Case {
   const options = read({ rules });
   const classify = makeClassifier(planRules(options.rules, false, 4, what === 'code' ? Number.POSITIVE_INFINITY : -1));
   const walk = new Walk(bytes);
@@ -156,7 +152,7 @@ function rulesCase(what: 'code' | 'table', rules: Written[], traffic: string, by
   return { what, rules: rules.length, traffic, run };
 }
 
-function wholeCase(options: Written, count: number, traffic: string, bytes: Buffer, expected?: string): Case {
+function wholeCase(options: Written, count: number, traffic: string, bytes: StagingMemory, expected?: string): Case {
   const ready = read(options);
   const { hits, connections } = new FirewallMemory(new SharedArrayBuffer(memoryBytes(ready)), ready);
   const engine = new Engine(ready, planAll(ready), [0x5254, 1], connections, hits);

@@ -1,7 +1,8 @@
-import { EthernetOffset, EtherType, macHigh, macLow, readBe16 } from '../net/ethernet.js';
-import type { Frame } from '../net/frame.js';
+import { EthernetOffset, EtherType, macHigh, macLow, readBe16, TAG_TYPE_LE } from '../net/ethernet.js';
+import { type Frame, PREFIX_BYTES_MAX } from '../net/frame.js';
+import type { FrameBurst } from '../net/frame-burst.js';
 import { FrameLayout, findLayout, IpProtocol } from '../net/frame-layout.js';
-import type { StagedBurst } from '../net/staged-burst.js';
+import { vlanOf } from '../net/vlan.js';
 import { type FilterFrame, FrameDirection, type NextFrame, NO_TOKEN } from './frame-contract.js';
 import { DCCP, SCTP, UDP_LITE } from './frame-protocols.js';
 
@@ -79,23 +80,25 @@ export class FrameView implements FilterFrame {
     this.byteLength = frame.byteLength;
   }
 
-  /** Looks at the frame that was staged last, and is not counted yet. */
-  lookAtStaged(staged: StagedBurst, direction: number): void {
-    this.#parsed = false;
+  /** Is going to look at frames of a private burst. */
+  turnTo(burst: FrameBurst, direction: number): void {
     this.direction = direction;
-    this.vlan = staged.vlan;
-    this.native = staged.burst.native;
+    this.native = burst.native;
     this.frame = undefined;
-    this.pair = staged.burst.pair;
-    this.bytes = staged.bytes;
-    this.start = staged.start;
-    this.byteLength = staged.byteLength;
-    this.headBytes = staged.headBytes;
+    this.pair = burst.pair;
+    this.bytes = burst.memory.bytes[0]!;
   }
 
-  /** The same frame is elsewhere. */
-  moveTo(start: number): void {
-    this.start = start;
+  /** Looks at one of them. */
+  lookAt({ chains, head, native }: FrameBurst, index: number): void {
+    this.#parsed = false;
+    const length = chains.length[index]!;
+    this.start = chains.offset[index]!;
+    this.byteLength = length;
+    this.headBytes = length < PREFIX_BYTES_MAX ? length : PREFIX_BYTES_MAX;
+    const last = head[4 * index + 3]!;
+    const id = (last & 0xffff) === TAG_TYPE_LE ? ((last >>> 8) & 0xf00) | (last >>> 24) : 0;
+    this.vlan = id === 0 ? vlanOf(native) : id;
   }
 
   get destinationHigh(): number {
