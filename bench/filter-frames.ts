@@ -61,11 +61,11 @@ export function firewallRows(context: FilterContext): PlannedFilterRows {
   const name = 'firewall by rules, alone';
   const run = async () => {
     options.progress(name);
-    const rounds = Math.ceil(timing.rounds / 2);
+    const { rounds } = timing;
     for (const { what, rules, traffic, ns, least, most } of alone(context, {
       what: 'firewall',
       rounds,
-      count: timing.count / 4,
+      count: timing.count / 2,
     })) {
       const whole = what === 'whole';
       if (options.quick && !(whole && rules === FIREWALL_RULES)) continue;
