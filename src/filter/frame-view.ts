@@ -55,6 +55,9 @@ export class FrameView implements FilterFrame {
   pair = 0;
   /** VLAN that frames of its burst are in without a tag. */
   native = 0;
+  /** It is a frame of this, if `frame` is undefined. */
+  #burst: FrameBurst | undefined = undefined;
+  #index = 0;
   #parsed = false;
   #fault = 0;
   readonly #layout = new FrameLayout();
@@ -85,6 +88,7 @@ export class FrameView implements FilterFrame {
     this.direction = direction;
     this.native = burst.native;
     this.frame = undefined;
+    this.#burst = burst;
     this.pair = burst.pair;
     this.bytes = burst.memory.bytes[0]!;
   }
@@ -92,6 +96,7 @@ export class FrameView implements FilterFrame {
   /** Looks at one of them. */
   lookAt({ chains, head, native }: FrameBurst, index: number): void {
     this.#parsed = false;
+    this.#index = index;
     const length = chains.length[index]!;
     this.start = chains.offset[index]!;
     this.byteLength = length;
@@ -99,6 +104,11 @@ export class FrameView implements FilterFrame {
     const last = head[4 * index + 3]!;
     const id = (last & 0xffff) === TAG_TYPE_LE ? ((last >>> 8) & 0xf00) | (last >>> 24) : 0;
     this.vlan = id === 0 ? vlanOf(native) : id;
+  }
+
+  /** The frame that it looks at, which is made of one of a burst. */
+  describe(into: Frame): Frame {
+    return this.frame ?? this.#burst!.frame(this.#index, into);
   }
 
   get destinationHigh(): number {
@@ -217,8 +227,13 @@ export class FrameView implements FilterFrame {
     return this.bytes.copy(target, at, this.start, this.start + bytes);
   }
 
-  drop(): void {
+  /** Throws if nobody is asked about a frame, or has said already what becomes of it. */
+  requireAsked(): void {
     if (this.verdict !== FrameVerdict.ASKED) throw new Error(NOT_ASKED);
+  }
+
+  drop(): void {
+    this.requireAsked();
     this.verdict = FrameVerdict.DROPPED;
   }
 
@@ -229,7 +244,7 @@ export class FrameView implements FilterFrame {
   }
 
   copy(): number {
-    if (this.verdict !== FrameVerdict.ASKED) throw new Error(NOT_ASKED);
+    this.requireAsked();
     const keeper = this.#keepers[this.stage];
     if (keeper === undefined) throw new Error('only a filter that says `defers: true` keeps frames');
     return keeper.keep(this);
