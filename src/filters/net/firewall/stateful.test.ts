@@ -263,7 +263,7 @@ describe('the table of connections', () => {
           const found = table.find(key, outbound);
           assert.equal(found >= 0, map.has(name), name);
           if (found >= 0 || random.chance(0.3)) continue;
-          assert.ok(table.insert(-1, outbound, false, 0));
+          assert.ok(table.insert(-1, key, outbound, false, 0));
           map.add(name);
         }
         assert.equal(
