@@ -1,6 +1,7 @@
 import { RequestType, SECTOR_BYTES, Status } from '../../../block/features.js';
 import type { BlockFilterContext, BlockFilterHooks, FilterRequest, IoBuffer } from '../../../filter/index.js';
 import { DEFERRED } from '../../../filter/index.js';
+import { LOCKS_FAILED_MAX } from '../../limits.js';
 import { CommitQueue } from '../clusters/commit-queue.js';
 import { CLUSTER_BYTES_MAX, clusterMap, rangeLocks, sharedWords } from '../clusters/layout.js';
 import type { OverlayPrepared } from './filter.js';
@@ -66,6 +67,8 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
     isData(request.type)
       ? request.sector + request.bytes / SECTOR_BYTES
       : request.rangeSector(range) + request.rangeSectors(range);
+  /** Of no sector: it covers no cluster, wherever it is. */
+  const isEmpty = (request: FilterRequest, range: number) => begin(request, range) === end(request, range);
   const firstSector = (request: FilterRequest) => {
     let first = Number.POSITIVE_INFINITY;
     for (let i = 0; i < count(request); i++) first = Math.min(first, begin(request, i));
@@ -163,7 +166,7 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
       const at = isTail ? end(request, range) : begin(request, range);
       const cluster = clusterOf(at);
       const from = cluster * sectorsPerCluster;
-      if (at === from || at === diskSectors || map.has(cluster)) continue;
+      if (isEmpty(request, range) || at === from || at === diskSectors || map.has(cluster)) continue;
       edge.sector = isTail ? at : from;
       edge.sectors = (isTail ? Math.min(from + sectorsPerCluster, diskSectors) : at) - edge.sector;
       return true;
@@ -196,11 +199,8 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
   /** It was at the top: clusters that it covers are there from now on, if it has succeeded. */
   function arrived(request: FilterRequest, status: number): void {
     if (status === Status.OK)
-      for (let i = 0; i < count(request); i++) {
-        const from = clusterOf(begin(request, i));
-        const to = endOf(end(request, i));
-        if (from < to) map.setAll(from, to);
-      }
+      for (let i = 0; i < count(request); i++)
+        if (!isEmpty(request, i)) map.setAll(clusterOf(begin(request, i)), endOf(end(request, i)));
     locks.release(firstSector(request), lastSector(request));
   }
 
@@ -244,10 +244,11 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
       }
     },
     tick() {
+      locks.failed = 0;
       const all = waiting.length;
       for (let i = 0; i < all; i++) {
         const slot = waiting.shift()!;
-        if (!goOn(slot)) waiting.push(slot);
+        if (locks.failed >= LOCKS_FAILED_MAX || !goOn(slot)) waiting.push(slot);
       }
       commitQueue.turn();
     },

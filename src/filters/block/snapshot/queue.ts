@@ -1,6 +1,7 @@
 import { RequestType, SECTOR_BYTES, Status } from '../../../block/features.js';
 import type { BlockFilterContext, BlockFilterHooks, FilterRequest, IoBuffer } from '../../../filter/index.js';
 import { viewSigned32 } from '../../../host/memory-view.js';
+import { LOCKS_FAILED_MAX } from '../../limits.js';
 import type { ClusterMap } from '../clusters/cluster-map.js';
 import { CommitQueue } from '../clusters/commit-queue.js';
 import { CLUSTER_BYTES_MAX, clusterMap, KEPT_AT, KeptWord, rangeLocks, sharedWords, Word } from '../clusters/layout.js';
@@ -211,9 +212,10 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
       waiting.push(slot);
     },
     tick() {
+      locks.failed = 0;
       for (let i = waiting.length; i > 0; i--) {
         const slot = waiting.shift()!;
-        if (!goOn(slot)) waiting.push(slot);
+        if (locks.failed >= LOCKS_FAILED_MAX || !goOn(slot)) waiting.push(slot);
       }
       commitQueue.turn();
     },
