@@ -261,7 +261,7 @@ export interface BlockFilterSetup<Options = unknown> {
   log(text: string): void;
 }
 
-/** What an operator asks of a filter: `sidecore filter ask VM/disk NAME COMMAND key=value…`. Answers with plain data. */
+/** What an operator asks of a filter: `sidecore filter ask VM/device NAME COMMAND key=value…`. Answers with plain data; a text is shown as it is. */
 export type FilterCommand = (given: Readonly<Record<string, string>>) => unknown;
 
 /** A filter's side on the main thread: one for each disk. */
