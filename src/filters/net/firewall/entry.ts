@@ -9,21 +9,23 @@ export const State = {
   ANSWERED: 2,
   /** TCP: both sides have shown that they know of it. */
   ESTABLISHED: 3,
-  /** TCP: both sides have ended it, or one has reset it. */
+  /** TCP: both sides have ended it. */
   CLOSING: 4,
 } as const;
 /** The state, without the marks. */
 export const STATE_MASK = 0xff;
 
-/** Above the state: the guest has begun it, there was an answer, who has sent FIN, no beginning was seen, there was RST. */
+/** Above the state: the guest has begun it, there was an answer, who has sent FIN, no beginning was seen, whose last segment was RST. */
 export const Mark = {
   OUTBOUND: 0x100,
   REPLIED: 0x200,
   FIN_LOCAL: 0x400,
   FIN_REMOTE: 0x800,
   TAKEN_UP: 0x1000,
-  RESET: 0x2000,
+  RESET_LOCAL: 0x2000,
+  RESET_REMOTE: 0x4000,
 } as const;
+export const ANY_RESET = Mark.RESET_LOCAL | Mark.RESET_REMOTE;
 
 /**
  * What changes about the connections of a set lies together, in two cache lines: of each slot a tag, zero if it is free; the time, s, when
@@ -90,8 +92,9 @@ export const Rank = { OTHER: 0, ANSWERED: 1, GUEST: 2, SURE: 3 } as const;
 export const UNANSWERED_MASK = STATE_MASK | Mark.OUTBOUND | Mark.REPLIED;
 
 export function rankOf(state: number): number {
-  if ((state & STATE_MASK) === State.ESTABLISHED) return Rank.SURE;
-  const replied = (state & Mark.REPLIED) !== 0 && (state & STATE_MASK) !== State.CLOSING;
+  const ends = (state & ANY_RESET) !== 0 || (state & STATE_MASK) === State.CLOSING;
+  if ((state & STATE_MASK) === State.ESTABLISHED && !ends) return Rank.SURE;
+  const replied = (state & Mark.REPLIED) !== 0 && !ends;
   if ((state & Mark.OUTBOUND) === 0) return replied ? Rank.ANSWERED : Rank.OTHER;
   return replied ? Rank.SURE : Rank.GUEST;
 }

@@ -160,6 +160,13 @@ describe('connections', () => {
       firewall.pass(9);
       assert.equal(firewall.in(segment({}).in), 'established');
     }
+    firewall.pass(3600);
+    assert.equal(firewall.in(segment({}).in), 'established', 'whoever has sent more has not reset it');
+    firewall.in(segment({ flags: TCP.RST }).in);
+    firewall.pass(9);
+    assert.equal(firewall.out(segment({}).out), 'established', 'what was on its way');
+    firewall.pass(11);
+    assert.equal(firewall.in(segment({}).in), 'dropped_default');
   });
 
   it('of which the beginning was not seen are taken up, unless that is forbidden', () => {
