@@ -4,6 +4,7 @@ import { SERIAL_BYTES } from '../block/features.js';
 import { SidecoreError } from '../errors.js';
 import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { MAC_PORTS_MAX, NETWORKS_MAX } from '../limits.js';
+import { copyProblems } from './config-copies.js';
 import type { DiskConfig } from './config-disks.js';
 import { explain } from './config-explain.js';
 import { BLOCK_MAKER, completeFilters, FRAME_MAKER, filterConfig, isQuarantined } from './config-filters.js';
@@ -121,6 +122,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
   }
   completeNetworks(config, claims, complain);
   requirePortNumbers(config, complain);
+  problems.push(...copyProblems(config, source));
   return problems;
 }
 

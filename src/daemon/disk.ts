@@ -1,14 +1,14 @@
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendOptions, type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice } from '../block/device.js';
-import { assert, SidecoreError } from '../errors.js';
+import { SidecoreError } from '../errors.js';
 import type { FilterPlace, OpenedFilter, ReadyFilter } from '../filter/opened-filter.js';
 import type { ChainSpec, FilteredDeviceSpec } from '../filter/spec.js';
 import { snapshotsOf } from '../filters/block/snapshot/store.js';
 import { errorText } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DiskConfig } from './config.js';
-import { isQuarantined } from './config-filters.js';
+import { isQuarantined, loadedOf } from './config-filters.js';
 import type { CoreSet } from './core-set.js';
 import { DiskFilters, type FilterPlan } from './disk-filters.js';
 import { areOthers, type FilteredDevice } from './filtered-device.js';
@@ -25,8 +25,6 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
   readonly #device: BlockDevice;
   readonly #served: ServedDevice;
   readonly #spec: FilteredDeviceSpec;
-  /** One change of filters at a time. */
-  #changed: Promise<unknown> = Promise.resolve();
 
   /** Opens the image; throws one clear error if it cannot. */
   constructor(vm: string, name: string, config: DiskConfig, place: DevicePlace) {
@@ -40,7 +38,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
       device: name,
       queues: config.queues,
       groups: place.groups,
-      hold: (during) => this.#hold(during),
+      hold: this.#hold,
       connected: () => this.#served.connected,
       log: (text) => log.info(`${this.label}: ${text}`),
     };
@@ -71,22 +69,19 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
 
   /** The disk is closed if they cannot be opened. */
   #openFilters(place: FilterPlace): DiskFilters {
-    const filters = this.#config.filters.map(({ ready }) => {
-      assert(ready !== undefined, 'the configuration has its filters loaded');
-      return ready;
-    });
     try {
-      return new DiskFilters(place, this.#opened, filters);
+      return new DiskFilters(place, this.#opened, loadedOf(this.#config.filters));
     } catch (error) {
       this.#opened.close();
       throw error;
     }
   }
 
-  /** Runs a function while nothing of the disk is in flight. */
-  #hold<T>(during: () => T | Promise<T>): Promise<T> {
-    return this.#served.placed.hold(() => during());
-  }
+  /** Runs a function while nothing of the disk is in flight. A filter may ask for it before there is anything that serves the disk. */
+  readonly #hold = async <T>(during: () => Promise<T>, holder: string): Promise<T> => {
+    await Promise.resolve();
+    return this.#served.placed.hold(during, { holder });
+  };
 
   /** Nearest to the guest first. */
   get filters(): readonly OpenedFilter[] {
@@ -119,10 +114,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
    * @param waitMsMax - how long what is in flight may take to end
    */
   changeFilters(plan: (now: readonly OpenedFilter[]) => readonly FilterPlan[], waitMsMax?: number): Promise<void> {
-    const use = () => this.#useFilters(waitMsMax);
-    const change = this.#changed.then(() => this.#filters.change(plan(this.filters), use));
-    this.#changed = change.catch(() => {});
-    return change;
+    return this.#filters.change(plan, () => this.#useFilters(waitMsMax));
   }
 
   /** Has the sidecores use the filters as they are now. */
@@ -136,18 +128,21 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
     try {
       this.#requireSuitable(abilities);
       this.#cores.guard();
-      await placed.hold(async (queues) => {
-        this.#requireSuitable(abilities);
-        // Whoever serves a queue from now on does so with these.
-        this.#spec.filters = spec;
-        try {
-          await changeAll(queues, spec);
-        } catch (error) {
-          this.#spec.filters = before;
-          await changeAll(queues, before).catch(() => {});
-          throw error;
-        }
-      }, waitMsMax);
+      await placed.hold(
+        async (queues) => {
+          this.#requireSuitable(abilities);
+          // Whoever serves a queue from now on does so with these.
+          this.#spec.filters = spec;
+          try {
+            await changeAll(queues, spec);
+          } catch (error) {
+            this.#spec.filters = before;
+            await changeAll(queues, before).catch(() => {});
+            throw error;
+          }
+        },
+        { waitMsMax },
+      );
     } catch (error) {
       this.#device.offerInOrder(offered);
       throw error;

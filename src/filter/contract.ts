@@ -3,7 +3,10 @@ import type { BackendAbilities, DiskImage } from '../block/backends/backend.js';
 import type { BackendOptions, BackendSpec } from '../block/backends/index.js';
 import type { Histogram } from './histogram.js';
 
-/** A stretch of guest memory: `bytes[offset … offset + length)`. */
+/**
+ * A stretch of guest memory: `bytes[offset … offset + length)`, for as long as the request is the filter's. `bytes.buffer` is all of the
+ * process's address space: whoever makes a view of it starts from `bytes.byteOffset`.
+ */
 export interface Segment {
   readonly bytes: Uint8Array;
   readonly offset: number;
@@ -12,7 +15,7 @@ export interface Segment {
 
 /**
  * A block request as filters see it, already checked against the standard. Pooled: it is the filter's only between its
- * `submit` and the end of its `complete`, and the next request with the same slot is the same object.
+ * `submit` and the end of its `complete`, and the next request with the same slot, another guest's perhaps, is the same object.
  */
 export interface FilterRequest {
   /** Tells it from all others in flight on this sidecore: 0 to `context.slots - 1`. Index your own arrays by it. */
@@ -247,14 +250,18 @@ export interface BlockFilterSetup<Options = unknown> {
   readonly disks: Readonly<Record<string, ManagedDisk>>;
   readonly shared: SharedArrayBuffer;
   readonly group: SharedArrayBuffer;
-  /** Runs a function while nothing of the disk is in flight above its back end, and nothing is begun. */
-  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /**
+   * Runs a function while nothing of the disk is in flight above its back end, and nothing is begun: one at a time, and none within
+   * another. Rejects with `DEVICE_BUSY` if what is in flight, or another hold, does not end in `HOLD_MS_MAX`. If the function has not come
+   * to its end after `secondsMax` (`FILTER_HOLD_S`; infinite for one that sees to it), the disk goes on, and the filter has failed.
+   */
+  hold<T>(during: () => T | Promise<T>, secondsMax?: number): Promise<T>;
   /** A front end is connected. */
   connected(): boolean;
   log(text: string): void;
 }
 
-/** What an operator asks of a filter: `sidecore filter ask VM/disk NAME COMMAND key=value…`. Answers with plain data. */
+/** What an operator asks of a filter: `sidecore filter ask VM/device NAME COMMAND key=value…`. Answers with plain data; a text is shown as it is. */
 export type FilterCommand = (given: Readonly<Record<string, string>>) => unknown;
 
 /** A filter's side on the main thread: one for each disk. */

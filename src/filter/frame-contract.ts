@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Counter } from './contract.js';
+import type { BlockFilterManager, Counter } from './contract.js';
 import type { Histogram } from './histogram.js';
 
 /** Which way a frame goes, as its guest sees it: the guest has sent it, or will get it. The values of pcapng's epb_flags. */
@@ -82,6 +82,19 @@ export interface FilterFrame {
   copy(): number;
 }
 
+/** Another port of the daemon, as a filter has it. */
+export interface FramePort {
+  /**
+   * Gives it a copy of a frame, of which nothing was said yet: as the filter sees it, with its tag or without one, whatever the port's own
+   * VLANs. No filter of that port sees it, and the switch learns nothing of it. What was left to be done (checksum, segmentation) is done
+   * if whoever is behind the port does not do it.
+   *
+   * False if it did not get to the port: nobody serves that, or the way to its sidecore has no room. What the port has no room for is
+   * counted there.
+   */
+  deliver(frame: FilterFrame): boolean;
+}
+
 /** Says that a frame goes on to the next filter, or the switch, or the guest, when the hook returns. */
 export type NextFrame = (frame: FilterFrame) => void;
 
@@ -116,6 +129,8 @@ export interface FrameFilterContext<Options = unknown> {
   readonly prepared: unknown;
   /** What `handOver` of the filter that this one replaces has given. */
   readonly previous: unknown;
+  /** One of the definition's `ports`. */
+  port(name: string): FramePort;
   /** One of those that the definition names. */
   counter(name: string): Counter;
   histogram(name: string): Histogram;
@@ -147,16 +162,8 @@ export interface FrameFilterSetup<Options = unknown> {
   log(text: string): void;
 }
 
-/** A filter's side on the main thread. */
-export interface FrameFilterManager {
-  /** Plain data, which sidecores get as `context.prepared`. */
-  readonly prepared?: unknown;
-  /** What `sidecore filter ask` calls by name: arguments as they were written; what they return is shown, a text as it is. */
-  readonly commands?: Readonly<Record<string, (args: Readonly<Record<string, string>>) => unknown>>;
-  /** More for `status`. Plain data. */
-  status?(): unknown;
-  close?(): void | Promise<void>;
-}
+/** A filter's side on the main thread: one for each card. */
+export type FrameFilterManager = BlockFilterManager;
 
 export interface FrameFilter<Schema extends z.ZodType = z.ZodType> {
   /** Set by `defineFrameFilter`: tells it from a block filter. */
@@ -173,6 +180,11 @@ export interface FrameFilter<Schema extends z.ZodType = z.ZodType> {
   /** The group that a card is in by its options, if any; and bytes of the memory that a group has. */
   group?(options: z.output<Schema>): string | undefined;
   readonly groupBytes?: number;
+  /**
+   * Other ports that it gives copies to, by names of its own, best those of its options: a card as `VM/NIC`, any other port as
+   * `NETWORK/PORT`. That one is its own card, or gives copies to that, is refused.
+   */
+  ports?(options: z.output<Schema>): Record<string, string>;
   /** It keeps frames: memory for them is made. */
   readonly defers?: boolean;
   /** Makes its side on the main thread. Throws what is wrong. */

@@ -1,27 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
-import { messageOf, SidecoreError } from '../errors.js';
-import type { BlockFilter, BlockFilterManager, FilterAbilities, FilterCommand, ManagedDisk } from './contract.js';
+import type { BlockFilter, FilterAbilities, ManagedDisk } from './contract.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
-import { isSharedBytes, type LoadedFilter } from './load.js';
-import { FilterMemory } from './memory.js';
-import type { FaultPolicy, FilterSpec, WrittenFilter } from './spec.js';
+import { FilterHolds } from './filter-holds.js';
+import { Opened, type Ready, sharedBytesOf } from './opened.js';
+import type { FilterSpec } from './spec.js';
 
-/** A filter as its configuration has it, loaded. */
-export interface ReadyFilter extends LoadedFilter {
-  /** As it is called in the configuration. */
-  readonly use: string;
-  /** As its own schema gives them. */
-  readonly options: unknown;
-  readonly onFault: FaultPolicy;
+/** A block filter as its configuration has it, loaded. */
+export interface ReadyFilter extends Ready<BlockFilter> {
   readonly deferNsMax: number;
-  readonly timeNsMax: number;
-  /** Folder of the configuration, or where it was asked for. */
-  readonly base: string;
-  /** Missing only in tests. */
-  readonly written?: WrittenFilter;
 }
 
 /** Where a filter is. */
@@ -30,9 +19,16 @@ export interface FilterPlace {
   readonly device: string;
   readonly queues: number;
   readonly groups: FilterGroups;
-  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /** @param holder - who holds it, for those who wait */
+  hold<T>(during: () => Promise<T>, holder: string): Promise<T>;
   connected(): boolean;
   log(text: string): void;
+}
+
+/** The same for a filter that is among others there. */
+export interface ChainPlace extends FilterPlace {
+  /** Has all look which of them are in service. */
+  changed(): void;
 }
 
 interface OwnDisk {
@@ -40,19 +36,10 @@ interface OwnDisk {
   readonly opened: OpenDisk<BackendSpec>;
 }
 
-let lastId = 0;
-
-/** A number that no filter of the daemon has had. */
-export const nextFilterId = (): number => ++lastId;
-
-/** One filter of a device, on the main thread. */
-export class OpenedFilter {
-  readonly ready: ReadyFilter;
-  readonly memory: FilterMemory;
+/** One filter of a disk, on the main thread. */
+export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
   readonly spec: FilterSpec;
-  /** What was reported of its last fault, as a person reads it; null if there was none. */
-  lastFault: string | null = null;
-  readonly #manager: BlockFilterManager;
+  readonly #holds: FilterHolds;
   readonly #disks = new Map<string, OwnDisk>();
 
   /**
@@ -64,93 +51,54 @@ export class OpenedFilter {
    */
   constructor(
     ready: ReadyFilter,
-    place: FilterPlace,
+    place: ChainPlace,
     below: BackendAbilities,
     backend: Pick<OpenDisk<BackendSpec>, 'image' | 'spec'> | undefined,
     old?: OpenedFilter,
   ) {
-    this.ready = ready;
-    const { definition, options } = ready;
-    const { name, counters = [], histograms = [], defers = false } = definition;
-    const { vm, device, queues, groups } = place;
-    const isSame = old?.spec.name === name;
-    const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };
-    this.memory = isSame && !old.memory.out && old.hasShape(shape) ? old.memory : new FilterMemory(shape);
-    const sharedBytes = bytesOf(definition, options, below, queues);
-    const sharedOld = isSame ? old.spec.shared : undefined;
-    const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
-    const group = groups.memoryOf(
-      name,
-      callDefinition(ready, 'group', () => definition.group?.(options)),
-      definition.groupBytes ?? 0,
-    );
-    let manager: BlockFilterManager | undefined;
+    const { definition, options, base, deferNsMax } = ready;
+    const { vm, device, queues, groups, connected, log } = place;
+    super(ready, queues, groups, () => sharedBytesOf(definition.sharedBytes, { options, below, queues }), old);
+    this.#holds = new FilterHolds({
+      label: `${vm}/${device}`,
+      use: ready.use,
+      hold: place.hold,
+      fail: (text) => {
+        this.memory.condemn(text);
+        place.changed();
+      },
+    });
+    const hold: FilterHolds['hold'] = (during, secondsMax) => this.#holds.hold(during, secondsMax);
     try {
       this.#openDisks(below, old);
-      const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));
-      const { base } = ready;
+      const opened = [...this.#disks].map(([key, disk]) => [key, disk.opened] as const);
+      const disks = Object.fromEntries<ManagedDisk>(opened);
+      const { shared, group } = this;
       const { image, spec } = backend ?? {};
       const setup = { vm, device, queues, options, base, below, image, backend: spec, disks, shared, group };
-      const { hold, connected, log } = place;
-      manager = callDefinition(ready, 'manage', () => definition.manage?.({ ...setup, hold, connected, log })) ?? {};
-      this.#manager = manager;
-      const { prepared } = manager;
       this.spec = {
-        id: nextFilterId(),
-        replaces: old?.spec.id,
-        name,
-        counters,
-        histograms,
-        defers,
+        ...this.manage(() => definition.manage?.({ ...setup, hold, connected, log }), old?.spec.id),
         hasHelper: definition.helper !== undefined,
-        module: ready.module,
-        options,
-        prepared: plain(ready, prepared),
-        onFault: ready.onFault,
-        deferNsMax: ready.deferNsMax,
-        timeNsMax: ready.timeNsMax,
-        memory: this.memory.buffer,
-        shared,
-        group,
+        deferNsMax,
         disks: Object.fromEntries(
-          [...this.#disks].map(([key, { opened }]) => [
-            key,
-            { backend: opened.spec, sizeBytes: opened.abilities.sizeBytes },
-          ]),
+          opened.map(([key, disk]) => [key, { backend: disk.spec, sizeBytes: disk.abilities.sizeBytes }]),
         ),
         belowBytes: below.sizeBytes,
       };
       this.offer(below);
     } catch (error) {
-      Promise.resolve(manager?.close?.()).catch(() => {});
+      super.close().catch(() => {});
       this.#closeDisks(old);
       throw error;
     }
   }
 
-  hasShape({ counters, histograms }: { counters: readonly string[]; histograms: readonly string[] }): boolean {
-    return isDeepStrictEqual([counters, histograms], [this.spec.counters, this.spec.histograms]);
-  }
-
   /** What the device offers with it, over what is below. */
   offer(below: BackendAbilities): BackendAbilities {
     const { definition, options } = this.ready;
-    const { prepared } = this.#manager;
-    const change = callDefinition(this.ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
+    const change =
+      callDefinition(this.ready, 'offers', () => definition.offers?.(below, options, this.spec.prepared)) ?? {};
     return { ...below, ...onlyAbilities(change), ...(this.spec.defers ? { inOrder: false } : {}) };
-  }
-
-  get commands(): Readonly<Record<string, FilterCommand>> {
-    return this.#manager.commands ?? {};
-  }
-
-  /** What it says of itself; null if it says nothing. */
-  status(): unknown {
-    try {
-      return structuredClone(this.#manager.status?.() ?? null);
-    } catch (error) {
-      return { error: messageOf(error) };
-    }
   }
 
   /**
@@ -158,10 +106,11 @@ export class OpenedFilter {
    *
    * @param next - what has taken its place, with its disks perhaps
    */
-  async close(next?: OpenedFilter): Promise<void> {
+  override async close(next?: OpenedFilter): Promise<void> {
     try {
-      await this.#manager.close?.();
+      await super.close();
     } finally {
+      await this.#holds.close();
       this.#closeDisks(next);
     }
   }
@@ -181,21 +130,6 @@ export class OpenedFilter {
     const others = other === undefined ? [] : [...other.#disks.values()];
     const kept = new Set(others.map(({ opened }) => opened));
     for (const { opened } of this.#disks.values()) if (!kept.has(opened)) opened.close();
-  }
-}
-
-function bytesOf({ sharedBytes = 0 }: BlockFilter, options: unknown, below: BackendAbilities, queues: number): number {
-  const bytes = typeof sharedBytes === 'number' ? sharedBytes : sharedBytes({ options, below, queues });
-  if (isSharedBytes(bytes)) return bytes;
-  throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
-}
-
-function plain({ use }: ReadyFilter, prepared: unknown): unknown {
-  try {
-    return structuredClone(prepared);
-  } catch (error) {
-    const text = `manage() of the filter ${use} has prepared what is no plain data: ${messageOf(error)}`;
-    throw new SidecoreError('FILTER_INVALID', text);
   }
 }
 

@@ -59,21 +59,7 @@ async function start(test: TestContext, backend: Backend, filters?: (files: Filt
 async function ask<T = ListedDevice>({ daemon, guest }: Bench, what: string, body: object): Promise<T> {
   const path = controlSocketPath(daemon.runDirectory);
   const answer = askDaemon<T>(path, 'POST', `/filters/${what}`, { device: LABEL, ...body }, 30_000);
-  await workDuring(guest, answer);
-  return answer;
-}
-
-/** Goes on until that is done. */
-async function workDuring(guest: FlushingGuest, what: Promise<unknown>): Promise<void> {
-  let isDone = false;
-  const done = () => {
-    isDone = true;
-  };
-  what.then(done, done);
-  do {
-    guest.work(0.2);
-    await turn();
-  } while (!isDone);
+  return guest.during(answer);
 }
 
 /** Makes a random change above the ledger. */
@@ -124,14 +110,14 @@ async function changeMany(bench: Bench, count: number, during: (i: number) => Pr
 }
 
 /** Nothing was lost, repeated, or moved past a flush. Requests of guests that have left, or were done again by another sidecore, may be more. */
-async function finish(bench: Bench, exact = true): Promise<void> {
+async function finish(bench: Bench, exact = true, expected = {}): Promise<void> {
   const { daemon, guest } = bench;
   const few = () => guest.flushes.some(({ length }) => length < FLUSHES_MIN);
   for (const end = Date.now() + 10_000; few() && Date.now() < end; ) guest.work(5);
   guest.finish();
   const { filters, queues, faults } = (await daemon.status()).vms['a']!.d!;
   const ledger = filters.at(-1)!;
-  assert.deepEqual([queues.map(({ fault }) => fault), faults], [[null, null], {}], daemon.log.slice(-2000));
+  assert.deepEqual([queues.map(({ fault }) => fault), faults], [[null, null], expected], daemon.log.slice(-2000));
   assert.equal(ledger.name, 'ledger');
   assert.equal(ledger.counters['repeated'], 0);
   if (!exact) {
@@ -169,7 +155,7 @@ describe('filters that change under load', { timeout: 240_000, skip: NEEDS_TWO_C
       await changeMany(bench, 10, async (i) => {
         if (i === 5) killed.push(daemon.kill(random.below(2), random.below(KILL_WITHIN_US)));
       });
-      await workDuring(guest, Promise.all(killed));
+      await guest.during(Promise.all(killed));
       // The deaths that its queues saw are forgotten.
       for (const [index, { callFd }] of guest.driver.queues.entries())
         await guest.driver.frontEnd.send('SET_VRING_CALL', encode.vringFd({ index, noFd: false }), [callFd]);
@@ -211,8 +197,7 @@ describe('filters that change under load', { timeout: 240_000, skip: NEEDS_TWO_C
       await first;
       const second = add();
       bench.guest = await FlushingGuest.connect(bench.daemon.socket('a'), QUEUES, bench.random, before);
-      await workDuring(bench.guest, second);
-      await second;
+      await bench.guest.during(second);
       for (let i = 0; i < 2; i++) await ask(bench, 'remove', { which: '0' });
     }
     await finish(bench, false);
@@ -242,6 +227,37 @@ describe('a filter that keeps what it gets', { timeout: 60_000, skip: NEEDS_TWO_
     await ask(bench, 'remove', { which: 'keep' });
     assert.deepEqual(await names(), ['meter', 'ledger']);
     await finish(bench);
+  });
+});
+
+describe('a filter that holds its disk', { timeout: 60_000, skip: NEEDS_TWO_CPUS }, () => {
+  it('does so between requests; what does not come to an end is out of service, and the others wait no longer', async (test) => {
+    const bench = await start(test, 'memory', (files) => [
+      { use: files.hold, on_fault: 'open' },
+      { use: files.ledger },
+    ]);
+    const { daemon, files, guest } = bench;
+    const command = (command: string, given = {}) =>
+      ask<{ answer: unknown }>(bench, 'ask', { which: 'hold', command, given });
+    guest.work(10);
+    assert.equal((await command('good')).answer, 7);
+    const isFault = (text: string) => ({ code: 'FILTER_FAILED', message: `a/d: filter ${files.hold}: ${text}` });
+    await assert.rejects(command('nested'), isFault('hold() was called within hold()'));
+    assert.equal((await command('good')).answer, 7);
+    const stuck = command('stuck', { seconds: '0.15' });
+    const moved = daemon.move({ label: LABEL, queue: 0, to: 0 }, { label: LABEL, queue: 1, to: 0 });
+    const changed = ask(bench, 'add', { filter: { use: 'meter' }, at: 0, base: '/' });
+    await assert.rejects(stuck, isFault('hold() has not come to its end for more than 0.15 s'));
+    await Promise.all([moved, changed]);
+    const of = async () => (await daemon.status()).vms['a']!.d!.filters.find(({ name }) => name === 'hold')!;
+    const failed = await of();
+    assert.deepEqual([failed.in_service, failed.faults], [false, 1]);
+    assert.match(failed.last_fault!, /hold\(\) has not come to its end/);
+    guest.work(10);
+    await ask(bench, 'replace', { which: 'hold', filter: {}, base: '/' });
+    assert.equal((await of()).in_service, true);
+    assert.equal((await command('good')).answer, 7);
+    await finish(bench, true, { FILTER_FAILED: 1 });
   });
 });
 
