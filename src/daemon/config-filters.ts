@@ -13,6 +13,7 @@ import {
 import type { ReadyFilter } from '../filter/opened-filter.js';
 import type { ReadyFrameFilter } from '../filter/opened-frame-filter.js';
 import { defaultPlace, type PlaceFault, placeFaults } from '../filter/placing.js';
+import { SourceLines } from '../filter/source-lines.js';
 import type { WrittenFilter } from '../filter/spec.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
 import { NET_FILTERS } from '../filters/net/index.js';
@@ -42,9 +43,6 @@ const blockKeys = z.strictObject({
 const frameKeys = z.strictObject(common);
 
 const filter = blockKeys.transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
-
-/** A filter that is not written in the configuration. */
-export const filterConfig = (use: string, options: Record<string, unknown>) => filter.parse({ use, options });
 
 /** Nearest to the guest first. */
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
@@ -106,6 +104,13 @@ const blockModule = (loaded: LoadedFilter): MadeModule<ReadyFilter> => ({
     deferNsMax: (written.defer_limit_s ?? loaded.definition.deferSeconds?.(options) ?? FILTER_DEFER_S) * NS_PER_S,
   }),
 });
+
+/** A filter of ours that no configuration has: it belongs to a disk's back end. */
+export function ownFilter(definition: BlockFilter, options: Record<string, unknown>, base: string): ReadyFilter {
+  const { name } = definition;
+  const loaded: LoadedFilter = { definition, module: { kind: 'built-in', name }, lines: new SourceLines() };
+  return blockModule(loaded).make(blockKeys.parse({ use: name, options }), options, base);
+}
 
 export const BLOCK_MAKER: FilterMaker<ReadyFilter> = {
   keys: blockKeys,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { snapshotView } from '../filters/block/snapshot/view.js';
 import { parseConfig, parseSize, readConfig } from './config.js';
 import { problemLine } from './config-text.js';
 
@@ -120,11 +121,12 @@ describe('a good configuration', () => {
   it('has a view before the back end of a disk that shows a snapshot, which is another disk’s', () => {
     const disks = (of: string) =>
       `cores: [1]\nvms:\n  a: {disks: {d: {backend: {type: memory, size: 1MiB}, filters: [{use: snapshot, options: {path: s}}]}}}\n  b: {disks: {d: {backend: {type: snapshot, of: ${of}, name: monday}}}}`;
-    const { filters } = parseConfig(disks('a/d'), 's.yaml').vms['b']!.disks['d']!;
-    assert.deepEqual(
-      filters.map(({ use, options }) => ({ use, options })),
-      [{ use: 'snapshot-view', options: { of: 'a/d', name: 'monday' } }],
-    );
+    const { filters, backend } = parseConfig(disks('a/d'), '/x/s.yaml').vms['b']!.disks['d']!;
+    assert.deepEqual(filters, []);
+    assert.ok(backend.type === 'snapshot');
+    const { definition, options, base } = backend.view!;
+    assert.equal(definition, snapshotView);
+    assert.deepEqual([options, base], [{ of: 'a/d', name: 'monday', path: 's' }, '/x']);
     assert.throws(() => parseConfig(disks('b/d'), 's.yaml'), {
       message: /there is no disk b\/d with the filter snapshot/,
     });

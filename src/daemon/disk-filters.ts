@@ -26,21 +26,38 @@ export class DiskFilters {
   /** What there is without filters. */
   #below: BackendAbilities;
   readonly #control = new ChainControl();
+  /** One that belongs to the back end: it is below all others, and stays. */
+  readonly #own: OpenedFilter | undefined;
   #filters: readonly OpenedFilter[];
 
-  /** Throws what is wrong with one of them, and leaves nothing open. */
-  constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[]) {
+  /**
+   * Throws what is wrong with one of them, and leaves nothing open.
+   *
+   * @param own - of the back end
+   */
+  constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[], own?: ReadyFilter) {
     this.#place = place;
     this.#label = `${place.vm}/${place.device}`;
     this.#disk = disk;
-    this.#below = disk.abilities;
-    this.#filters = this.#open(filters, () => undefined);
+    this.#own = own && new OpenedFilter(own, place, disk.abilities, disk);
+    this.#below = this.#own?.offer(disk.abilities) ?? disk.abilities;
+    try {
+      this.#filters = this.#open(filters, () => undefined);
+    } catch (error) {
+      void this.#own?.close();
+      throw error;
+    }
+  }
+
+  /** All of them, the back end's own too. */
+  #all(): readonly OpenedFilter[] {
+    return this.#own === undefined ? this.#filters : [...this.#filters, this.#own];
   }
 
   /** For the sidecores; undefined if there are none. */
   get spec(): ChainSpec | undefined {
     const { vm, device, queues } = this.#place;
-    const filters = this.#filters.map(({ spec }) => spec);
+    const filters = this.#all().map(({ spec }) => spec);
     return filters.length === 0 ? undefined : { vm, device, queues, control: this.#control.buffer, filters };
   }
 
@@ -86,7 +103,7 @@ export class DiskFilters {
 
   /** No sidecore uses them any more. */
   async close(): Promise<void> {
-    await this.#close(this.#filters, []);
+    await this.#close(this.#all(), []);
   }
 
   #open(
@@ -138,7 +155,7 @@ export class DiskFilters {
 
   /** To be called now and then: reports what filters have failed and said since the last time. */
   report(faults: FaultLog): void {
-    reportFilters(this.#label, this.#filters, OUTCOME, faults);
+    reportFilters(this.#label, this.#all(), OUTCOME, faults);
   }
 
   /** For `status`, in their order. */

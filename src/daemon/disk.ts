@@ -65,7 +65,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
       filters: this.#filters.spec,
     };
     this.#cores = place.cores;
-    if (config.filters.length > 0) this.#cores.guard();
+    if (this.#filters.spec !== undefined) this.#cores.guard();
     this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
   }
 
@@ -76,9 +76,12 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
       return ready;
     });
     try {
-      return new DiskFilters(place, this.#opened, filters);
+      const { backend } = this.#config;
+      const view = backend.type === 'snapshot' ? backend.view : undefined;
+      return new DiskFilters(place, this.#opened, filters, view);
     } catch (error) {
       this.#opened.close();
+      this.#opened.undo?.();
       throw error;
     }
   }

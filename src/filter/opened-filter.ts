@@ -2,10 +2,11 @@ import { isDeepStrictEqual } from 'node:util';
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
 import { messageOf, SidecoreError } from '../errors.js';
-import type { BlockFilter, BlockFilterManager, FilterAbilities, FilterCommand, ManagedDisk } from './contract.js';
+import { checkBlockFilter, disksOf, offered, sharedBytesOf } from './ask-definition.js';
+import type { BlockFilterManager, FilterCommand, ManagedDisk } from './contract.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
-import { isSharedBytes, type LoadedFilter } from './load.js';
+import type { LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
 import type { FaultPolicy, FilterSpec, WrittenFilter } from './spec.js';
 
@@ -72,11 +73,13 @@ export class OpenedFilter {
     this.ready = ready;
     const { definition, options } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
-    const { vm, device, queues, groups } = place;
+    const { vm, device, queues, groups, hold, connected, log } = place;
+    const { image, spec } = backend ?? {};
+    const found = checkBlockFilter(ready, { vm, device, queues, below, image, log });
     const isSame = old?.spec.name === name;
     const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };
     this.memory = isSame && !old.memory.out && old.hasShape(shape) ? old.memory : new FilterMemory(shape);
-    const sharedBytes = bytesOf(definition, options, below, queues);
+    const sharedBytes = sharedBytesOf(ready, below, queues);
     const sharedOld = isSame ? old.spec.shared : undefined;
     const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
     const group = groups.memoryOf(
@@ -89,9 +92,7 @@ export class OpenedFilter {
       this.#openDisks(below, old);
       const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));
       const { base } = ready;
-      const { image, spec } = backend ?? {};
-      const setup = { vm, device, queues, options, base, below, image, backend: spec, disks, shared, group };
-      const { hold, connected, log } = place;
+      const setup = { vm, device, queues, options, base, found, below, image, backend: spec, disks, shared, group };
       manager = callDefinition(ready, 'manage', () => definition.manage?.({ ...setup, hold, connected, log })) ?? {};
       this.#manager = manager;
       const { prepared } = manager;
@@ -134,10 +135,7 @@ export class OpenedFilter {
 
   /** What the device offers with it, over what is below. */
   offer(below: BackendAbilities): BackendAbilities {
-    const { definition, options } = this.ready;
-    const { prepared } = this.#manager;
-    const change = callDefinition(this.ready, 'offers', () => definition.offers?.(below, options, prepared)) ?? {};
-    return { ...below, ...onlyAbilities(change), ...(this.spec.defers ? { inOrder: false } : {}) };
+    return offered(this.ready, below, this.#manager.prepared);
   }
 
   get commands(): Readonly<Record<string, FilterCommand>> {
@@ -167,9 +165,7 @@ export class OpenedFilter {
   }
 
   #openDisks(below: BackendAbilities, old: OpenedFilter | undefined): void {
-    const { definition, options, base } = this.ready;
-    const wanted = callDefinition(this.ready, 'disks', () => definition.disks?.(options, { base, below })) ?? {};
-    for (const [key, disk] of Object.entries(wanted)) {
+    for (const [key, disk] of Object.entries(disksOf(this.ready, below))) {
       const same = old === undefined ? undefined : old.#disks.get(key);
       const opened = same && isDeepStrictEqual(same.options, disk) ? same.opened : openDisk(disk);
       this.#disks.set(key, { options: disk, opened });
@@ -184,12 +180,6 @@ export class OpenedFilter {
   }
 }
 
-function bytesOf({ sharedBytes = 0 }: BlockFilter, options: unknown, below: BackendAbilities, queues: number): number {
-  const bytes = typeof sharedBytes === 'number' ? sharedBytes : sharedBytes({ options, below, queues });
-  if (isSharedBytes(bytes)) return bytes;
-  throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
-}
-
 function plain({ use }: ReadyFilter, prepared: unknown): unknown {
   try {
     return structuredClone(prepared);
@@ -197,13 +187,4 @@ function plain({ use }: ReadyFilter, prepared: unknown): unknown {
     const text = `manage() of the filter ${use} has prepared what is no plain data: ${messageOf(error)}`;
     throw new SidecoreError('FILTER_INVALID', text);
   }
-}
-
-/** Of what a filter says, which may be anything. */
-function onlyAbilities(said: Partial<FilterAbilities>): Partial<FilterAbilities> {
-  const known = ['readOnly', 'discard', 'writeZeroes', 'secureErase', 'inOrder'] as const;
-  const flags = known.filter((key) => said[key] !== undefined).map((key) => [key, said[key] === true]);
-  const { sizeBytes } = said;
-  const size = Number.isInteger(sizeBytes) && sizeBytes! > 0 ? { sizeBytes } : {};
-  return { ...Object.fromEntries(flags), ...size };
 }

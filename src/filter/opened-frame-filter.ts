@@ -1,10 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
-import { messageOf, SidecoreError } from '../errors.js';
+import { messageOf } from '../errors.js';
+import { checkFrameFilter, frameSharedBytesOf } from './ask-definition.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
 import type { FrameFilter, FrameFilterManager } from './frame-contract.js';
 import type { FrameFilterSpec } from './frame-spec.js';
-import { isSharedBytes, type LoadedFilter } from './load.js';
+import type { LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
 import { nextFilterId } from './opened-filter.js';
 import type { FaultPolicy, WrittenFilter } from './spec.js';
@@ -51,11 +52,12 @@ export class OpenedFrameFilter {
     const { definition, options, base, module, onFault, timeNsMax } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
     const { vm, device, mac, groups, log } = place;
+    checkFrameFilter(ready, { vm, device, log });
     const shape = { counters, histograms, queues: 1, timeNsMax };
     const same = old?.spec.name === name ? old : undefined;
     const keepsMemory = same !== undefined && !same.memory.out && same.#hasShape(shape);
     this.memory = keepsMemory ? same.memory : new FilterMemory(shape);
-    const bytes = callDefinition(ready, 'sharedBytes', () => bytesOf(definition, options));
+    const bytes = frameSharedBytesOf(ready);
     const shared = same?.spec.shared.byteLength === bytes ? same.spec.shared : new SharedArrayBuffer(bytes);
     const member = callDefinition(ready, 'group', () => definition.group?.(options));
     const group = groups.memoryOf(name, member, definition.groupBytes ?? 0);
@@ -100,10 +102,4 @@ export class OpenedFrameFilter {
   #hasShape({ counters, histograms }: { counters: readonly string[]; histograms: readonly string[] }): boolean {
     return isDeepStrictEqual([counters, histograms], [this.spec.counters, this.spec.histograms]);
   }
-}
-
-function bytesOf({ sharedBytes = 0 }: FrameFilter, options: unknown): number {
-  const bytes = typeof sharedBytes === 'number' ? sharedBytes : sharedBytes(options);
-  if (isSharedBytes(bytes)) return bytes;
-  throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
 }

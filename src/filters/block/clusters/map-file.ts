@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
@@ -12,6 +13,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { SidecoreError } from '../../../errors.js';
+import { requireWritable } from '../../../host/file-faults.js';
 import { type MemoryMap, mapFile } from '../../../host/memory-map.js';
 import { viewBytes } from '../../../host/memory-view.js';
 import { reserve } from './allocate.js';
@@ -61,18 +63,35 @@ export class MapFile {
   }
 
   /**
+   * Throws `IMAGE_INVALID` if a file is not what is wanted; it need not be there. Only looks.
+   *
+   * @param check - throws what else is wrong with it
+   */
+  static look(path: string, wanted: Omit<MapHeader, 'boot'>, check: (old: MapHeader) => void = () => {}): void {
+    if (!existsSync(path)) return;
+    requireWritable(path);
+    const fd = attempt(path, () => openSync(path, constants.O_RDONLY));
+    try {
+      const { size } = fstatSync(fd);
+      if (size === 0) return;
+      const old = readHeader(fd, path);
+      requireSame(old, wanted, path, size);
+      check(old);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /**
    * Opens a file, or makes it if there is none. The store's data are locked by the caller. Throws `IMAGE_INVALID` if it is not what is
    * wanted.
    */
-  static open(path: string, wanted: Omit<MapHeader, 'boot'>, check: (old: MapHeader) => void = () => {}): MapFile {
+  static open(path: string, wanted: Omit<MapHeader, 'boot'>): MapFile {
     const fd = attempt(path, () => openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
     try {
       const isNew = fstatSync(fd).size === 0;
       const old = isNew ? undefined : readHeader(fd, path);
-      if (old !== undefined) {
-        requireSame(old, wanted, path, fstatSync(fd).size);
-        check(old);
-      }
+      if (old !== undefined) requireSame(old, wanted, path, fstatSync(fd).size);
       const header = { ...wanted, boot: bootId() };
       const bytes = mapFileBytes(header);
       if (isNew) attempt(path, () => ftruncateSync(fd, bytes));

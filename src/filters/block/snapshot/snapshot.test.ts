@@ -239,7 +239,9 @@ describe('snapshots', () => {
       const steps: (() => unknown)[] = [];
       const source = snapshotsOf('vm/disk');
       const view = new FilterRig({ after: (step: () => unknown) => steps.push(step) } as unknown as TestContext, {
-        filters: [{ definition: snapshotView, options: { of: 'vm/disk', name: 'one' } }],
+        filters: [
+          { definition: snapshotView, options: { of: 'vm/disk', name: 'one', path: join(directory, 'snapshots') } },
+        ],
         backend: { type: 'lent', disk: source.lend() },
         queues: 2,
       });

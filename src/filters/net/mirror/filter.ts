@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { defineFrameFilter } from '../../../filter/index.js';
+import { requireWritable } from '../../../host/file-faults.js';
 import { CAPTURE_RING_BYTES, CAPTURE_SNAP_BYTES_MAX } from '../../../limits.js';
 import { captureRingBytes, Direction } from '../../../net/capture/capture-ring.js';
 import { FrameCapture } from '../../../net/capture/frame-capture.js';
@@ -24,6 +25,7 @@ export const mirror = defineFrameFilter({
     }),
   counters: ['frames'],
   sharedBytes: captureRingBytes(CAPTURE_RING_BYTES),
+  check: ({ options, base }) => requireWritable(resolve(base, options.file)),
   manage({ options, vm, device, base, shared, log }) {
     const { snap_bytes: snapBytes, max_bytes: bytesMax } = options;
     const label = `${vm}/${device}`;
