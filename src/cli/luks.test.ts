@@ -104,7 +104,7 @@ describe('sidecore luks', () => {
     assert.equal(without.status, 2);
     assert.match(without.stderr, /an image needs a key: name '--key-file <file>' or '--key-env <name>'/);
     for (const [result, message] of [
-      [create('--key-file', join(folder, 'none')), /the key file cannot be read: ENOENT.*\[KEY_INVALID\]/],
+      [create('--key-file', join(folder, 'none')), /the key file .*none cannot be read \(ENOENT\) \[KEY_INVALID\]/],
       [create('--key-env', 'NO_SUCH'), /there is no environment variable NO_SUCH with the key \[KEY_INVALID\]/],
       [sidecore({ EMPTY: '' }, 'info', image), /does not exist \[IMAGE_MISSING\]/],
     ] as const) {

@@ -1,8 +1,10 @@
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
 import type { BlockFilter } from '../filter/contract.js';
+import { explain } from '../filter/explain.js';
 import type { FrameFilter } from '../filter/frame-contract.js';
 import {
+  type FilterKind,
   type LoadedFilter,
   loadBlockFilter,
   loadBlockFilterAside,
@@ -18,7 +20,6 @@ import type { WrittenFilter } from '../filter/spec.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
 import { NET_FILTERS } from '../filters/net/index.js';
 import { FILTER_DEFER_S, FILTER_TIME_US, FILTERS_MAX } from '../limits.js';
-import { explain } from './config-explain.js';
 import type { ConfigProblem, ConfigText, KeyPath } from './config-text.js';
 
 const NS_PER_US = 1000;
@@ -73,6 +74,7 @@ export interface MadeModule<Ready> {
 
 /** How filters of one kind of device come from what is written. */
 export interface FilterMaker<Ready> {
+  readonly kind: FilterKind;
   /** What may be written. */
   readonly keys: z.ZodType<WrittenFilter>;
   /** Throws `FILTER_INVALID`, with file and line. */
@@ -113,6 +115,7 @@ export function ownFilter(definition: BlockFilter, options: Record<string, unkno
 }
 
 export const BLOCK_MAKER: FilterMaker<ReadyFilter> = {
+  kind: 'block',
   keys: blockKeys,
   load: (use, base) => blockModule(loadBlockFilter(use, base, BLOCK_FILTERS, NET_FILTERS)),
   loadAside: async (use, base) => blockModule(await loadBlockFilterAside(use, base, BLOCK_FILTERS, NET_FILTERS)),
@@ -127,6 +130,7 @@ const frameModule = (loaded: LoadedFilter<FrameFilter>): MadeModule<ReadyFrameFi
 });
 
 export const FRAME_MAKER: FilterMaker<ReadyFrameFilter> = {
+  kind: 'frame',
   keys: frameKeys,
   load: (use, base) => frameModule(loadFrameFilter(use, base, NET_FILTERS, BLOCK_FILTERS)),
   loadAside: async (use, base) => frameModule(await loadFrameFilterAside(use, base, NET_FILTERS, BLOCK_FILTERS)),

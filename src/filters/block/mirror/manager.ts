@@ -105,7 +105,8 @@ export function manageMirror(setup: BlockFilterSetup<MirrorSetupOptions>): Block
         return status();
       },
       resync({ full = 'no' }) {
-        if (full !== 'no' && full !== 'yes') throw new Error('full is yes or no');
+        if (full !== 'no' && full !== 'yes')
+          throw new SidecoreError('CONFIG_INVALID', `full: expects yes or no, not ${full}`);
         if (full === 'yes') regions.markAllStale();
         Atomics.store(words, Word.PAUSED, 0);
         Atomics.add(words, Word.ASKED, 1);

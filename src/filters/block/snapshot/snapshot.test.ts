@@ -290,8 +290,7 @@ describe('snapshots', () => {
     const first = await end(await disk.ask('export', { name: 'one', file }));
     assert.deepEqual([first.state, first.done_bytes, first.total_bytes], ['done', size, size]);
     assert.ok(statSync(file).blocks <= 64 && statSync(file).size === size);
-    const second = await end(await disk.ask('export', { name: 'one', file }));
-    assert.match(second.error!, /EEXIST/);
+    await assert.rejects(disk.ask('export', { name: 'one', file }), { message: /out\.raw is there already/ });
     assert.ok(existsSync(file));
     const other = join(directory, 'other.raw');
     const running: Job = await disk.ask('export', { name: 'one', file: other });
@@ -299,7 +298,9 @@ describe('snapshots', () => {
     await disk.ask('cancel', { job: String(running.job) });
     assert.equal((await end(running)).state, 'cancelled');
     assert.equal(existsSync(other), false);
-    assert.match((await end(await disk.ask('export', { name: 'one', file: '/dev/full/x' }))).error!, /ENOTDIR/);
+    await assert.rejects(disk.ask('export', { name: 'one', file: '/dev/full/x' }), {
+      message: /\/dev\/full is no folder/,
+    });
     await disk.close();
   });
 

@@ -1,10 +1,11 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OpenDisk } from '../../../block/backends/backend.js';
 import type { BackendSpec } from '../../../block/backends/index.js';
 import { assert, messageOf, SidecoreError } from '../../../errors.js';
 import type { BlockFilterSetup } from '../../../filter/index.js';
+import { requireWritable } from '../../../host/file-faults.js';
 import type { StoreSpec } from '../clusters/commit.js';
 import { type Shape, sharedWords, Word } from '../clusters/layout.js';
 import { MapFile } from '../clusters/map-file.js';
@@ -250,9 +251,13 @@ export class SnapshotStore {
   /** Writes a snapshot to a new file, while the guest runs. */
   export(name: string, file: string): Job {
     const entry = this.#good(name);
+    const target = resolve(this.#setup.base, file);
+    if (existsSync(target))
+      throw new SidecoreError('IMAGE_INVALID', `${target} is there already`, 'A snapshot is exported to a new file.');
+    requireWritable(target);
     const progress = new Progress();
     this.use(entry.slot);
-    const task = { ...this.#state.task('export', entry.slot, progress), file: resolve(this.#setup.base, file) };
+    const task = { ...this.#state.task('export', entry.slot, progress), file: target };
     const done = this.#jobs.run(task).then(() => {
       this.#state.noteDropped();
       if (!entry.damaged) return;
