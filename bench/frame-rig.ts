@@ -89,6 +89,7 @@ export class FrameRig {
       device: 'card',
       mac: { high: macHigh(CARD, 0), low: macLow(CARD, 0) },
       groups: new FilterGroups(),
+      ports: { find: () => undefined, copiesOf: () => [] },
       // What goes wrong is thrown.
       log() {},
     };
@@ -105,7 +106,13 @@ export class FrameRig {
     } as const;
     this.#filters = new NicFilters(place, [ready]);
     const builtIns = { [name]: definition };
-    this.#chain = createFrameChain(this.#filters.spec!, { port: nobody, network: nowhere, host, builtIns });
+    this.#chain = createFrameChain(this.#filters.spec!, {
+      port: nobody,
+      network: nowhere,
+      networks: { copy: () => false },
+      host,
+      builtIns,
+    });
   }
 
   /** Takes bursts of so many frames in all, as a guest's card sends them or gets them. Returns the CPU time of each frame, ns. */

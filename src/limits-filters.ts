@@ -6,6 +6,8 @@
 export const FILTERS_MAX = 16;
 /** Bytes of a text that a sidecore leaves for the daemon about a filter: a message and a path. */
 export const FILTER_NOTE_BYTES = 1008;
+/** Who has been at such a text for so long, ms, has died of it: it takes microseconds. */
+export const FILTER_NOTE_MS_MAX = 1000;
 /** Counters and histograms of a filter, and its own shared memory, bytes: there is as much for each disk, and a histogram takes 5 KiB for each queue. */
 export const FILTER_COUNTERS_MAX = 64;
 export const FILTER_HISTOGRAMS_MAX = 8;
@@ -17,6 +19,8 @@ export const FILTER_JOBS_MAX = 64;
 export const FILTER_BUFFER_BYTES_MAX = 2 ** 26;
 /** How long what is in flight of a disk may take to end when its filters are changed, ms. */
 export const HOLD_MS_MAX = 10_000;
+/** How long a filter's own function may keep a disk held, s, if it does not say: as long as it may keep a request. */
+export const FILTER_HOLD_S = 30;
 /** How long a filter's module may run before it says what it defines, on the main thread, ms. */
 export const FILTER_LOAD_MS_MAX = 1000;
 /** How long files of filters are left alone after one of them was saved, before they are read, ms: editors write more than one, or twice. */

@@ -13,6 +13,12 @@ export const MESSAGE_PAYLOAD_BYTES_MAX = 4096;
 export const MEMORY_REGIONS_MAX = 509;
 /** Guest memory of one device, bytes. */
 export const MEMORY_BYTES_MAX = 2 ** 40;
+/**
+ * Address space of guests' memory, and of filters' buffers, that stays empty after they have gone, for each thread: stretches, and bytes.
+ * A filter that has kept a view sees zeroes there, not another guest's data, and does not end the daemon.
+ */
+export const RETIRED_MAPS_MAX = 64;
+export const RETIRED_BYTES_MAX = 2 ** 43;
 /** Bytes of device configuration space in one GET_CONFIG or SET_CONFIG. VHOST_USER_MAX_CONFIG_SIZE. */
 export const CONFIG_SPACE_BYTES_MAX = 256;
 /**

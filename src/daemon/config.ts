@@ -7,6 +7,7 @@ import { snapshot } from '../filters/block/snapshot/filter.js';
 import { snapshotView } from '../filters/block/snapshot/view.js';
 import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { MAC_PORTS_MAX, NETWORKS_MAX } from '../limits.js';
+import { copyProblems } from './config-copies.js';
 import type { DiskConfig } from './config-disks.js';
 import { BLOCK_MAKER, completeFilters, FRAME_MAKER, isQuarantined, ownFilter } from './config-filters.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
@@ -123,6 +124,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
   completeViews(config, complain);
   completeNetworks(config, claims, complain);
   requirePortNumbers(config, complain);
+  problems.push(...copyProblems(config, source));
   return problems;
 }
 

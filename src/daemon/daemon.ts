@@ -19,6 +19,7 @@ import { ServedDisk } from './disk.js';
 import { FilterControl } from './filter-control.js';
 import { NetPort } from './net-port.js';
 import { ServedNic } from './nic.js';
+import { PortBook } from './port-book.js';
 import { Rebalancer } from './rebalancer.js';
 import type { SocketOwner } from './served-device.js';
 import { version } from './version.js';
@@ -149,8 +150,8 @@ export class Daemon {
   }
 
   #openDevices(nameDevice: DeviceName): void {
-    const networks = Object.keys(this.#config.networks);
     const vms = Object.keys(this.#config.vms);
+    const ports = new PortBook(this.#config, (card) => this.#nics.find(({ label }) => label === card)?.ready ?? []);
     /** Disks that show a snapshot of another, which has to be open. */
     const views: (() => void)[] = [];
     for (const [vm, { disks, nics, weight, unsealed_memory }] of Object.entries(this.#config.vms)) {
@@ -170,17 +171,13 @@ export class Daemon {
         else open();
       }
       for (const [name, nic] of Object.entries(nics)) {
-        const switchId = networks.indexOf(nic.network);
-        about(nameDevice(vm, name), () =>
-          this.#nics.push(new ServedNic(vm, name, nic, switchId, this.#nics.length, place)),
-        );
+        about(nameDevice(vm, name), () => this.#nics.push(new ServedNic(vm, name, nic, ports, place)));
       }
     }
     for (const open of views) open();
-    for (const [network, { ports }] of Object.entries(this.#config.networks)) {
-      for (const [name, port] of Object.entries(ports)) {
-        const number = this.#nics.length + this.#ports.length;
-        const place = { switchId: networks.indexOf(network), number, core: this.cores.placePort(), log: this.#log };
+    for (const [network, { ports: others }] of Object.entries(this.#config.networks)) {
+      for (const [name, port] of Object.entries(others)) {
+        const place = { address: ports.other(`${network}/${name}`), core: this.cores.placePort(), log: this.#log };
         about(`port ${name} of network ${network}`, () => this.#ports.push(new NetPort(network, name, port, place)));
       }
     }

@@ -2,7 +2,7 @@ import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import type { BackendSpec } from '../block/backends/index.js';
 import { messageOf, SidecoreError } from '../errors.js';
 import { ChainControl } from '../filter/memory.js';
-import { type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
+import { type ChainPlace, type FilterPlace, OpenedFilter, type ReadyFilter } from '../filter/opened-filter.js';
 import { isNextToBackend, placeFaults } from '../filter/placing.js';
 import type { ChainSpec } from '../filter/spec.js';
 import type { FaultLog } from './fault-log.js';
@@ -20,7 +20,7 @@ const OUTCOME = { open: 'requests pass it by', closed: 'its disk answers with er
 
 /** The filters of one disk, as the daemon sees them: nearest to the guest first. */
 export class DiskFilters {
-  readonly #place: FilterPlace;
+  readonly #place: ChainPlace;
   readonly #label: string;
   readonly #disk: Pick<FilteredDisk, 'image' | 'spec'>;
   /** What there is without filters. */
@@ -36,10 +36,10 @@ export class DiskFilters {
    * @param own - of the back end
    */
   constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[], own?: ReadyFilter) {
-    this.#place = place;
+    this.#place = { ...place, changed: () => this.#control.change() };
     this.#label = `${place.vm}/${place.device}`;
     this.#disk = disk;
-    this.#own = own && new OpenedFilter(own, place, disk.abilities, disk);
+    this.#own = own && new OpenedFilter(own, this.#place, disk.abilities, disk);
     this.#below = this.#own?.offer(disk.abilities) ?? disk.abilities;
     try {
       this.#filters = this.#open(filters, () => undefined);

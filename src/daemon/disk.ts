@@ -40,7 +40,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
       device: name,
       queues: config.queues,
       groups: place.groups,
-      hold: (during) => this.#hold(during),
+      hold: this.#hold,
       connected: () => this.#served.connected,
       log: (text) => log.info(`${this.label}: ${text}`),
     };
@@ -86,10 +86,11 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
     }
   }
 
-  /** Runs a function while nothing of the disk is in flight. */
-  #hold<T>(during: () => T | Promise<T>): Promise<T> {
-    return this.#served.placed.hold(() => during());
-  }
+  /** Runs a function while nothing of the disk is in flight. A filter may ask for it before there is anything that serves the disk. */
+  readonly #hold = async <T>(during: () => Promise<T>, holder: string): Promise<T> => {
+    await Promise.resolve();
+    return this.#served.placed.hold(during, { holder });
+  };
 
   /** Nearest to the guest first. */
   get filters(): readonly OpenedFilter[] {
@@ -139,18 +140,21 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
     try {
       this.#requireSuitable(abilities);
       this.#cores.guard();
-      await placed.hold(async (queues) => {
-        this.#requireSuitable(abilities);
-        // Whoever serves a queue from now on does so with these.
-        this.#spec.filters = spec;
-        try {
-          await changeAll(queues, spec);
-        } catch (error) {
-          this.#spec.filters = before;
-          await changeAll(queues, before).catch(() => {});
-          throw error;
-        }
-      }, waitMsMax);
+      await placed.hold(
+        async (queues) => {
+          this.#requireSuitable(abilities);
+          // Whoever serves a queue from now on does so with these.
+          this.#spec.filters = spec;
+          try {
+            await changeAll(queues, spec);
+          } catch (error) {
+            this.#spec.filters = before;
+            await changeAll(queues, before).catch(() => {});
+            throw error;
+          }
+        },
+        { waitMsMax },
+      );
     } catch (error) {
       this.#device.offerInOrder(offered);
       throw error;

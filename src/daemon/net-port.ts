@@ -3,7 +3,7 @@ import { close } from '../host/libc.js';
 import { openTap } from '../host/tap.js';
 import { macHigh, macLow, parseMac, writeMac } from '../net/ethernet.js';
 import { NET_HEADER_BYTES } from '../net/features.js';
-import { PORT_COUNTER_BYTES, PortCounter, type PortCounterName } from '../net/port.js';
+import { PORT_COUNTER_BYTES, type PortAddress, PortCounter, type PortCounterName } from '../net/port.js';
 import type { CommonPortSpec, PortSpec } from '../net/ports/port-spec.js';
 import { tapOffloads } from '../net/ports/tap/offloads.js';
 import { groupId, userId } from './accounts.js';
@@ -25,13 +25,13 @@ export class NetPort {
   /**
    * Opens what the port leads to; throws one clear error if it cannot.
    *
-   * @param place - its network's number, its own number among all ports, and the core that serves it
+   * @param place - its address, and the core that serves it
    */
   constructor(
     network: string,
     name: string,
     config: PortConfig,
-    place: { readonly switchId: number; readonly number: number; readonly core: Core; readonly log: Logger },
+    place: { readonly address: PortAddress; readonly core: Core; readonly log: Logger },
   ) {
     this.label = `${network}/${name}`;
     this.network = network;
@@ -40,7 +40,7 @@ export class NetPort {
     this.#core = place.core;
     this.#log = place.log;
     const shared = new SharedArrayBuffer(PORT_COUNTER_BYTES);
-    const { number, switchId } = place;
+    const { number, network: switchId } = place.address;
     this.#spec = specOf(config, { number, switchId, vlans: portVlans(config), shared });
   }
 

@@ -11,12 +11,13 @@ import { type NicConfig, portVlans } from './config.js';
 import { isQuarantined } from './config-filters.js';
 import { areOthers, type FilteredDevice } from './filtered-device.js';
 import { type FrameFilterPlan, NicFilters } from './nic-filters.js';
+import type { PortBook } from './port-book.js';
 import { type DevicePlace, ServedDevice } from './served-device.js';
 
 /** One configured network card while the daemon runs: its device, its socket, its port of a switch. */
 export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilter, ReadyFrameFilter> {
   readonly label: string;
-  /** Its number in its switch. */
+  /** Its number among all ports of the daemon. */
   readonly port: number;
   readonly #config: NicConfig;
   readonly #filters: NicFilters;
@@ -28,12 +29,12 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
   #changed: Promise<void> = Promise.resolve();
 
   /**
-   * @param switchId - of the switch that the card is plugged into
-   * @param port - the card's number there
+   * @param ports - all of the daemon, this card among them
    */
-  constructor(vm: string, name: string, config: NicConfig, switchId: number, port: number, place: DevicePlace) {
+  constructor(vm: string, name: string, config: NicConfig, ports: PortBook, place: DevicePlace) {
     this.label = `${vm}/${name}`;
-    this.port = port;
+    const { number, network } = ports.card(this.label);
+    this.port = number;
     this.#config = config;
     const { mtu, queue_pairs: queuePairs, speed: speedMbps } = config;
     const mac = parseMac(config.mac!)!;
@@ -41,13 +42,13 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
     const { shared } = this.#device;
     const { account, groups } = place;
     const log = (text: string) => this.#served.log.info(`${this.label}: ${text}`);
-    this.#filters = new NicFilters({ vm, device: name, mac, groups, log }, readyFilters(config));
+    this.#filters = new NicFilters({ vm, device: name, mac, groups, ports, log }, readyFilters(config));
     this.#spec = {
       kind: 'net',
       shared,
       account,
-      switchId,
-      port,
+      switchId: network,
+      port: number,
       queuePairs,
       vlans: portVlans(config),
       mac,
@@ -71,6 +72,11 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
   /** Nearest to the guest first. */
   get filters(): readonly OpenedFrameFilter[] {
     return this.#filters.opened;
+  }
+
+  /** The same as they were loaded. */
+  get ready(): readonly ReadyFrameFilter[] {
+    return this.filters.map(({ ready }) => ready);
   }
 
   findFilter(which: string, base?: string): OpenedFrameFilter {

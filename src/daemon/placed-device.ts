@@ -84,6 +84,11 @@ async function inTime(isSo: Promise<boolean>, msMax: number): Promise<boolean> {
   return Promise.race([isSo, late]).finally(() => end.abort());
 }
 
+export interface HoldOptions {
+  readonly waitMsMax?: number | undefined;
+  readonly holder?: string;
+}
+
 /** Where a device's queues are served: on the cores that are chosen for them, which change while they are moved. */
 export class PlacedDevice implements QueueServer {
   /** "VM/device" */
@@ -96,8 +101,9 @@ export class PlacedDevice implements QueueServer {
   /** Of all queues of a device with a home. */
   readonly lock = new MoveLock();
   readonly #choose: () => Core;
-  /** Resolved when the device is held no more. */
+  /** Resolved when the device is held no more; and who holds it, or did last. */
   #holding: Promise<void> = Promise.resolve();
+  #holder = '';
   /** Queues that are on their way to a core. */
   readonly #attaching = new Set<Promise<void>>();
   /** By index of a queue: its core, also while it is not served for a moment. */
@@ -115,23 +121,33 @@ export class PlacedDevice implements QueueServer {
    * Runs a function while nothing of a disk is in flight, and nothing is taken from its queues; one such function at a time. It gets
    * the queues that are served.
    *
-   * Throws `DEVICE_BUSY`, and everything goes on, if what is in flight does not end in time.
+   * Throws `DEVICE_BUSY`, and everything goes on, if who holds it already, or what is in flight, does not end in time.
    *
-   * @param waitMsMax - how long that may take
+   * @param waitMsMax - how long each of that may take
+   * @param holder - who holds it, for those who wait
    */
   async hold<T>(
     during: (queues: readonly PlacedQueue[]) => T | Promise<T>,
-    waitMsMax: number = HOLD_MS_MAX,
+    { waitMsMax = HOLD_MS_MAX, holder = 'a change of its filters' }: HoldOptions = {},
   ): Promise<T> {
     const before = this.#holding;
     let end = () => {};
-    this.#holding = new Promise((resolve) => {
+    const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    await before;
+    // Who does not wait any longer does not let others past those it has waited for.
+    this.#holding = before.then(() => ended);
     try {
+      if (
+        !(await inTime(
+          before.then(() => true),
+          waitMsMax,
+        ))
+      )
+        throw this.#busy(`${this.#holder} holds it for more than ${waitMsMax / 1000} s`);
+      this.#holder = holder;
       const attached = Promise.allSettled(this.#attaching).then(() => true);
-      if (!(await inTime(attached, waitMsMax))) throw this.#busy(waitMsMax);
+      if (!(await inTime(attached, waitMsMax))) throw this.#unsettled(waitMsMax);
       const queues = [...this.queues.values()];
       const locks = [...new Set(queues.map(({ lock }) => lock))];
       return await useAll(locks, () => this.#holdLocked(queues, during, waitMsMax));
@@ -152,7 +168,7 @@ export class PlacedDevice implements QueueServer {
     if (!(await inTime(settled, waitMsMax))) {
       // One that does not settle may be one that does not answer.
       release().catch(() => {});
-      throw this.#busy(waitMsMax);
+      throw this.#unsettled(waitMsMax);
     }
     try {
       return await during(served);
@@ -161,12 +177,13 @@ export class PlacedDevice implements QueueServer {
     }
   }
 
-  #busy(waitMsMax: number): SidecoreError {
-    return new SidecoreError(
-      'DEVICE_BUSY',
-      `${this.label}: its requests in flight do not end within ${waitMsMax / 1000} s`,
-      'See `sidecore status`: a filter may keep them, or storage does not answer.',
-    );
+  #unsettled(waitMsMax: number): SidecoreError {
+    return this.#busy(`its requests in flight do not end within ${waitMsMax / 1000} s`);
+  }
+
+  #busy(why: string): SidecoreError {
+    const remedy = 'See `sidecore status`: a filter may keep them, or storage does not answer.';
+    return new SidecoreError('DEVICE_BUSY', `${this.label}: ${why}`, remedy);
   }
 
   async attach(spec: QueueSpec, onFault: (fault: number) => void): Promise<void> {

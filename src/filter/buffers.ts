@@ -1,6 +1,6 @@
 import { assert } from '../errors.js';
 import { GuestMemory } from '../guest-memory/guest-memory.js';
-import { mapAnonymous, PAGE_BYTES, unmap } from '../host/memory-map.js';
+import { mapAnonymous, PAGE_BYTES, retire } from '../host/memory-map.js';
 import { viewBytes } from '../host/memory-view.js';
 import { FILTER_BUFFER_BYTES_MAX } from '../limits.js';
 import type { BufferPool, IoBuffer } from './contract.js';
@@ -74,6 +74,6 @@ export class OwnBuffers implements BufferPool {
 
   close(): void {
     assert(this.#map.length > 0, 'buffers are closed once');
-    unmap(this.#map);
+    retire(this.#map);
   }
 }

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { chainOf, passThrough, Service, type TestFilter, testFilter } from '../../test/support/filter-chain.js';
+import {
+  chainOf,
+  passThrough,
+  Service,
+  type TestFilter,
+  TestHost,
+  testFilter,
+} from '../../test/support/filter-chain.js';
 import { PENDING, StubBackend } from '../../test/support/stub-backend.js';
 import { MORE } from '../block/backends/backend.js';
 import { RequestType, Status } from '../block/features.js';
@@ -153,6 +160,33 @@ describe('a chain of filters', () => {
     Object.assign(backend, { proceed: () => answers.shift() });
     assert.deepEqual([chain.proceed(request), chain.proceed(request), chain.proceed(request)], [MORE, MORE, Status.OK]);
     assert.deepEqual(notes, ['a down', 'b down', 'b up 0', 'a up 0']);
+  });
+
+  it('goes up once, too, if the last piece completes later; also of a request that a filter had kept', () => {
+    const notes: string[] = [];
+    const tokens: number[] = [];
+    const keeper = noting('b', notes, { submit: (request) => void tokens.push(request.defer()) });
+    for (const middle of [testFilter(noting('b', notes)), testFilter(keeper, 'closed', undefined, { defers: true })]) {
+      const host = new TestHost();
+      const backend = new StubBackend();
+      const chain = chainOf([testFilter(noting('a', notes)), middle], backend, new ChainControl(), host);
+      const owner = new Owner(chain);
+      const request = host.pool.take(0)!;
+      const answers = [MORE, PENDING];
+      Object.assign(backend, { answer: MORE, proceed: () => answers.shift() });
+      Object.assign(request, { queue: owner, type: RequestType.IN, sector: 8 });
+      const answer = chain.read(request);
+      if (middle.defers) {
+        assert.equal(answer, PENDING);
+        chain.walk.goOn(chain.filters[1]!, tokens.pop()!);
+        for (let i = 0; i < 4; i++) chain.turn();
+      } else assert.deepEqual([answer, chain.proceed(request), chain.proceed(request)], [MORE, MORE, PENDING]);
+      assert.deepEqual([answers, notes.splice(0), owner.done], [[], ['a down', 'b down'], []]);
+      request.queue!.complete(request, Status.IOERR);
+      assert.deepEqual(notes.splice(0), ['b up 1', 'a up 1']);
+      assert.deepEqual(owner.done, [{ request, status: Status.IOERR }]);
+      assert.equal(request.queue, owner);
+    }
   });
 
   it('closes its filters and its back end', () => {

@@ -109,7 +109,7 @@ export class FilterChain implements BlockBackend, WalkOwner, DeskUser {
 
   proceed(request: BlockRequest): number {
     const answer = this.backend.proceed!(request);
-    return answer < 0 ? answer : this.#program.finish(request, answer);
+    return answer < 0 ? this.walk.later(request, answer) : this.#program.finish(request, answer);
   }
 
   completed(request: BlockRequest, result: number): void {

@@ -12,7 +12,10 @@ export type {
   ManagedDisk,
 } from './manage-contract.js';
 
-/** A stretch of guest memory: `bytes[offset … offset + length)`. */
+/**
+ * A stretch of guest memory: `bytes[offset … offset + length)`, for as long as the request is the filter's. `bytes.buffer` is all of the
+ * process's address space: whoever makes a view of it starts from `bytes.byteOffset`.
+ */
 export interface Segment {
   readonly bytes: Uint8Array;
   readonly offset: number;
@@ -21,7 +24,7 @@ export interface Segment {
 
 /**
  * A block request as filters see it, already checked against the standard. Pooled: it is the filter's only between its
- * `submit` and the end of its `complete`, and the next request with the same slot is the same object.
+ * `submit` and the end of its `complete`, and the next request with the same slot, another guest's perhaps, is the same object.
  */
 export interface FilterRequest {
   /** Tells it from all others in flight on this sidecore: 0 to `context.slots - 1`. Index your own arrays by it. */

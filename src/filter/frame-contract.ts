@@ -82,6 +82,19 @@ export interface FilterFrame {
   copy(): number;
 }
 
+/** Another port of the daemon, as a filter has it. */
+export interface FramePort {
+  /**
+   * Gives it a copy of a frame, of which nothing was said yet: as the filter sees it, with its tag or without one, whatever the port's own
+   * VLANs. No filter of that port sees it, and the switch learns nothing of it. What was left to be done (checksum, segmentation) is done
+   * if whoever is behind the port does not do it.
+   *
+   * False if it did not get to the port: nobody serves that, or the way to its sidecore has no room. What the port has no room for is
+   * counted there.
+   */
+  deliver(frame: FilterFrame): boolean;
+}
+
 /** Says that a frame goes on to the next filter, or the switch, or the guest, when the hook returns. */
 export type NextFrame = (frame: FilterFrame) => void;
 
@@ -116,6 +129,8 @@ export interface FrameFilterContext<Options = unknown> {
   readonly prepared: unknown;
   /** What `handOver` of the filter that this one replaces has given. */
   readonly previous: unknown;
+  /** One of the definition's `ports`. */
+  port(name: string): FramePort;
   /** One of those that the definition names. */
   counter(name: string): Counter;
   histogram(name: string): Histogram;
@@ -177,6 +192,11 @@ export interface FrameFilter<Schema extends z.ZodType = z.ZodType> {
   /** The group that a card is in by its options, if any; and bytes of the memory that a group has. */
   group?(options: z.output<Schema>): string | undefined;
   readonly groupBytes?: number;
+  /**
+   * Other ports that it gives copies to, by names of its own, best those of its options: a card as `VM/NIC`, any other port as
+   * `NETWORK/PORT`. That one is its own card, or gives copies to that, is refused.
+   */
+  ports?(options: z.output<Schema>): Record<string, string>;
   /** It keeps frames: memory for them is made. */
   readonly defers?: boolean;
   /**

@@ -55,6 +55,7 @@ function specOf(name: string, keeps: boolean, old?: FrameFilterSpec): FrameFilte
     memory: memory.buffer,
     shared: old?.shared ?? new SharedArrayBuffer(4),
     group: new SharedArrayBuffer(0),
+    ports: {},
   };
 }
 
@@ -69,7 +70,7 @@ describe('the filters of a card that are changed', () => {
     const control = new ChainControl().buffer;
     const use = (...filters: FrameFilterSpec[]) => {
       const spec: FrameChainSpec = { vm: 'vm', device: 'n', mac: one.spec.mac, queues: 1, control, filters };
-      const place = { port, network, host: rig.frameHost, builtIns: { keep } as never };
+      const place = { port, network, networks: rig.networks, host: rig.frameHost, builtIns: { keep } as never };
       port.filters = createFrameChain(spec, place, port.filters as FrameChain | undefined);
     };
     let seed = 0;

@@ -1,4 +1,5 @@
 import { readNowNs, readWallClock } from '../host/clock.js';
+import type { Networks } from '../net/networks.js';
 import type { Port } from '../net/port.js';
 import { StagedBurst } from '../net/staged-burst.js';
 import type { Switch } from '../net/switch.js';
@@ -7,6 +8,7 @@ import { faultText } from './fault-text.js';
 import { FrameChain } from './frame-chain.js';
 import { CardRule, type FrameChainFilter, type FrameHost } from './frame-chain-filter.js';
 import type { FrameFilter, FrameFilterContext, FrameFilterHooks } from './frame-contract.js';
+import { CopyPort } from './frame-ports.js';
 import type { FrameChainSpec, FrameFilterSpec } from './frame-spec.js';
 import { KeptFrames } from './kept-frames.js';
 import type { FrameBuiltIns } from './load.js';
@@ -21,6 +23,7 @@ export function createFrameHost(mark: Int32Array = new Int32Array(1)): FrameHost
 interface Place {
   readonly port: Port;
   readonly network: Switch;
+  readonly networks: Pick<Networks, 'copy'>;
   readonly host: FrameHost;
   readonly builtIns: FrameBuiltIns;
 }
@@ -86,7 +89,7 @@ function createFilter(
       mark[0] = -id;
       const definition = frameDefinitionOf(module, place.builtIns);
       if (definition.defers === true) kept = new KeptFrames(rule);
-      hooks = checkedHooks(definition.create(contextOf(filter, spec, memory, kept, previous)));
+      hooks = checkedHooks(definition.create(contextOf(filter, spec, place, memory, kept, previous)));
     }
   } catch (error) {
     memory.condemn(faultText(error, file));
@@ -97,8 +100,9 @@ function createFilter(
 }
 
 function contextOf(
-  { options, shared, group, prepared }: FrameFilterSpec,
+  { options, shared, group, prepared, ports }: FrameFilterSpec,
   { vm, device, mac }: FrameChainSpec,
+  { network, networks, host }: Place,
   memory: FilterMemory,
   kept: KeptFrames | undefined,
   previous: unknown,
@@ -112,6 +116,11 @@ function contextOf(
     group,
     prepared,
     previous,
+    port: (name) => {
+      const to = Object.hasOwn(ports, name) ? ports[name] : undefined;
+      if (to === undefined) throw new Error(`its definition’s ports() has no ${name}`);
+      return new CopyPort(to, network, networks, host);
+    },
     counter: (name) => memory.counter(0, name),
     histogram: (name) => memory.histogram(0, name),
     readNowNs,

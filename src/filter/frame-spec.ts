@@ -1,8 +1,14 @@
 import type { NetDeviceSpec } from '../net/device.js';
+import type { PortAddress } from '../net/port.js';
 import type { ChainSpec, FilterSpec } from './spec.js';
 
 /** One filter of a card as a sidecore is told of it. Plain data. */
-export type FrameFilterSpec = Pick<
+export interface FrameFilterSpec extends Common {
+  /** To which it gives copies, by its names for them. */
+  readonly ports: Readonly<Record<string, PortAddress>>;
+}
+
+type Common = Pick<
   FilterSpec,
   | 'id'
   | 'replaces'

@@ -214,8 +214,13 @@ export class FrameView implements FilterFrame {
     return this.bytes.copy(target, at, this.start, this.start + bytes);
   }
 
-  drop(): void {
+  /** Throws if nobody is asked about a frame, or has said already what becomes of it. */
+  requireAsked(): void {
     if (this.verdict !== FrameVerdict.ASKED) throw new Error(NOT_ASKED);
+  }
+
+  drop(): void {
+    this.requireAsked();
     this.verdict = FrameVerdict.DROPPED;
   }
 
@@ -226,7 +231,7 @@ export class FrameView implements FilterFrame {
   }
 
   copy(): number {
-    if (this.verdict !== FrameVerdict.ASKED) throw new Error(NOT_ASKED);
+    this.requireAsked();
     const keeper = this.#keepers[this.stage];
     if (keeper === undefined) throw new Error('only a filter that says `defers: true` keeps frames');
     return keeper.keep(this);

@@ -48,7 +48,8 @@ export class HelperChannel {
    */
   ask(code: number, address: number, length: number, a: number, b: number, tag: number, now: Float64Array): void {
     const asked = this.#words[Word.ASKED]!;
-    const place = this.#freePlace(asked);
+    // A place is in use until its answer was seen, which may be in another order than they were asked.
+    const place = this.#placeIn(JobState.FREE, asked);
     const at = Job.DOUBLES * place;
     const jobs = this.#jobs;
     jobs[at + Job.CODE] = code;
@@ -60,13 +61,6 @@ export class HelperChannel {
     this.#askedAt[place] = now[0]!;
     Atomics.store(this.#states, place, JobState.ASKED);
     Atomics.store(this.#words, Word.ASKED, (asked + 1) | 0);
-  }
-
-  /** A place is in use until its answer was seen, which may be in another order than they were asked. */
-  #freePlace(from: number): number {
-    let place = (from >>> 0) % FILTER_JOBS_MAX;
-    while (Atomics.load(this.#states, place) !== JobState.FREE) place = (place + 1) % FILTER_JOBS_MAX;
-    return place;
   }
 
   get hasAnswers(): boolean {
@@ -103,22 +97,20 @@ export class HelperChannel {
     return Atomics.load(this.#words, Word.CLOSED) === 1;
   }
 
-  /** Jobs that were asked and not taken: their places. */
-  takeJobs(): number[] {
-    if (Atomics.load(this.#words, Word.ASKED) === Atomics.load(this.#words, Word.TAKEN)) return [];
-    const places = this.#placesIn(JobState.ASKED);
-    for (const place of places) Atomics.store(this.#states, place, JobState.TAKEN);
-    Atomics.add(this.#words, Word.TAKEN, places.length);
-    return places;
+  /** Takes a job that was asked, in about the order in which they were. Its place; negative if there is none. */
+  takeJob(): number {
+    const taken = Atomics.load(this.#words, Word.TAKEN);
+    if (Atomics.load(this.#words, Word.ASKED) === taken) return -1;
+    const place = this.#placeIn(JobState.ASKED, taken);
+    if (place < 0) return -1;
+    Atomics.store(this.#states, place, JobState.TAKEN);
+    Atomics.add(this.#words, Word.TAKEN, 1);
+    return place;
   }
 
   /** Those that a helper that died had taken. */
   abandoned(): number[] {
-    return this.#placesIn(JobState.TAKEN);
-  }
-
-  #placesIn(state: number): number[] {
-    return [...this.#states.keys()].filter((place) => Atomics.load(this.#states, place) === state);
+    return [...this.#states.keys()].filter((place) => Atomics.load(this.#states, place) === JobState.TAKEN);
   }
 
   job(place: number): HelperJob {
@@ -134,6 +126,18 @@ export class HelperChannel {
     this.#answers[at + Answer.RESULT] = result;
     Atomics.store(this.#states, place, JobState.FREE);
     Atomics.add(this.#words, Word.ANSWERED, 1);
+  }
+
+  // --- both ----------------------------------------------------------------------------------------------------
+
+  /** The first place in a state, from that of the nth job on; negative if there is none. */
+  #placeIn(state: number, from: number): number {
+    const first = from >>> 0;
+    for (let i = 0; i < FILTER_JOBS_MAX; i++) {
+      const place = (first + i) % FILTER_JOBS_MAX;
+      if (Atomics.load(this.#states, place) === state) return place;
+    }
+    return -1;
   }
 }
 

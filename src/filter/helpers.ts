@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '../errors.js';
 import { type FilterHelper, type FilterHelperContext, HELPER_FAILED } from './contract.js';
 import { definitionOf } from './evaluate-definition.js';
@@ -24,11 +25,50 @@ interface Helper {
   readonly log: (text: string) => void;
 }
 
-/** The helpers of all filters, on a thread of theirs, which sleeps until a sidecore asks something. */
+/** The helpers of one device. They take turns. */
+class DeviceHelpers {
+  readonly #helpers: Helper[] = [];
+  /** Whose turn it is. */
+  #next = 0;
+
+  get count(): number {
+    return this.#helpers.length;
+  }
+
+  add(helper: Helper): void {
+    this.#helpers.push(helper);
+  }
+
+  /** Lets go of those whose filters are gone. What these have asked, and nobody has begun, is not done. */
+  dropClosed(): void {
+    for (let i = this.#helpers.length - 1; i >= 0; i--)
+      if (this.#helpers[i]!.channel.closed) close(this.#helpers.splice(i, 1)[0]!);
+  }
+
+  /** Begins one job of theirs. False if there is none. */
+  beginOne(): boolean {
+    for (let i = 0; i < this.#helpers.length; i++) {
+      const at = (this.#next + i) % this.#helpers.length;
+      const helper = this.#helpers[at]!;
+      const place = helper.channel.takeJob();
+      if (place < 0) continue;
+      this.#next = at + 1;
+      void handle(helper, place);
+      return true;
+    }
+    return false;
+  }
+}
+
+/**
+ * The helpers of all filters, on a thread of theirs, which sleeps until a sidecore asks something. Devices take turns: whoever asks
+ * waits for one job of each other device at most, and one of its own that came before, for each turn.
+ */
 export class FilterHelpers {
   readonly #bell: HelperBell;
   readonly #builtIns: BuiltIns;
-  readonly #helpers: Helper[] = [];
+  /** By "VM/device". */
+  readonly #devices = new Map<string, DeviceHelpers>();
 
   /** @param bell - of `HelperBell` */
   constructor(bell: SharedArrayBuffer, builtIns: BuiltIns) {
@@ -49,28 +89,33 @@ export class FilterHelpers {
     } catch (error) {
       log(`its helper cannot be made: ${messageOf(error)}`);
     }
-    this.#helpers.push({ channel, does, log });
-    this.look();
+    const label = `${setup.vm}/${setup.device}`;
+    let device = this.#devices.get(label);
+    if (device === undefined) this.#devices.set(label, (device = new DeviceHelpers()));
+    device.add({ channel, does, log });
+    // It may be asleep, and have been asked already.
+    this.#bell.ring();
   }
 
   /** Serves for good. */
   async run(): Promise<never> {
     for (;;) {
       const { count } = this.#bell;
-      this.look();
-      await this.#bell.wait(count);
+      // In between, what waits for files, networks and messages gets on.
+      if (this.look()) await nextTurn();
+      else await this.#bell.wait(count);
     }
   }
 
-  /** Takes what was asked, and lets go of helpers whose filters are gone. */
-  look(): void {
-    for (let i = this.#helpers.length - 1; i >= 0; i--) {
-      const helper = this.#helpers[i]!;
-      for (const place of helper.channel.takeJobs()) void handle(helper, place);
-      if (!helper.channel.closed) continue;
-      this.#helpers.splice(i, 1);
-      close(helper);
+  /** Begins one job of each device, and lets go of helpers whose filters are gone. True if there may be more to begin. */
+  look(): boolean {
+    let any = false;
+    for (const [label, device] of this.#devices) {
+      device.dropClosed();
+      if (device.count === 0) this.#devices.delete(label);
+      else if (device.beginOne()) any = true;
     }
+    return any;
   }
 }
 

@@ -215,7 +215,8 @@ function requireDefinition(found: unknown, use: string, kind: FilterKind): void 
     helper,
     deferSeconds,
     check,
-  } = found as Partial<BlockFilter>;
+    ports,
+  } = found as Partial<BlockFilter & Pick<FrameFilter, 'ports'>>;
   require(typeof name === 'string' && /^[A-Za-z0-9-]{1,63}$/.test(name), '`name` has 1 to 63 letters, digits and -');
   require(typeof create === 'function', '`create` is no function');
   require(offers === undefined || typeof offers === 'function', '`offers` is no function');
@@ -226,7 +227,7 @@ function requireDefinition(found: unknown, use: string, kind: FilterKind): void 
   require(typeof sharedBytes === 'function' ||
     isSharedBytes(sharedBytes), `\`sharedBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
   require(isSharedBytes(groupBytes), `\`groupBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
-  for (const [name, hook] of Object.entries({ group, disks, check, manage, helper, deferSeconds }))
+  for (const [name, hook] of Object.entries({ group, disks, check, manage, helper, deferSeconds, ports }))
     require(hook === undefined || typeof hook === 'function', `\`${name}\` is no function`);
 }
 

@@ -45,8 +45,12 @@ export interface BlockFilterSetup<Options = unknown, Found = unknown> extends Fi
   readonly disks: Readonly<Record<string, ManagedDisk>>;
   readonly shared: SharedArrayBuffer;
   readonly group: SharedArrayBuffer;
-  /** Runs a function while nothing of the disk is in flight above its back end, and nothing is begun. */
-  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /**
+   * Runs a function while nothing of the disk is in flight above its back end, and nothing is begun: one at a time, and none within
+   * another. Rejects with `DEVICE_BUSY` if what is in flight, or another hold, does not end in `HOLD_MS_MAX`. If the function has not come
+   * to its end after `secondsMax` (`FILTER_HOLD_S`; infinite for one that sees to it), the disk goes on, and the filter has failed.
+   */
+  hold<T>(during: () => T | Promise<T>, secondsMax?: number): Promise<T>;
   /** A front end is connected. */
   connected(): boolean;
 }

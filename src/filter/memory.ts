@@ -1,6 +1,6 @@
-import { FILTER_NOTE_BYTES } from '../limits.js';
 import type { Counter } from './contract.js';
 import { Histogram } from './histogram.js';
+import { Note } from './note.js';
 
 /** Words of a filter's memory. */
 const Word = {
@@ -16,40 +16,6 @@ const TIMES_AT = 16;
 const TIMES = 16;
 /** One call counts for so many times the limit at most: it may have been a collection of garbage. Several slow ones are needed then. */
 const TIME_LIMITS_MAX = 4;
-
-/** A text that threads leave for the daemon: of several the last one. */
-class Note {
-  static readonly BYTES = 16 + FILTER_NOTE_BYTES;
-  readonly #words: Int32Array;
-  readonly #bytes: Buffer;
-  #seen = 0;
-
-  constructor(memory: SharedArrayBuffer, byteOffset: number) {
-    // Words: whether somebody is at it, how many there were, length.
-    this.#words = new Int32Array(memory, byteOffset, 3);
-    this.#bytes = Buffer.from(memory, byteOffset + 16, FILTER_NOTE_BYTES);
-  }
-
-  /** Leaves a text. One that comes while another thread is at it is lost. */
-  leave(given: string): void {
-    // Filters may say anything; it is theirs to throw here, and not once others are kept out.
-    const text = String(given);
-    if (Atomics.compareExchange(this.#words, 0, 0, 1) !== 0) return;
-    this.#words[2] = this.#bytes.write(text);
-    Atomics.add(this.#words, 1, 1);
-    Atomics.store(this.#words, 0, 0);
-  }
-
-  /** The last one; undefined if there is none since the last look, or a thread is at it. */
-  look(): string | undefined {
-    if (Atomics.load(this.#words, 1) === this.#seen) return undefined;
-    if (Atomics.compareExchange(this.#words, 0, 0, 1) !== 0) return undefined;
-    this.#seen = this.#words[1]!;
-    const text = this.#bytes.toString('utf8', 0, this.#words[2]!);
-    Atomics.store(this.#words, 0, 0);
-    return text;
-  }
-}
 
 class SharedCounter implements Counter {
   readonly #values: Float64Array;

@@ -6,6 +6,7 @@ import { checkBlockFilter, disksOf, offered, sharedBytesOf } from './ask-definit
 import type { BlockFilterManager, FilterCommand, ManagedDisk } from './contract.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
+import { FilterHolds } from './filter-holds.js';
 import type { LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
 import type { FaultPolicy, FilterSpec, WrittenFilter } from './spec.js';
@@ -31,9 +32,16 @@ export interface FilterPlace {
   readonly device: string;
   readonly queues: number;
   readonly groups: FilterGroups;
-  hold<T>(during: () => T | Promise<T>): Promise<T>;
+  /** @param holder - who holds it, for those who wait */
+  hold<T>(during: () => Promise<T>, holder: string): Promise<T>;
   connected(): boolean;
   log(text: string): void;
+}
+
+/** The same for a filter that is among others there. */
+export interface ChainPlace extends FilterPlace {
+  /** Has all look which of them are in service. */
+  changed(): void;
 }
 
 interface OwnDisk {
@@ -54,6 +62,7 @@ export class OpenedFilter {
   /** What was reported of its last fault, as a person reads it; null if there was none. */
   lastFault: string | null = null;
   readonly #manager: BlockFilterManager;
+  readonly #holds: FilterHolds;
   readonly #disks = new Map<string, OwnDisk>();
 
   /**
@@ -65,7 +74,7 @@ export class OpenedFilter {
    */
   constructor(
     ready: ReadyFilter,
-    place: FilterPlace,
+    place: ChainPlace,
     below: BackendAbilities,
     backend: Pick<OpenDisk<BackendSpec>, 'image' | 'spec'> | undefined,
     old?: OpenedFilter,
@@ -73,7 +82,7 @@ export class OpenedFilter {
     this.ready = ready;
     const { definition, options } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
-    const { vm, device, queues, groups, hold, connected, log } = place;
+    const { vm, device, queues, groups, connected, log } = place;
     const { image, spec } = backend ?? {};
     const found = checkBlockFilter(ready, { vm, device, queues, below, image, log });
     const isSame = old?.spec.name === name;
@@ -87,6 +96,16 @@ export class OpenedFilter {
       callDefinition(ready, 'group', () => definition.group?.(options)),
       definition.groupBytes ?? 0,
     );
+    this.#holds = new FilterHolds({
+      label: `${vm}/${device}`,
+      use: ready.use,
+      hold: place.hold,
+      fail: (text) => {
+        this.memory.condemn(text);
+        place.changed();
+      },
+    });
+    const hold: FilterHolds['hold'] = (during, secondsMax) => this.#holds.hold(during, secondsMax);
     let manager: BlockFilterManager | undefined;
     try {
       this.#openDisks(below, old);
@@ -160,6 +179,7 @@ export class OpenedFilter {
     try {
       await this.#manager.close?.();
     } finally {
+      await this.#holds.close();
       this.#closeDisks(next);
     }
   }

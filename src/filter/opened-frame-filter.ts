@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
-import { messageOf } from '../errors.js';
+import { messageOf, SidecoreError } from '../errors.js';
 import { checkFrameFilter, frameSharedBytesOf } from './ask-definition.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
 import type { FrameFilter, FrameFilterManager } from './frame-contract.js';
+import { type KnownPorts, portFaults, portsOf } from './frame-ports.js';
 import type { FrameFilterSpec } from './frame-spec.js';
 import type { LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
@@ -30,6 +31,7 @@ export interface FrameFilterPlace {
   readonly device: string;
   readonly mac: { readonly high: number; readonly low: number };
   readonly groups: FilterGroups;
+  readonly ports: KnownPorts;
   log(text: string): void;
 }
 
@@ -51,8 +53,15 @@ export class OpenedFrameFilter {
     this.ready = ready;
     const { definition, options, base, module, onFault, timeNsMax } = ready;
     const { name, counters = [], histograms = [], defers = false } = definition;
-    const { vm, device, mac, groups, log } = place;
+    const { vm, device, mac, groups, ports, log } = place;
     checkFrameFilter(ready, { vm, device, log });
+    const copies = portsOf(ready);
+    for (const { text } of portFaults(`${vm}/${device}`, copies, ports))
+      throw new SidecoreError(
+        'CONFIG_INVALID',
+        `${vm}/${device}: ${ready.use}: ${text}`,
+        'docs/frame-filters.md says which ports may get copies.',
+      );
     const shape = { counters, histograms, queues: 1, timeNsMax };
     const same = old?.spec.name === name ? old : undefined;
     const keepsMemory = same !== undefined && !same.memory.out && same.#hasShape(shape);
@@ -78,6 +87,7 @@ export class OpenedFrameFilter {
       memory: this.memory.buffer,
       shared,
       group,
+      ports: Object.fromEntries(Object.entries(copies).map(([key, label]) => [key, ports.find(label)!])),
     };
   }
 

@@ -276,7 +276,7 @@ export class Walk implements Exits, OperationHost {
       count++;
       if (status === MORE) continue;
       this.#begun.splice(i, 1);
-      this.returned(request, view, status);
+      if (status !== PENDING) this.returned(request, view, status);
     }
     return count;
   }

@@ -1,5 +1,6 @@
-import { statfsSync } from 'node:fs';
+import { readFileSync, statfsSync } from 'node:fs';
 import { SidecoreError } from '../errors.js';
+import { RETIRED_BYTES_MAX, RETIRED_MAPS_MAX } from '../limits.js';
 import { check, declare, errno, errorText } from './libc.js';
 
 const mmapCall = declare('intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)');
@@ -14,8 +15,10 @@ const fcntl = declare('int fcntl(int fd, int command, intptr_t argument)');
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
+const ZEROES = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 const MS_SYNC = 4;
 const MADV_DONTNEED = 4;
 const MADV_DONTDUMP = 16;
@@ -36,7 +39,13 @@ export interface MemoryMap {
   readonly length: number;
 }
 
-function mapped(address: number, length: number, what: string): MemoryMap {
+function map(length: number, flags: number, fd: number, offset: number, what: string): MemoryMap {
+  const call = () => Number(mmapCall(0, length, PROT_READ_WRITE, flags, fd, offset));
+  let address = call();
+  if (address === -1 && retired.length > 0) {
+    forgetRetired(0, 0);
+    address = call();
+  }
   if (address === -1) {
     throw new SidecoreError('MEMORY_EXHAUSTED', `cannot map ${length} bytes of ${what}: ${errorText(errno())}`);
   }
@@ -45,10 +54,9 @@ function mapped(address: number, length: number, what: string): MemoryMap {
 
 /** Maps a shared file at a page-aligned offset. The caller has made sure that the file is long enough. */
 export function mapFile(fd: number, offset: number, length: number): MemoryMap {
-  const flags = MAP_SHARED | MAP_NORESERVE;
-  const map = mapped(Number(mmapCall(0, length, PROT_READ_WRITE, flags, fd, offset)), length, 'a file');
-  madviseCall(map.address, map.length, MADV_DONTDUMP);
-  return map;
+  const file = map(length, MAP_SHARED | MAP_NORESERVE, fd, offset, 'a file');
+  madviseCall(file.address, file.length, MADV_DONTDUMP);
+  return file;
 }
 
 /** Gives a file room for all of its first `length` bytes, so that no page of a mapping of it can be missing. */
@@ -64,13 +72,42 @@ export function syncMap(map: MemoryMap): void {
 
 /** Maps zeroed memory that takes up room only where it is touched. */
 export function mapAnonymous(length: number): MemoryMap {
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  return mapped(Number(mmapCall(0, length, PROT_READ_WRITE, flags, -1, 0)), length, 'memory');
+  return map(length, ZEROES, -1, 0, 'memory');
 }
 
 /** Gives the memory back. No view of it may be used afterwards. */
 export function unmap(map: MemoryMap): void {
   check(munmapCall(map.address, map.length), 'munmap');
+}
+
+/** Of this thread, the oldest first: zeroes where memory was, which take up no room. */
+const retired: MemoryMap[] = [];
+
+/**
+ * Gives memory back that others may have views of, by mistake: those see zeroes from now on, and nothing else comes to lie there until
+ * `RETIRED_MAPS_MAX` others of this thread were given back so.
+ */
+export function retire(map: MemoryMap): void {
+  const { address, length } = map;
+  // Zeroes that can be written count as memory there.
+  const isCounted = readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').trim() === '2';
+  if (isCounted || length > RETIRED_BYTES_MAX || !putZeroes(map)) return unmap(map);
+  forgetRetired(RETIRED_MAPS_MAX - 1, RETIRED_BYTES_MAX - length);
+  retired.push({ address, length });
+}
+
+/** In the place of what is mapped, at once for all threads. */
+const putZeroes = ({ address, length }: MemoryMap): boolean =>
+  Number(mmapCall(address, length, PROT_READ_WRITE, ZEROES | MAP_FIXED, -1, 0)) === address;
+
+/** So many may be left. */
+function forgetRetired(maps: number, bytes: number): void {
+  let left = retired.reduce((sum, { length }) => sum + length, 0);
+  while (retired.length > maps || left > bytes) {
+    const oldest = retired.shift()!;
+    left -= oldest.length;
+    unmap(oldest);
+  }
 }
 
 /** Gives pages of anonymous memory back; they read as zeros from then on. Address and length in whole pages. */

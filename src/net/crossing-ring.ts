@@ -24,8 +24,12 @@ const RECORD_VLAN = 3;
 const RECORD_WORDS = 4;
 /** Where the frame is in its record, bytes. */
 const FRAME_AT = 4 * RECORD_WORDS + NET_HEADER_BYTES;
-/** In a record's VLAN: it says where a sender is, and has only the first bytes of its frame. */
+/**
+ * In a record's VLAN. It says where a sender is, and has only the first bytes of its frame. Or its frame is a copy for the port that it
+ * names, and not to be switched.
+ */
 const HEADS_ONLY = 1 << 12;
+const COPY = 1 << 13;
 /** Whose a record is: the network from this bit on. */
 export const NETWORK_SHIFT = 20;
 /**
@@ -50,10 +54,11 @@ export class CrossingRing {
   readonly longs: BigUint64Array[];
   readonly hostAddress = new Float64Array(1);
   readonly isPrivate = true;
-  /** Whose the records were that were taken last, as the writer said it; the VLAN of their frames; whether they only say who is where. */
+  /** Whose the records were that were taken last, as the writer said it; the VLAN of their frames; whether they only say who is where, or are copies. */
   from = 0;
   vlan = 0;
   headsOnly = false;
+  copies = false;
   readonly #positions: Int32Array;
   readonly #buffer: Buffer;
   readonly #words: Uint32Array;
@@ -97,7 +102,16 @@ export class CrossingRing {
 
   /** Writes a frame; false if there is no room. The reader sees it after `publish`. */
   put(frame: Frame, from: number): boolean {
-    const at = this.#reserve(frame.byteLength, from, frame.vlan);
+    return this.#put(frame, from, frame.vlan);
+  }
+
+  /** The same for a copy; `to` says whose it will be. */
+  putCopy(frame: Frame, to: number): boolean {
+    return this.#put(frame, to, COPY);
+  }
+
+  #put(frame: Frame, whose: number, vlan: number): boolean {
+    const at = this.#reserve(frame.byteLength, whose, vlan);
     if (at < 0) return false;
     writeNetHeader(this.#buffer, at - NET_HEADER_BYTES, frame.header);
     frame.copyTo(this.#buffer, at);
@@ -173,8 +187,9 @@ export class CrossingRing {
       this.#own = (this.#own + units) | 0;
       count++;
     }
-    this.vlan = said & ~HEADS_ONLY;
+    this.vlan = said & ~(HEADS_ONLY | COPY);
     this.headsOnly = (said & HEADS_ONLY) !== 0;
+    this.copies = (said & COPY) !== 0;
     Atomics.store(this.#positions, TAKEN, this.#own);
     return count;
   }

@@ -7,7 +7,7 @@ import { NET_HEADER_BYTES } from './features.js';
 import { Frame } from './frame.js';
 import { BURST_FRAMES, FrameBurst } from './frame-burst.js';
 import { readNetHeader } from './net-header.js';
-import { PORT_COUNTER_BYTES, type Port, PortCounter } from './port.js';
+import { PORT_COUNTER_BYTES, type Port, type PortAddress, PortCounter } from './port.js';
 import type { Switch } from './switch.js';
 import { trunkPort } from './vlan.js';
 
@@ -95,6 +95,13 @@ export class Crossing {
     for (let i = from; i < to; i++) this.#count(this.#departures.putOf(burst, i, record));
   }
 
+  /** Sends a copy to a port of the other sidecore. False if there is no room. */
+  putCopy(frame: Frame, { number, network }: PortAddress): boolean {
+    const fits = this.#departures.putCopy(frame, recordFrom(network, number, frame.pair));
+    this.#count(fits);
+    return fits;
+  }
+
   /** Tells the other sidecore where a frame's sender is. */
   tell(frame: Frame, network: number): void {
     if (!this.#directory.has(this.core, network)) return;
@@ -127,14 +134,18 @@ export class Crossing {
   /**
    * Switches what has arrived, whoever sent it: a burst of frames, or as many as a turn has time for, with what comes of them. What is
    * left of those that were taken waits for the next turn. Returns how many.
+   *
+   * @param lookAround - called before what was taken is switched: ports may be elsewhere than when the turn began, and the others send
+   * by where they are now
    */
-  turn(): number {
+  turn(lookAround: () => void): number {
     let count = 0;
     for (let work = 0; count < BURST_FRAMES && work < BATCH_BYTES_MAX; ) {
       if (this.#switched === this.#taken) {
         const bytes = this.#take(BURST_FRAMES - count, BATCH_BYTES_MAX - work);
         if (bytes === 0) break;
         work += bytes;
+        lookAround();
       }
       const before = this.#switched;
       work += this.#receive(BATCH_BYTES_MAX - work);
@@ -159,20 +170,21 @@ export class Crossing {
 
   /** Switches frames that were taken, one at least, until that has come to `workMax`. Returns what it has come to, as `Switch.work`. */
   #receive(workMax: number): number {
-    const { from, headsOnly } = this.#arrivals;
+    const { from, headsOnly, copies } = this.#arrivals;
     const id = from >>> NETWORK_SHIFT;
-    const end = this.#ends[id];
-    if (end === undefined) {
-      // Of a thread that has died and is being replaced.
+    const number = (from >>> PAIR_BITS) & PORT_MASK;
+    const network = this.#ends[id]?.network;
+    const receiver = copies ? network?.plugged(number) : undefined;
+    if (network === undefined || (copies && receiver === undefined)) {
+      // Of a thread that has died and is being replaced; or copies for a port that is elsewhere by now.
       this.arrived[PortCounter.DROPPED_NOT_READY]! += this.#taken - this.#switched;
       this.#switched = this.#taken;
       return 0;
     }
-    const { network } = end;
-    const port = this.#origin(id, (from >>> PAIR_BITS) & PORT_MASK);
     network.work = 0;
-    if (headsOnly) this.#hear(network, port);
-    else this.#forward(network, port, workMax);
+    if (receiver !== undefined) this.#deliver(network, receiver, workMax);
+    else if (headsOnly) this.#hear(network, this.#origin(id, number));
+    else this.#forward(network, this.#origin(id, number), workMax);
     return network.work;
   }
 
@@ -200,6 +212,18 @@ export class Crossing {
       const end = burst.endOfRead(first, this.#taken);
       if (end > first) this.#switched = network.forwardBurst(burst, first, end, port, vlan, workMax);
       else network.forward(this.#frameOf(this.#switched++), port, vlan);
+    } while (this.#switched < this.#taken && network.work < workMax);
+  }
+
+  /** Copies are delivered as they are, and that is all. */
+  #deliver(network: Switch, receiver: Port, workMax: number): void {
+    const burst = this.#burst;
+    do {
+      const first = this.#switched;
+      const end = burst.endOfRead(first, this.#taken);
+      this.#switched = Math.max(end, first + 1);
+      if (end > first) network.deliverBurstOn(burst, first, end, receiver);
+      else network.deliverOn(this.#frameOf(first), receiver);
     } while (this.#switched < this.#taken && network.work < workMax);
   }
 

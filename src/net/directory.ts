@@ -83,6 +83,11 @@ export class Directory {
     Atomics.add(this.#words, CHANGES, 1);
   }
 
+  /** The sidecore that serves a port; below zero if nobody has heard of it yet. */
+  coreOf(number: number): number {
+    return Atomics.load(this.#words, ENTRIES_AT + number * ENTRY_WORDS + Entry.CORE) - 1;
+  }
+
   /** All entries so far. */
   *entries(): Generator<DirectoryEntry> {
     const words = this.#words;

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { nowNs } from '../host/clock.js';
+import { DELIVERY_WORK_BYTES } from '../limits.js';
 import type { FrameCapture } from './capture/frame-capture.js';
 import type { Crossing } from './crossing.js';
 import type { NetDeviceSpec } from './device.js';
@@ -8,7 +9,7 @@ import type { Directory } from './directory.js';
 import { Frame } from './frame.js';
 import { GuestPort } from './guest-port.js';
 import { MacTable } from './mac-table.js';
-import type { Port } from './port.js';
+import type { Port, PortAddress } from './port.js';
 import type { PortFilters } from './port-filters.js';
 import { createPort } from './ports/index.js';
 import type { PortSpec } from './ports/port-spec.js';
@@ -23,6 +24,7 @@ export type FilterMaker = (
   port: GuestPort,
   network: Switch,
   before: PortFilters | undefined,
+  networks: Pick<Networks, 'copy'>,
 ) => PortFilters | undefined;
 
 /** The switches of one sidecore and what is plugged into them: guests' cards, other ports, the same networks of other sidecores. */
@@ -30,6 +32,8 @@ export class Networks {
   readonly #core: number;
   readonly #directory: Directory;
   readonly #crossings: readonly Crossing[];
+  /** The same by number of the other sidecore. */
+  readonly #ways: (Crossing | undefined)[] = [];
   readonly #switches = new Map<number, Switch>();
   readonly #guests = new Map<number, GuestPort>();
   readonly #makeFilters: FilterMaker;
@@ -59,6 +63,7 @@ export class Networks {
     this.#core = core;
     this.#directory = directory;
     this.#crossings = crossings;
+    for (const crossing of crossings) this.#ways[crossing.core] = crossing;
   }
 
   /** Made when first asked for. */
@@ -85,13 +90,13 @@ export class Networks {
 
   /** Passes on what has come by other ways than guests' rings. Returns how many frames. */
   turn(): number {
-    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
+    this.#lookAgain();
     let work = 0;
     for (let i = 0; i < this.#served.length; i++) {
       const { port, network } = this.#served[i]!;
       if (!network.frozen || port.closed) work += port.turn();
     }
-    for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn();
+    for (let i = 0; i < this.#crossings.length; i++) work += this.#crossings[i]!.turn(this.#lookAgain);
     for (let i = 0; i < this.#filtered.length; i++) {
       const { filters } = this.#filtered[i]!;
       if (filters.kept > 0) work += filters.turn();
@@ -122,7 +127,7 @@ export class Networks {
       port.capture = this.#captures.get(spec.port);
       this.#guests.set(spec.port, port);
       const network = this.switch(spec.switchId);
-      this.#setFilters(port, network, this.#makeFilters(spec, port, network, undefined));
+      this.#setFilters(port, network, this.#makeFilters(spec, port, network, undefined, this));
       network.plug(port);
       // If it was on another sidecore, what was heard of its station since is known.
       if (!this.#elsewhere.delete(spec.port)) network.expect(spec.mac.high, spec.mac.low, port);
@@ -136,7 +141,7 @@ export class Networks {
     const port = this.#guests.get(spec.port);
     if (port === undefined) return;
     const network = this.switch(spec.switchId);
-    this.#setFilters(port, network, this.#makeFilters(spec, port, network, port.filters));
+    this.#setFilters(port, network, this.#makeFilters(spec, port, network, port.filters, this));
   }
 
   #setFilters(port: GuestPort, network: Switch, filters: PortFilters | undefined): void {
@@ -151,6 +156,11 @@ export class Networks {
     this.#directory.enter({ number, core: this.#core, network: switchId, vlan: vlans.native, ...mac });
   }
 
+  /** Looks around if anything has changed since. */
+  readonly #lookAgain = (): void => {
+    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
+  };
+
   /** Learns which ports there are on other sidecores, and which have moved from there or from here. */
   #lookAround(): void {
     this.#changesSeen = this.#directory.changes;
@@ -159,7 +169,7 @@ export class Networks {
       const before = this.#guests.has(number) ? this.#core : this.#elsewhere.get(number);
       if (core === before) continue;
       if (before === this.#core) this.#letGo(number, network);
-      const crossing = this.#crossings.find((candidate) => candidate.core === core);
+      const crossing = this.#ways[core];
       if (crossing === undefined || !this.#switches.has(network)) continue;
       this.#elsewhere.set(number, core);
       // What was learned behind the port stays behind it.
@@ -197,7 +207,7 @@ export class Networks {
 
   thaw(id: number): void {
     this.#frozen.delete(id);
-    if (this.#directory.changes !== this.#changesSeen) this.#lookAround();
+    this.#lookAgain();
     const network = this.#switches.get(id);
     if (network !== undefined) network.frozen = false;
   }
@@ -236,6 +246,26 @@ export class Networks {
     frame.header.clear();
     this.#staging.describe(0, bytes.length, frame);
     this.switch(spec.switchId).forward(frame, this.port(spec));
+  }
+
+  /**
+   * Has a port get a copy of a frame, wherever that port is served, in whichever network: as the frame is now, past its filters and
+   * its VLANs. Nothing is learned of it, and it goes no further. False if nobody serves the port, or there is no room on the way there.
+   *
+   * @param from - whose turn it is in which the frame came
+   */
+  copy(frame: Frame, to: PortAddress, from: Switch): boolean {
+    const core = this.#directory.coreOf(to.number);
+    if (core === this.#core) {
+      const port = this.#switches.get(to.network)?.plugged(to.number);
+      if (port === undefined) return false;
+      from.deliverOn(frame, port);
+      return true;
+    }
+    const way = this.#ways[core];
+    if (way === undefined) return false;
+    from.count(frame.byteLength + DELIVERY_WORK_BYTES);
+    return way.putCopy(frame, to);
   }
 
   /** Has what passes a port recorded from now on, or not any more. */

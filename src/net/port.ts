@@ -35,6 +35,13 @@ export const PortCounter = {
 /** Bytes of a port's counters. */
 export const PORT_COUNTER_BYTES = 8 * Object.keys(PortCounter).length;
 
+/** Names a port, on whichever sidecore it is. Plain data. */
+export interface PortAddress {
+  /** Its number among all of the daemon, and the number of its network. */
+  readonly number: number;
+  readonly network: number;
+}
+
 /** Something that frames come from and go to. One for each sidecore on which a part of it is served. */
 export interface Port {
   /** Its number among all of the daemon. */

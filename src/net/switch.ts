@@ -36,10 +36,7 @@ export class Switch {
   readonly #plugged: Port[] = [];
   readonly #offload = new SoftwareOffload();
   readonly #frame = new Frame();
-  /**
-   * What has been delivered by the general way since it was set to zero, as bytes of `BATCH_BYTES_MAX`: by it a sender knows when its
-   * turn ends.
-   */
+  /** What was delivered by the general way since this was set to zero, as bytes of `BATCH_BYTES_MAX`: it tells a sender when its turn ends. */
   work = 0;
   /** Its ports are being moved between sidecores: nothing is taken from those that send. */
   frozen = false;
@@ -79,6 +76,12 @@ export class Switch {
     const at = this.#plugged.indexOf(port);
     if (at >= 0) this.#plugged.splice(at, 1);
     this.#flows.clear();
+  }
+
+  /** A port that is plugged in here, not on another sidecore. */
+  plugged(number: number): Port | undefined {
+    const port = this.#ports[number];
+    return port === undefined || port.mesh ? undefined : port;
   }
 
   /** There are ports other than the ways to other sidecores. */
@@ -322,7 +325,7 @@ export class Switch {
       frame.leaveAs(egress === Egress.TAGGED ? frame.vlan : UNTAGGED);
     }
     if (port.filters === undefined || port.filters.inbound(frame)) this.deliverOn(frame, port);
-    else this.#count(DELIVERY_WORK_BYTES);
+    else this.count(DELIVERY_WORK_BYTES);
     return true;
   }
 
@@ -332,10 +335,11 @@ export class Switch {
     let deliveries = 1;
     if ((neededOffloads(frame.header) & ~port.offloads) === 0) port.deliver(frame);
     else deliveries = this.#offload.deliver(frame, port);
-    this.#count(frame.byteLength + deliveries * DELIVERY_WORK_BYTES);
+    this.count(frame.byteLength + deliveries * DELIVERY_WORK_BYTES);
   }
 
-  #count(work: number): void {
+  /** Adds to `work`. */
+  count(work: number): void {
     this.work = Math.min(this.work + work, WORK_MAX);
   }
 }

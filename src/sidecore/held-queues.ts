@@ -48,7 +48,8 @@ export class HeldQueues {
     const queue = this.#blockQueue(key);
     if (queue === undefined) return;
     queue.held = false;
-    queue.backend.resume?.();
+    // One that is being let go of begins nothing new.
+    if (!queue.closed) queue.backend.resume?.();
   }
 
   /** A queue is served from now on. */

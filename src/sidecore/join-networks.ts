@@ -31,13 +31,13 @@ export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'st
  */
 export function filterMaker(mark?: Int32Array): FilterMaker {
   const host = createFrameHost(mark);
-  return (spec, port, network, before) => {
+  return (spec, port, network, before, networks) => {
     const { filters } = spec as FilteredNetSpec;
     const chain = before instanceof FrameChain ? before : undefined;
     if (filters === undefined || filters.filters.length === 0) {
       chain?.close();
       return undefined;
     }
-    return createFrameChain(filters, { port, network, host, builtIns: NET_FILTERS }, chain);
+    return createFrameChain(filters, { port, network, networks, host, builtIns: NET_FILTERS }, chain);
   };
 }

@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { SidecoreError } from '../errors.js';
 import type { MappedRegion } from '../guest-memory/guest-memory.js';
-import { type MemoryMap, mapFile, PAGE_BYTES, sealAgainstShrinking, unmap } from '../host/memory-map.js';
+import { type MemoryMap, mapFile, PAGE_BYTES, retire, sealAgainstShrinking, unmap } from '../host/memory-map.js';
 import { MEMORY_BYTES_MAX, MEMORY_REGIONS_MAX } from '../limits.js';
 import type { RegionMessage } from './codec.js';
 
@@ -60,7 +60,7 @@ export class MemoryTable {
     }
     const old = this.#entries;
     this.#replace(fresh);
-    for (const entry of old) unmap(entry.map);
+    for (const entry of old) retire(entry.map);
   }
 
   /** Adds a region; the same one again is noted, and stays until it was removed as often. */
@@ -80,13 +80,13 @@ export class MemoryTable {
       throw new SidecoreError('MEMORY_TABLE_INVALID', 'the region to remove is not in the table');
     if (--entry.times > 0) return;
     this.#replace(this.#entries.filter((other) => other !== entry));
-    unmap(entry.map);
+    retire(entry.map);
   }
 
   clear(): void {
     const old = this.#entries;
     this.#replace([]);
-    for (const entry of old) unmap(entry.map);
+    for (const entry of old) retire(entry.map);
   }
 
   #find({ guestAddress, userAddress, size }: RegionMessage): Entry | undefined {

@@ -6,6 +6,10 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { BLOCK_FEATURES, SECTOR_BYTES, Status } from '../../src/block/features.js';
+import { readConfig } from '../../src/daemon/config.js';
+import { problemLine } from '../../src/daemon/config-text.js';
+import { askDaemon } from '../../src/daemon/control-server.js';
+import { controlSocketPath } from '../../src/daemon/daemon.js';
 import { parseLuks1 } from '../../src/filters/block/encrypt/luks1.js';
 import { makeLuks1, openLuks1 } from '../../src/filters/block/encrypt/luks1-keys.js';
 import { encryptSector } from '../../src/filters/block/encrypt/xts.js';
@@ -15,7 +19,7 @@ import { KillableDaemon } from '../sidecore/killable-daemon.js';
 import { Daemon, scratchDirectory } from '../support/daemon.js';
 import { Random } from '../support/seed.js';
 import { until } from '../vhost-user/raw-front-end.js';
-import { SIDECORE_CPU } from '../vhost-user/test-daemon.js';
+import { SIDECORE_CPU, TestDaemon } from '../vhost-user/test-daemon.js';
 
 const DISK_BYTES = 8 * 2 ** 20;
 const PASSPHRASE = 'a passphrase of a test';
@@ -177,6 +181,85 @@ describe('the filter encrypt in a daemon', { timeout: 120_000 }, () => {
     });
   }
 
+  it('has snapshots of what is encrypted, and goes back to one, while guests write', async (test) => {
+    const { path, disk } = place(test);
+    const size = 2 ** 21;
+    // So that it would be found in copies that are not encrypted.
+    const plain = Buffer.alloc(size, 'what nobody else reads ');
+    writeImage(path('d'), plain);
+    const snapshot = { use: 'snapshot', options: { path: path('snapshots') } };
+    const { backend, filters } = disk('d');
+    const disks = { d: { backend, filters: [...filters, snapshot] } };
+    const memory = { backend: { type: 'memory', size } };
+    const daemon = await Daemon.start(test, {
+      cores: [SIDECORE_CPU],
+      mode: 'adaptive',
+      vms: { a: { disks }, b: { disks: { d: memory } } },
+    });
+    const loadOn = (guest: BlockDriver, blank: boolean) => {
+      const pattern = { depth: 4, requestBytes: 4096, readShare: 0.3, workingSetBytes: size, verify: true, blank };
+      const load = new Load([guest], pattern);
+      load.start();
+      return load;
+    };
+    const other = loadOn(await connect(test, daemon.socket('b', 'd'), 4, 4096), true);
+    const loads = [other];
+    /** `sidecore snapshot`, while guests write. */
+    const snapshots = async (...args: string[]) => {
+      const done = daemon.cli('snapshot', ...args);
+      const ended = done.then(() => true);
+      do {
+        for (const load of loads) {
+          const { errors, mismatches } = load.run(1);
+          assert.deepEqual([errors, mismatches], [0, 0]);
+        }
+        // The command has the CPU to itself meanwhile.
+      } while (!(await Promise.race([ended, sleep(10, false)])));
+      const { status, stderr } = await done;
+      assert.equal(status, 0, stderr);
+    };
+    const tell = async <T>(command: string, given: Record<string, string> = {}): Promise<T> => {
+      const body = { device: 'a/d', which: 'snapshot', command, given };
+      const path = controlSocketPath(daemon.runDirectory);
+      return (await askDaemon<{ answer: T }>(path, 'POST', '/filters/ask', body)).answer;
+    };
+
+    const guest = await connect(test, daemon.socket('a', 'd'), 4, REQUEST_BYTES);
+    await tell('create', { name: 'one' });
+    const writing = loadOn(guest, false);
+    loads.push(writing);
+    await snapshots('export', 'a/d', 'one', path('one'));
+    await assert.rejects(tell('merge', { name: 'one' }), /a\/d is in use: a front end is connected/);
+    assert.ok(writing.finish());
+    loads.pop();
+    assert.ok(!(await readAll(guest, size)).equals(plain), 'it has written since');
+    guest.close();
+    requireHolds(path('one'), plain);
+    for (const name of ['snapshots/copies.raw', 'd', 'one']) assert.ok(!readFileSync(path(name)).includes('nobody'));
+    const [listed] = (await tell<{ snapshots: { bytes: number }[] }>('list')).snapshots;
+    assert.ok(listed!.bytes > 0);
+
+    await new TestDaemon(daemon).untilDisk('a', ({ connected }) => !connected, 'its guest has left');
+    await snapshots('merge', 'a/d', 'one');
+    const again = await connect(test, daemon.socket('a', 'd'));
+    assert.ok((await readAll(again, size)).equals(plain));
+    const now = Buffer.from(plain);
+    randomBytes(5, 65_536).copy(now, 12_288);
+    await ask(again, RequestType.OUT, 12_288 / SECTOR_BYTES, 65_536, now.subarray(12_288, 12_288 + 65_536));
+    assert.ok((await readAll(again, size)).equals(now));
+    again.close();
+    assert.ok(other.finish());
+    assert.equal(await daemon.stop(), 0, daemon.log);
+    requireHolds(path('d'), now);
+
+    // The other way round the snapshot would copy what is not encrypted yet.
+    const config = { vms: { a: { disks: { d: { backend, filters: [snapshot, ...filters] } } } } };
+    const { problems } = readConfig(JSON.stringify(config, null, 1), '/s.yaml');
+    assert.deepEqual(problems.map(problemLine), [
+      '/s.yaml:12: vms.a.disks.d.filters.0.use: the filter snapshot has to be the last',
+    ]);
+  });
+
   it('serves nothing with a wrong key, a damaged header, or a filter below it, and says why', async (test) => {
     const { folder, path, disk } = place(test);
     writeImage(path('good'), randomBytes(3, 2 ** 20));
@@ -202,6 +285,19 @@ describe('the filter encrypt in a daemon', { timeout: 120_000 }, () => {
     }
   });
 });
+
+/** An image opens with the passphrase and holds these data. */
+function requireHolds(path: string, plain: Buffer): void {
+  const { key } = openedByUs(path);
+  const image = readFileSync(path);
+  const payload = image.length - plain.length;
+  assert.equal(parseLuks1(image, image.length / SECTOR_BYTES).payloadSector * SECTOR_BYTES, payload);
+  for (let at = 0; at < plain.length; at += SECTOR_BYTES) {
+    const stored = encryptSector(key, at / SECTOR_BYTES, plain.subarray(at, at + SECTOR_BYTES));
+    const found = image.subarray(payload + at, payload + at + SECTOR_BYTES);
+    if (!found.equals(stored)) assert.fail(`${path}: sector ${at / SECTOR_BYTES} is another`);
+  }
+}
 
 function openedByUs(path: string) {
   const bytes = readFileSync(path);

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { checkFile } from '../../src/cli/check.js';
+import { askDaemon } from '../../src/daemon/control-server.js';
+import { controlSocketPath } from '../../src/daemon/daemon.js';
 import type { NetDriver } from '../../src/guest/net-driver.js';
 import { KillableDaemon } from '../sidecore/killable-daemon.js';
 import { repositoryRoot, scratchDirectory } from '../support/daemon.js';
@@ -73,8 +75,9 @@ async function start(test: TestContext, filters: Record<string, readonly object[
   return { daemon, guests, card };
 }
 
-/** Each gets what the other sends. */
-async function talk(one: NetDriver, other: NetDriver, seed: number): Promise<void> {
+/** Each gets what the other sends. Returns all of that. */
+async function talk(one: NetDriver, other: NetDriver, seed: number): Promise<Buffer[]> {
+  const all: Buffer[] = [];
   for (const [from, to] of [
     [one, other],
     [other, one],
@@ -82,7 +85,9 @@ async function talk(one: NetDriver, other: NetDriver, seed: number): Promise<voi
     const frames = Array.from({ length: 20 }, (_, i) => makeFrame(to.mac, from.mac, 60 + 70 * i, seed + i));
     for (const frame of frames) await send(from, frame);
     for (const frame of frames) assert.ok((await next(to, 'a frame')).equals(frame));
+    all.push(...frames);
   }
+  return all;
 }
 
 /** Takes what a guest has got by now. Returns how many frames. */
@@ -103,8 +108,11 @@ describe('filters of network cards', { timeout: 120_000 }, () => {
   });
 
   it('see, drop and count; and go on counting after deaths and moves', { skip: NEEDS_TWO_CPUS }, async (test) => {
-    const { daemon, guests, card } = await start(test, { a: [{ use: 'meter' }, { use: EXAMPLE }], b: [] }, TWO_CPUS);
-    const [a, b] = guests as [NetDriver, NetDriver];
+    const copies = { use: 'mirror', options: { to: 'ids/n' } };
+    const filters = { a: [{ use: 'meter' }, { use: EXAMPLE }, copies], b: [], c: [], ids: [] };
+    const { daemon, guests, card } = await start(test, filters, TWO_CPUS);
+    const [a, b, , ids] = guests as [NetDriver, NetDriver, NetDriver, NetDriver];
+    assert.deepEqual(await Promise.all(['a', 'ids'].map(async (vm) => (await card(vm)).core)), [0, 1]);
     await introduce(guests);
     const first = (await card('a')).filters;
     assert.deepEqual(
@@ -112,6 +120,7 @@ describe('filters of network cards', { timeout: 120_000 }, () => {
       [
         ['meter', true],
         ['no-dhcp-server', true],
+        ['mirror', true],
       ],
     );
     await send(a, udp(b.mac, a.mac, 67, 1));
@@ -119,32 +128,62 @@ describe('filters of network cards', { timeout: 120_000 }, () => {
     await send(a, allowed);
     assert.ok((await next(b, 'what may pass')).equals(allowed));
     let expected = first[0]!.counters['frames_sent']! + 2;
-    const verify = async () => {
+    // What was copied until then has come before the last of these.
+    const last = (await talk(a, b, 50)).at(-1)!;
+    while (!(await next(ids, 'copies')).equals(last));
+    expected += 20;
+    /** Another guest gets copies of all that passes the card, on whichever sidecores both are. */
+    const verify = async (passed: readonly Buffer[] = []) => {
+      for (const frame of passed) assert.ok((await next(ids, 'a copy')).equals(frame));
+      assert.equal(ids.receive(), undefined);
       const { filters, dropped_by_filter } = await card('a');
       assert.equal(dropped_by_filter, 1);
       assert.deepEqual(filters[1]!.counters, { dropped: 1 });
       assert.equal(filters[0]!.counters['frames_sent'], expected);
+      assert.equal(filters[2]?.counters['dropped'] ?? 0, 0);
       assert.ok(filters.every(({ in_service }) => in_service));
     };
     await verify();
-    await talk(a, b, 100);
     expected += 20;
-    await verify();
+    await verify(await talk(a, b, 100));
     await daemon.kill(0);
-    await talk(a, b, 200);
     expected += 20;
-    await verify();
+    await verify(await talk(a, b, 200));
     for (const to of [1, 0]) {
       const [moved] = await daemon.move({ label: 'a/n', to });
       assert.equal(moved, true);
-      await talk(a, b, 300 + 100 * to);
       expected += 20;
-      await verify();
+      await verify(await talk(a, b, 300 + 100 * to));
     }
     await daemon.kill(0);
-    await talk(a, b, 500);
+    expected += 20;
+    await verify(await talk(a, b, 500));
+
+    assert.deepEqual(await daemon.move({ label: 'ids/n', to: 0 }), [true]);
+    expected += 20;
+    await verify(await talk(a, b, 600));
+    const ask = (what: string, body: object) =>
+      askDaemon(controlSocketPath(daemon.runDirectory), 'POST', `/filters/${what}`, { base: repositoryRoot, ...body });
+    const add = (device: string, to: string) => ask('add', { device, filter: { use: 'mirror', options: { to } } });
+    for (const [to, why] of [
+      ['a/n', /ids\/n: mirror: a\/n has copies of its own frames sent to ids\/n/],
+      ['ids/n', /ids\/n: mirror: a card does not get copies of its own frames/],
+      ['x/n', /there is no network card or port x\/n/],
+    ] as const)
+      await assert.rejects(add('ids/n', to), why);
+    await ask('remove', { device: 'a/n', which: 'mirror' });
+    await talk(a, b, 700);
     expected += 20;
     await verify();
+    await add('b/n', 'ids/n');
+    expected += 20;
+    await verify(await talk(a, b, 800));
+    // Whoever listens leaves, and others come.
+    ids.close();
+    await talk(a, b, 900);
+    const again = await connectGuest(test, { socket: daemon.socket('ids', 'n') });
+    await introduce([a, b, again]);
+    for (const frame of await talk(a, b, 2000)) while (!(await next(again, 'a copy')).equals(frame));
   });
 
   for (const onFault of ['closed', 'open'] as const)
@@ -195,6 +234,17 @@ describe('filters of network cards', { timeout: 120_000 }, () => {
       /readonly is a filter of disks, not of network cards; for network cards there are firewall, /,
     );
     assert.match(nic({ use: './bad.ts', options: { throwAt: 'x' } })[0]!, /expected number/i);
+    for (const [ports, why] of [
+      ["{ ids: 'x/n' }", /^there is no network card or port x\/n$/],
+      ['{ ids: 7 }', /^ports\(\) of the filter .*ports.ts gives something that is no port’s name$/],
+      ["(() => { throw new Error('so') })()", /^ports\(\) of the filter .*ports.ts has thrown: so$/],
+    ] as const) {
+      writeFileSync(
+        join(folder, 'ports.ts'),
+        FILTER.replace('  create(', `  ports: () => (${ports}) as never,\n  create(`),
+      );
+      assert.match(nic({ use: './ports.ts' })[0]!, why);
+    }
     assert.match(
       nic({ use: join(repositoryRoot, 'examples/filter/guard.ts') })[0]!,
       /filter of disks, not of network cards/,

@@ -97,6 +97,34 @@ describe('a card that moves to another sidecore', () => {
       expectSame(a.frames(), frames.slice(20));
     }));
 
+  it('is not looked for where it was, if it has left in the midst of a turn', () =>
+    withMesh(2, (mesh) => {
+      const [here, there] = mesh.rigs as [Mesh['rigs'][0], Mesh['rigs'][0]];
+      const [a, b, c] = [here.guest(), here.guest(), there.guest()];
+      mesh.run();
+      const frame = makeFrame(BROADCAST, c.mac, 60, 1);
+      const changes = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(mesh.directory), 'changes')!.get!;
+      let turns = 0;
+      Object.defineProperty(mesh.directory, 'changes', {
+        get: () => {
+          const before = changes.call(mesh.directory);
+          if (turns++ > 0) return before;
+          // A turn has just looked who is where.
+          here.guests.splice(here.guests.indexOf(a), 1);
+          mesh.directory.move(a.spec.port, 1);
+          a.moveTo(there);
+          there.guests.push(a);
+          c.send(frame);
+          there.turn();
+          return before;
+        },
+      });
+      here.turn();
+      assert.ok(turns > 1);
+      for (const guest of [a, b]) expectSame(guest.frames(), [frame]);
+      for (const guest of [a, b, c]) assert.deepEqual(guest.drops, {});
+    }));
+
   it('leaves a station that has moved to another card where it is', () =>
     withMesh(2, (mesh) => {
       const [here, there] = mesh.rigs as [Mesh['rigs'][0], Mesh['rigs'][0]];

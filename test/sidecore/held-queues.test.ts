@@ -11,6 +11,8 @@ it('a hold that is given up leaves the queue alone, whenever it settles', () => 
   const queue = Object.create(BlockQueue.prototype, {
     settled: { get: () => state.settled },
     held: { value: false, writable: true },
+    closed: { value: false, writable: true },
+    hurry: { value: () => {} },
     quiesce: { value: () => ++state.quiet > 0 },
     backend: { value: { resume: () => state.resumed++ } },
   }) as BlockQueue;
@@ -30,4 +32,8 @@ it('a hold that is given up leaves the queue alone, whenever it settles', () => 
   // One that is not here has nothing in flight.
   held.hold(3, 6);
   assert.deepEqual(answered, [1, 2, 3]);
+  // One that is let go of meanwhile begins nothing any more.
+  queue.closed = true;
+  held.release(5);
+  assert.deepEqual([queue.held, state.resumed], [false, 1]);
 });

@@ -144,6 +144,24 @@ export default defineBlockFilter({
 });
 `;
 
+/** Holds its disk, and does not come to an end; or wants to hold it again meanwhile. */
+const HOLD = `import { defineBlockFilter } from 'sidecore/filter';
+
+export default defineBlockFilter({
+  name: 'hold',
+  manage({ hold }) {
+    return {
+      commands: {
+        stuck: ({ seconds }) => hold(() => new Promise(() => {}), Number(seconds)),
+        nested: () => hold(() => hold(() => 1)),
+        good: () => hold(async () => 7),
+      },
+    };
+  },
+  create: () => ({ submit: (request, next) => next(request) }),
+});
+`;
+
 /** Each gives the next one what it has counted, whatever that is called. */
 const relay = (name: string) => `import { defineBlockFilter } from 'sidecore/filter';
 
@@ -167,6 +185,7 @@ const FILTERS = {
   pass: PASS,
   defer: DEFER,
   keep: KEEP,
+  hold: HOLD,
   one: relay('one'),
   two: relay('two'),
 } as const;

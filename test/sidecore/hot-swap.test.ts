@@ -124,14 +124,14 @@ async function changeMany(bench: Bench, count: number, during: (i: number) => Pr
 }
 
 /** Nothing was lost, repeated, or moved past a flush. Requests of guests that have left, or were done again by another sidecore, may be more. */
-async function finish(bench: Bench, exact = true): Promise<void> {
+async function finish(bench: Bench, exact = true, expected = {}): Promise<void> {
   const { daemon, guest } = bench;
   const few = () => guest.flushes.some(({ length }) => length < FLUSHES_MIN);
   for (const end = Date.now() + 10_000; few() && Date.now() < end; ) guest.work(5);
   guest.finish();
   const { filters, queues, faults } = (await daemon.status()).vms['a']!.d!;
   const ledger = filters.at(-1)!;
-  assert.deepEqual([queues.map(({ fault }) => fault), faults], [[null, null], {}], daemon.log.slice(-2000));
+  assert.deepEqual([queues.map(({ fault }) => fault), faults], [[null, null], expected], daemon.log.slice(-2000));
   assert.equal(ledger.name, 'ledger');
   assert.equal(ledger.counters['repeated'], 0);
   if (!exact) {
@@ -242,6 +242,37 @@ describe('a filter that keeps what it gets', { timeout: 60_000, skip: NEEDS_TWO_
     await ask(bench, 'remove', { which: 'keep' });
     assert.deepEqual(await names(), ['meter', 'ledger']);
     await finish(bench);
+  });
+});
+
+describe('a filter that holds its disk', { timeout: 60_000, skip: NEEDS_TWO_CPUS }, () => {
+  it('does so between requests; what does not come to an end is out of service, and the others wait no longer', async (test) => {
+    const bench = await start(test, 'memory', (files) => [
+      { use: files.hold, on_fault: 'open' },
+      { use: files.ledger },
+    ]);
+    const { daemon, files, guest } = bench;
+    const command = (command: string, given = {}) =>
+      ask<{ answer: unknown }>(bench, 'ask', { which: 'hold', command, given });
+    guest.work(10);
+    assert.equal((await command('good')).answer, 7);
+    const isFault = (text: string) => ({ code: 'FILTER_FAILED', message: `a/d: filter ${files.hold}: ${text}` });
+    await assert.rejects(command('nested'), isFault('hold() was called within hold()'));
+    assert.equal((await command('good')).answer, 7);
+    const stuck = command('stuck', { seconds: '0.15' });
+    const moved = daemon.move({ label: LABEL, queue: 0, to: 0 }, { label: LABEL, queue: 1, to: 0 });
+    const changed = ask(bench, 'add', { filter: { use: 'meter' }, at: 0, base: '/' });
+    await assert.rejects(stuck, isFault('hold() has not come to its end for more than 0.15 s'));
+    await Promise.all([moved, changed]);
+    const of = async () => (await daemon.status()).vms['a']!.d!.filters.find(({ name }) => name === 'hold')!;
+    const failed = await of();
+    assert.deepEqual([failed.in_service, failed.faults], [false, 1]);
+    assert.match(failed.last_fault!, /hold\(\) has not come to its end/);
+    guest.work(10);
+    await ask(bench, 'replace', { which: 'hold', filter: {}, base: '/' });
+    assert.equal((await of()).in_service, true);
+    assert.equal((await command('good')).answer, 7);
+    await finish(bench, true, { FILTER_FAILED: 1 });
   });
 });
 

@@ -4,36 +4,41 @@ import type { z } from 'zod';
 import { FrameChain } from '../../src/filter/frame-chain.js';
 import { CardRule, type FrameHost } from '../../src/filter/frame-chain-filter.js';
 import type { FrameFilter, FrameFilterContext, FrameFilterHooks } from '../../src/filter/frame-contract.js';
+import { CopyPort } from '../../src/filter/frame-ports.js';
 import { KeptFrames } from '../../src/filter/kept-frames.js';
 import { readOptions } from '../../src/filter/load.js';
 import { ChainControl, FilterMemory } from '../../src/filter/memory.js';
 import type { FaultPolicy } from '../../src/filter/spec.js';
 import { readWallClock } from '../../src/host/clock.js';
 import { macHigh, macLow } from '../../src/net/ethernet.js';
-import type { Port } from '../../src/net/port.js';
+import type { Networks } from '../../src/net/networks.js';
+import type { Port, PortAddress } from '../../src/net/port.js';
 import type { Switch } from '../../src/net/switch.js';
 import { Service } from './filter-chain.js';
 
-/** The part of a context by which a filter of a test keeps frames. */
-export type Keeping = Pick<FrameFilterContext, 'goOn' | 'drop'>;
+/** The part of a context by which a filter of a test keeps frames, or gives copies of them away. */
+export type Keeping = Pick<FrameFilterContext, 'goOn' | 'drop' | 'port'>;
 
 export interface TestFrameFilter {
   readonly create: (keeping: Keeping) => FrameFilterHooks;
   readonly defers: boolean;
   readonly onFault: FaultPolicy;
   readonly memory: Service;
+  /** To which it gives copies. */
+  readonly ports: Readonly<Record<string, PortAddress>>;
 }
 
 export function frameFilter(
   create: FrameFilterHooks | ((keeping: Keeping) => FrameFilterHooks),
-  options: { defers?: boolean; onFault?: FaultPolicy } = {},
+  options: Partial<Pick<TestFrameFilter, 'defers' | 'onFault' | 'ports'>> = {},
 ): TestFrameFilter {
-  const { defers = false, onFault = 'closed' } = options;
+  const { defers = false, onFault = 'closed', ports = {} } = options;
   return {
     create: typeof create === 'function' ? create : () => create,
     defers,
     onFault,
     memory: new Service(),
+    ports,
   };
 }
 
@@ -44,12 +49,17 @@ export function chainOf(
   port: Port,
   network: Switch,
   host: FrameHost,
-  control = new ChainControl(),
+  networks: Pick<Networks, 'copy'>,
 ): FrameChain {
   const rule = new CardRule(network);
-  const made = filters.map(({ create, defers, onFault, memory }) => {
+  const control = new ChainControl();
+  const made = filters.map(({ create, defers, onFault, memory, ports }) => {
     const kept = defers ? new KeptFrames(rule) : undefined;
-    const hooks = create({ goOn: (token) => kept!.setDue(token), drop: (token) => kept!.drop(token) });
+    const hooks = create({
+      goOn: (token) => kept!.setDue(token),
+      drop: (token) => kept!.drop(token),
+      port: (name) => new CopyPort(ports[name]!, network, networks, host),
+    });
     return { id: ++id, hooks, kept, onFault, memory, file: undefined };
   });
   return new FrameChain(made, { control, port, network, host, rule });
@@ -76,7 +86,12 @@ export interface TestClock {
 export function definedFilter<Schema extends z.ZodType>(
   definition: FrameFilter<Schema>,
   given: Readonly<Record<string, unknown>> = {},
-  parts: { shared?: SharedArrayBuffer; group?: SharedArrayBuffer; clock?: TestClock; mac?: Buffer } = {},
+  parts: Partial<Pick<TestFrameFilter, 'ports'>> & {
+    shared?: SharedArrayBuffer;
+    group?: SharedArrayBuffer;
+    clock?: TestClock;
+    mac?: Buffer;
+  } = {},
 ) {
   const read = readOptions(definition, given);
   if ('faults' in read) throw new Error(JSON.stringify(read.faults));
@@ -87,7 +102,7 @@ export function definedFilter<Schema extends z.ZodType>(
   const { clock = { ns: 1e15 }, mac = Buffer.from('525400000001', 'hex') } = parts;
   const { shared = new SharedArrayBuffer(bytes), group = new SharedArrayBuffer(groupBytes) } = parts;
   const logged: string[] = [];
-  const create = ({ goOn, drop }: Keeping) =>
+  const create = ({ goOn, drop, port }: Keeping) =>
     definition.create({
       vm: 'vm',
       device: 'nic',
@@ -106,7 +121,9 @@ export function definedFilter<Schema extends z.ZodType>(
       log: (text) => logged.push(text),
       goOn,
       drop,
+      port,
     });
-  const filter = frameFilter(create, { defers: definition.defers ?? false });
+  const { ports = {} } = parts;
+  const filter = frameFilter(create, { defers: definition.defers ?? false, ports });
   return { filter, counts, shared, clock, options, logged };
 }

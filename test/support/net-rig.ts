@@ -326,9 +326,9 @@ export class NetRig implements DeviceHost {
   /** @param mesh - of several sidecores: the number of this one, and its ways to the others */
   constructor(mesh?: { core: number; directory: Directory; crossings: readonly Crossing[] }) {
     const { core = 0, directory = new Directory(Directory.create(1, 64), 64), crossings = [] } = mesh ?? {};
-    this.networks = new Networks(core, directory, crossings, (spec, port, network) => {
+    this.networks = new Networks(core, directory, crossings, (spec, port, network, _, networks) => {
       const filters = RIG_FILTERS.get(spec.shared) ?? [];
-      return filters.length === 0 ? undefined : chainOf(filters, port, network, this.frameHost);
+      return filters.length === 0 ? undefined : chainOf(filters, port, network, this.frameHost, networks);
     });
     this.#firstNumber = 100 * core;
   }

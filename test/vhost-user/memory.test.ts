@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { close } from '../../src/host/libc.js';
-import { PAGE_BYTES } from '../../src/host/memory-map.js';
+import { createSealedMemory, PAGE_BYTES } from '../../src/host/memory-map.js';
+import { viewBytes } from '../../src/host/memory-view.js';
 import { MEMORY_REGIONS_MAX } from '../../src/limits.js';
 import { encode, type RegionMessage } from '../../src/vhost-user/codec.js';
+import { MemoryTable } from '../../src/vhost-user/memory-table.js';
 import { CleanupSteps, scratchDirectory } from '../support/daemon.js';
 import { addSeals, openHugeMemory, openMemory, pipe, Seal, shrink } from './descriptors.js';
 import { TestDaemon } from './test-daemon.js';
@@ -266,4 +268,25 @@ describe('vhost-user guest memory', { timeout: 120_000 }, () => {
       'and its operator is told what to do',
     );
   });
+});
+
+it('a view of memory that a front end has taken away, or replaced, sees zeroes', async () => {
+  const table = new MemoryTable(false);
+  const fd = createSealedMemory('taken', 3 * PAGE_BYTES);
+  const region = (page: number): RegionMessage => {
+    const at = BigInt(page * PAGE_BYTES);
+    return { guestAddress: at, size: BigInt(PAGE_BYTES), userAddress: at, mmapOffset: at };
+  };
+  const viewOf = (page: number) => viewBytes(table.regions[page]!.hostAddress, PAGE_BYTES);
+  await table.set([region(0)], [fd]);
+  const replaced = viewOf(0).fill(1);
+  await table.set([region(0), region(1)], [fd, fd]);
+  const removed = viewOf(1).fill(2);
+  const cleared = viewOf(0);
+  assert.deepEqual([replaced[9], cleared[9], removed[9]], [0, 1, 2]);
+  table.remove(region(1));
+  assert.deepEqual([cleared[9], removed[9]], [1, 0]);
+  table.clear();
+  assert.equal(cleared[9], 0);
+  close(fd);
 });

@@ -47,7 +47,7 @@ export interface BlockBackend {
   writeZeroes(request: BlockRequest): number;
   /** Overwrites the ranges so that their old content cannot be had back, then gives their room back. */
   secureErase(request: BlockRequest): number;
-  /** Goes on with a request that was answered with `MORE`; missing where that is never answered. */
+  /** Goes on with a request that was answered with `MORE`, and answers as the first call does; missing where that is never answered. */
   proceed?(request: BlockRequest): number;
   /** The kernel's answer to the operation of this request that was in flight: a count, or a negative error number. */
   completed(request: BlockRequest, result: number): void;

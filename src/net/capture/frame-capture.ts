@@ -51,15 +51,15 @@ export class FrameCapture {
     for (let i = from; i < to; i++) this.add(burst.frame(i, this.#frame), direction);
   }
 
-  /** Records a frame as it is now. */
-  add(frame: Recordable, direction: Direction): void {
+  /** Records a frame as it is now; false if there was no room. */
+  add(frame: Recordable, direction: Direction): boolean {
     const { words, bytes, counters, positions } = this.#ring;
     const kept = Math.min(frame.byteLength, this.#snapBytes);
     const units = RECORD_UNITS + ((kept + UNIT_BYTES - 1) >>> 3);
     const unit = this.#reserve(units);
     if (unit < 0) {
       counters[CaptureCounter.DROPPED]!++;
-      return;
+      return false;
     }
     const word = unit << 1;
     words[word + RecordWord.KEPT] = kept;
@@ -70,6 +70,7 @@ export class FrameCapture {
     this.#head = (this.#head + units) | 0;
     Atomics.store(positions, CapturePosition.HEAD, this.#head);
     counters[CaptureCounter.RECORDED]!++;
+    return true;
   }
 
   /** Finds room in one piece. Returns its first unit, or -1. What is skipped for it is published with the record. */

@@ -243,7 +243,8 @@ export class SnapshotStore {
         this.#state.save();
         await this.#jobs.run(this.#state.task('merge', entry.slot, progress));
         this.#state.mergeEnded();
-      }),
+        // As long as it takes: there is no front end, and it can be cancelled.
+      }, Number.POSITIVE_INFINITY),
     );
     return this.#jobs.add('merge', progress, done);
   }
