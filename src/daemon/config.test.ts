@@ -163,12 +163,12 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'fewer sidecores than none': ['cores_min: -1\n', '/etc/s.yaml:1: cores_min: expects at least 0, not -1'],
     'fewer sidecores where nothing moves': [
-      'cores_min: 0\nbalance: false\n',
-      '/etc/s.yaml:1: cores_min: without `balance` nothing moves: leave one of them out',
+      'cores_min: 0\nbalance: false\ncores: [1, 2]\n',
+      '/etc/s.yaml:1: cores_min: fewer than all 2 under `cores` need `balance`, by which queues move: leave one of the two out',
     ],
     'fewer sidecores than devices in mode baseline': [
       'mode: baseline\ncores_min: 1\n',
-      '/etc/s.yaml:2: cores_min: in mode baseline each device has a thread, and keeps it',
+      '/etc/s.yaml:2: cores_min: not in mode baseline, where each device has a thread of its own: leave it out',
     ],
     'a turn that must be longer than it may': [
       'scheduler:\n  policy: elvis\n  max_bytes: 1000\n  min_bytes: 2000\n',

@@ -139,8 +139,13 @@ function requireCoresMin({ cores, cores_min: coresMin, balance, mode }: Config, 
   if (coresMin === undefined) return;
   const { length } = cores;
   if (coresMin > length) complain(['cores_min'], `at most ${length}, the number of CPUs under \`cores\``);
-  if (coresMin < length && !balance) complain(['cores_min'], 'without `balance` nothing moves: leave one of them out');
-  if (mode === 'baseline') complain(['cores_min'], 'in mode baseline each device has a thread, and keeps it');
+  if (coresMin < length && !balance)
+    complain(
+      ['cores_min'],
+      `fewer than all ${length} under \`cores\` need \`balance\`, by which queues move: leave one of the two out`,
+    );
+  if (mode === 'baseline')
+    complain(['cores_min'], 'not in mode baseline, where each device has a thread of its own: leave it out');
 }
 
 /** Told at the key that is written, if only one is. */

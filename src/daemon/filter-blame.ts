@@ -47,7 +47,9 @@ function condemn(id: number, served: Iterable<Served>, text: string): string | u
     if (chain === undefined || filter === undefined) continue;
     new FilterMemory({ ...filter, queues: chain.queues }, filter.memory).condemn(text);
     new ChainControl(chain.control).change();
-    return `filter ${filter.name} of ${chain.vm}/${chain.device}`;
+    const { module } = filter;
+    const where = module.kind === 'text' ? ` (${module.file})` : '';
+    return `filter ${filter.name}${where} of ${chain.vm}/${chain.device}`;
   }
   return undefined;
 }

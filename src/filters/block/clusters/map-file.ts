@@ -112,12 +112,20 @@ export class MapFile {
   /** Puts the bits of a slot back to those that are durable. */
   #goBack(slot: number): void {
     const bytes = pagesOf(this.shape) * MAP_PAGE_BYTES;
+    for (let at = 0; at < bytes; at += MAP_PAGE_BYTES)
+      this.#setPage(liveAt(this.shape, slot) + at, this.#readPage(stableAt(this.shape, slot) + at));
+  }
+
+  /** By a system call: where the file is memory (tmpfs), a look through the mapping takes room, and ends the process if there is none. */
+  #readPage(at: number): Buffer {
     const page = Buffer.alloc(MAP_PAGE_BYTES);
-    for (let at = 0; at < bytes; at += MAP_PAGE_BYTES) {
-      readSync(this.fd, page, 0, MAP_PAGE_BYTES, stableAt(this.shape, slot) + at);
-      const live = viewBytes(this.map.address + liveAt(this.shape, slot) + at, MAP_PAGE_BYTES);
-      if (!live.equals(page)) page.copy(live);
-    }
+    readSync(this.fd, page, 0, MAP_PAGE_BYTES, at);
+    return page;
+  }
+
+  /** Writes a page that is not so already. */
+  #setPage(at: number, page: Buffer): void {
+    if (!this.#readPage(at).equals(page)) page.copy(viewBytes(this.map.address + at, MAP_PAGE_BYTES));
   }
 
   /** Makes sure that there is room for the bits of a slot. Throws `IMAGE_INVALID` if there is none. */
@@ -135,10 +143,7 @@ export class MapFile {
     const begin = which === 'live' ? liveAt(this.shape, slot) : stableAt(this.shape, slot);
     const bytes = pagesOf(this.shape) * MAP_PAGE_BYTES;
     const zeros = Buffer.alloc(MAP_PAGE_BYTES);
-    for (let at = begin; at < begin + bytes; at += MAP_PAGE_BYTES) {
-      const page = viewBytes(this.map.address + at, MAP_PAGE_BYTES);
-      if (!page.equals(zeros)) page.fill(0);
-    }
+    for (let at = begin; at < begin + bytes; at += MAP_PAGE_BYTES) this.#setPage(at, zeros);
     if (which === 'stable') fdatasyncSync(this.fd);
   }
 

@@ -94,13 +94,22 @@ function parse(text: string): unknown {
 /** Replaces the list, durably: there is the old one or the new one, whenever the power fails. */
 export function writeManifest(path: string, content: Manifest): void {
   const next = `${path}.new`;
-  const fd = openSync(next, 'w', 0o600);
   try {
-    writeSync(fd, `${JSON.stringify(content, undefined, 2)}\n`);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+    const fd = openSync(next, 'w', 0o600);
+    try {
+      writeSync(fd, `${JSON.stringify(content, undefined, 2)}\n`);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(next, path);
+    syncFolder(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new SidecoreError(
+      'IMAGE_INVALID',
+      `${path} cannot be written (${code})`,
+      'See that its file system has room.',
+    );
   }
-  renameSync(next, path);
-  syncFolder(path);
 }

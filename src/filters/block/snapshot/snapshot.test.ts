@@ -5,6 +5,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
   rmSync,
@@ -353,6 +354,18 @@ describe('snapshots', () => {
     assert.equal((await changed.list())[0]!.damaged, true);
     assert.match(changed.rig.log.join(), /written without them: one/);
     await changed.close();
+  });
+
+  it('take no room for those that are not there, where a look through a mapping would', async (test) => {
+    // Of a tmpfs that is full, such a look ends the process.
+    const directory = mkdtempSync('/dev/shm/sidecore-test-');
+    test.after(() => rmSync(directory, { recursive: true }));
+    for (let i = 0; i < 2; i++) {
+      const disk = new Disk(directory, { max: 256 });
+      const { blocks, size } = statSync(join(directory, 'snapshots', 'copies.map'));
+      assert.ok(512 * blocks <= 4 * 4096 && size >= 512 * 4096, `${512 * blocks} bytes of ${size}`);
+      await disk.close();
+    }
   });
 
   it('refuse what is not theirs', async (test) => {
