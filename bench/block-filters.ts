@@ -7,19 +7,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BackendOptions, createBackend, openDisk } from '../src/block/backends/index.js';
 import { RequestType, SECTOR_BYTES, Status } from '../src/block/features.js';
-import { type BlockRequest, RequestPool } from '../src/block/request.js';
-import { DiskFilters } from '../src/daemon/disk-filters.js';
-import { createChain, type FilterHost } from '../src/filter/create.js';
-import { FilterDesk } from '../src/filter/filter-desk.js';
-import { FilterGroups } from '../src/filter/filter-groups.js';
-import { HelperBell } from '../src/filter/helper-channel.js';
-import { readOptions } from '../src/filter/load.js';
-import { SourceLines } from '../src/filter/source-lines.js';
+import type { BlockRequest } from '../src/block/request.js';
+import type { DiskFilters } from '../src/daemon/disk-filters.js';
+import { createChain } from '../src/filter/create.js';
 import { BLOCK_FILTERS } from '../src/filters/block/index.js';
 import { checksum } from '../src/filters/block/verify/checksum.js';
 import { GuestMemory } from '../src/guest-memory/guest-memory.js';
-import { IoUring } from '../src/host/io-uring.js';
 import { mapAnonymous } from '../src/host/memory-map.js';
+import { diskFilters, RigHost, readyFilter } from './filter-host.js';
 
 const DISK_BYTES = 64 * 2 ** 20;
 const REQUEST_BYTES = 4096;
@@ -39,9 +34,7 @@ class Side {
   readonly ns: number[] = [];
   readonly #requests: BlockRequest[];
   readonly #chain;
-  readonly #desk = new FilterDesk();
-  readonly #pool = new RequestPool(4096);
-  readonly #ring = IoUring.create(256)!;
+  readonly #host = new RigHost(BLOCK_FILTERS);
   readonly #filters: DiskFilters;
   readonly #disk;
   readonly #free: BlockRequest[] = [];
@@ -53,41 +46,11 @@ class Side {
     const { abilities } = this.#disk;
     const fill = Buffer.alloc(2 ** 20, 'data ');
     for (let at = 0; at < abilities.sizeBytes; at += fill.length) this.#disk.image.write(at, fill);
-    const place = {
-      vm: 'vm',
-      device: 'disk',
-      queues: 1,
-      groups: new FilterGroups(),
-      hold: async <T>(during: () => T | Promise<T>) => during(),
-      log: () => {},
-      connected: () => false,
-    };
-    const common = {
-      lines: new SourceLines(),
-      onFault: 'closed',
-      deferNsMax: 30e9,
-      timeNsMax: 1e9,
-      base: '/',
-    } as const;
-    const ready = (use === undefined ? [] : [use]).map((name) => {
-      const definition = BLOCK_FILTERS[name]!;
-      const read = readOptions(definition, given);
-      if ('faults' in read) throw new Error(JSON.stringify(read.faults));
-      const { options } = read;
-      return { ...common, definition, module: { kind: 'built-in', name } as const, use: name, options };
-    });
-    this.#filters = new DiskFilters(place, this.#disk, ready);
-    const host: FilterHost = {
-      pool: this.#pool,
-      filterDesk: this.#desk,
-      filterMark: new Int32Array(1),
-      helperBell: new HelperBell().buffer,
-      uring: () => this.#ring,
-      makeHelper: () => {},
-    };
-    const end = createBackend(this.#disk.spec, host);
+    const ready = use === undefined ? [] : [readyFilter(BLOCK_FILTERS[use]!, given, { timeNsMax: 1e9 })];
+    this.#filters = diskFilters(this.#disk, ready);
+    const end = createBackend(this.#disk.spec, this.#host);
     const { spec } = this.#filters;
-    this.#chain = spec === undefined ? end : createChain(spec, 0, end, BLOCK_FILTERS, host);
+    this.#chain = spec === undefined ? end : createChain(spec, 0, end, BLOCK_FILTERS, this.#host);
     const map = mapAnonymous(DEPTH * REQUEST_BYTES);
     const memory = new GuestMemory([{ guestAddress: 0, userAddress: 0, size: map.length, hostAddress: map.address }]);
     const owner = {
@@ -98,7 +61,7 @@ class Side {
       },
     };
     this.#requests = Array.from({ length: DEPTH }, (_, i) => {
-      const request = this.#pool.take(0)!;
+      const request = this.#host.pool.take(0)!;
       memory.translate(i * REQUEST_BYTES, 0, REQUEST_BYTES, request.chain.segments);
       request.end = request.chain.segments.count;
       Object.assign(request, { memory, dataBytes: REQUEST_BYTES, costBytes: REQUEST_BYTES, queue: owner });
@@ -123,10 +86,9 @@ class Side {
         request.sector = ((this.#next >>> 8) % blocks) * (REQUEST_BYTES / SECTOR_BYTES);
         request.queue = this.#owner;
         begun++;
-        const status = type === RequestType.IN ? this.#chain.read(request) : this.#chain.write(request);
-        if (status >= 0) this.#owner.complete(request, status);
+        this.#host.take(request, type === RequestType.IN ? this.#chain.read(request) : this.#chain.write(request));
       }
-      this.#turn();
+      this.#host.turn();
       ended = begun - (DEPTH - this.#free.length);
     }
     const ns = Number(process.hrtime.bigint() - start);
@@ -134,32 +96,19 @@ class Side {
     return ns / count;
   }
 
-  #turn(): void {
-    const ring = this.#ring;
-    if (ring.inFlight > 0 || this.#free.length < DEPTH) {
-      ring.submit();
-      const count = ring.inFlight === 0 ? 0 : ring.reap();
-      for (let i = 0; i < count; i++) {
-        const request = this.#pool.requests[ring.completedData[i]!]!;
-        request.queue!.backend.completed(request, ring.completedResult[i]!);
-      }
-    }
-    if (this.#desk.busy) this.#desk.turn();
-  }
-
   /** Until a mirror is equal, and nothing of its own is in flight. */
   async settle(): Promise<void> {
     for (;;) {
       const [status] = this.#filters.status();
       if ((status?.state as { phase?: string } | null)?.phase !== 'copying') return;
-      this.#turn();
+      this.#host.turn();
     }
   }
 
   async close(): Promise<void> {
-    while (this.#chain.quiesce?.() === false) this.#turn();
+    while (this.#chain.quiesce?.() === false) this.#host.turn();
     this.#chain.close();
-    this.#ring.close();
+    this.#host.close();
     await this.#filters.close();
     this.#disk.close();
   }

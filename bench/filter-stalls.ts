@@ -58,7 +58,7 @@ export interface StallOptions {
 }
 
 /** Has filters loop for ever, one after the other, and looks how long another guest of the same sidecore, at depth 1, waits each time. */
-export async function measureStalls({ node, cpu, stalls, spare, backend }: StallOptions): Promise<StallSample[]> {
+async function measureStalls({ node, cpu, stalls, spare, backend }: StallOptions): Promise<StallSample[]> {
   const folder = mkdtempSync(join(tmpdir(), 'sidecore-stalls-'));
   const daemon = new StallDaemon();
   const guests: BlockDriver[] = [];

@@ -7,18 +7,13 @@ import { fileURLToPath } from 'node:url';
 import { PENDING } from '../src/block/backends/backend.js';
 import { createBackend, openDisk } from '../src/block/backends/index.js';
 import { RequestType, SECTOR_BYTES } from '../src/block/features.js';
-import { type BlockRequest, type RequestOwner, RequestPool } from '../src/block/request.js';
-import { DiskFilters } from '../src/daemon/disk-filters.js';
+import type { BlockRequest, RequestOwner } from '../src/block/request.js';
 import type { FilterChain } from '../src/filter/chain.js';
-import { createChain, type FilterHost } from '../src/filter/create.js';
-import { FilterDesk } from '../src/filter/filter-desk.js';
-import { FilterGroups } from '../src/filter/filter-groups.js';
-import { HelperBell } from '../src/filter/helper-channel.js';
-import { readOptions } from '../src/filter/load.js';
-import { SourceLines } from '../src/filter/source-lines.js';
+import { createChain } from '../src/filter/create.js';
+import type { FilterDesk } from '../src/filter/filter-desk.js';
 import { BLOCK_FILTERS } from '../src/filters/block/index.js';
 import { readNowNs } from '../src/host/clock.js';
-import { REQUESTS_IN_FLIGHT_MAX } from '../src/limits.js';
+import { diskFilters, RigHost, readyFilter } from './filter-host.js';
 
 /** One way to use one of them. */
 export interface ToolCase {
@@ -27,7 +22,7 @@ export interface ToolCase {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-export const TOOL_CASES: readonly ToolCase[] = [
+const TOOL_CASES: readonly ToolCase[] = [
   { name: 'throttle, no limit', use: 'throttle', options: { group: 'free' } },
   { name: 'throttle, limit not reached', use: 'throttle', options: { iops: 1e9, bps: '1000GB', burst: 10 } },
   { name: 'throttle, every request waits', use: 'throttle', options: { iops: 1e6, burst_requests: 1 } },
@@ -62,28 +57,12 @@ class ToolRig implements RequestOwner {
 
   constructor(one?: ToolCase) {
     const disk = openDisk({ type: 'null', size: 2 ** 30 });
-    const place = {
-      vm: 'bench',
-      device: 'disk',
-      queues: 1,
-      groups: new FilterGroups(),
-      connected: () => false,
-      hold: async <T>(during: () => T | Promise<T>) => during(),
-      log() {},
-    };
-    const filters = new DiskFilters(place, disk, one === undefined ? [] : [ready(one)]);
-    this.#desk = new FilterDesk((into, slot) => {
+    const filters = diskFilters(disk, one === undefined ? [] : [ready(one)]);
+    const host = new RigHost(BLOCK_FILTERS, (into, slot) => {
       readNowNs(into, slot);
       into[slot] = into[slot]! + this.#ahead[0]!;
     });
-    const host: FilterHost = {
-      pool: new RequestPool(REQUESTS_IN_FLIGHT_MAX),
-      uring: () => undefined,
-      filterDesk: this.#desk,
-      filterMark: new Int32Array(1),
-      helperBell: new HelperBell().buffer,
-      makeHelper() {},
-    };
+    this.#desk = host.filterDesk;
     const none = { vm: 'bench', device: 'disk', queues: 1, control: new SharedArrayBuffer(4), filters: [] };
     this.#chain = createChain(filters.spec ?? none, 0, createBackend(disk.spec, host), BLOCK_FILTERS, host);
     this.#requests = Array.from({ length: DEPTH }, (_, slot) => {
@@ -123,23 +102,8 @@ class ToolRig implements RequestOwner {
   }
 }
 
-function ready({ use, options }: ToolCase) {
-  const definition = BLOCK_FILTERS[use]!;
-  const read = readOptions(definition, options);
-  if ('faults' in read) throw new Error(read.faults[0]!.text);
-  return {
-    definition,
-    module: { kind: 'built-in' as const, name: use },
-    lines: new SourceLines(),
-    use,
-    options: read.options,
-    onFault: 'closed' as const,
-    deferNsMax: Number.POSITIVE_INFINITY,
-    timeNsMax: Number.POSITIVE_INFINITY,
-    base: '/',
-    written: { use, options, on_fault: 'closed' as const, time_limit_us: 100, quarantine: false, watch: false },
-  };
-}
+const ready = ({ use, options }: ToolCase) =>
+  readyFilter(BLOCK_FILTERS[use]!, options, { deferNsMax: Number.POSITIVE_INFINITY });
 
 /** The chain without a filter first. */
 export function measureTools(rounds: number, count: number): ToolRow[] {

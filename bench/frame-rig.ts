@@ -4,9 +4,7 @@ import { FrameChain } from '../src/filter/frame-chain.js';
 import { CardRule } from '../src/filter/frame-chain-filter.js';
 import type { FrameFilter } from '../src/filter/frame-contract.js';
 import { createFrameChain, createFrameHost } from '../src/filter/frame-create.js';
-import { readOptions } from '../src/filter/load.js';
 import { ChainControl } from '../src/filter/memory.js';
-import { SourceLines } from '../src/filter/source-lines.js';
 import { threadCpuNs } from '../src/host/clock.js';
 import { macHigh, macLow } from '../src/net/ethernet.js';
 import { NET_HEADER_BYTES } from '../src/net/features.js';
@@ -14,6 +12,7 @@ import { BURST_FRAMES, FrameBurst } from '../src/net/frame-burst.js';
 import { type Port, PortCounter } from '../src/net/port.js';
 import { StagingMemory } from '../src/net/staging-memory.js';
 import type { Switch } from '../src/net/switch.js';
+import { readyFilter } from './filter-host.js';
 
 const STRIDE = 2048;
 /** Of the card whose filters are measured. */
@@ -82,8 +81,6 @@ export class FrameRig {
       this.#chain = new FrameChain([], { control: new ChainControl(), port: nobody, network: nowhere, host, rule });
       return;
     }
-    const read = readOptions(definition, options);
-    if ('faults' in read) throw new Error(read.faults.map(({ keys, text }) => `${keys.join('.')}: ${text}`).join('; '));
     const place = {
       vm: 'bench',
       device: 'card',
@@ -93,19 +90,8 @@ export class FrameRig {
       // What goes wrong is thrown.
       log() {},
     };
-    const { name } = definition;
-    const ready = {
-      definition,
-      module: { kind: 'built-in', name },
-      lines: new SourceLines(),
-      use: name,
-      options: read.options,
-      onFault: 'closed',
-      timeNsMax: Number.POSITIVE_INFINITY,
-      base,
-    } as const;
-    this.#filters = new NicFilters(place, [ready]);
-    const builtIns = { [name]: definition };
+    this.#filters = new NicFilters(place, [readyFilter(definition, options, { base })]);
+    const builtIns = { [definition.name]: definition };
     this.#chain = createFrameChain(this.#filters.spec!, {
       port: nobody,
       network: nowhere,

@@ -129,7 +129,7 @@ export function tableLine(one: Row): string {
   return `| ${one.name} | ${one.unit} | ${figure(one.ours)} | ${figure(one.peer)} | ${ratio} | ${one.goal ?? ''} | ${holds} | ${one.note ?? ''} |`;
 }
 
-export const TABLE_HEAD = [
+const TABLE_HEAD = [
   '| what | unit | ours | peer | ratio: median (spread) | goal | holds | note |',
   '| --- | --- | --- | --- | --- | --- | --- | --- |',
 ].join('\n');

@@ -3,19 +3,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createBackend, openDisk } from '../src/block/backends/index.js';
 import { RequestType } from '../src/block/features.js';
-import { type BlockRequest, RequestPool } from '../src/block/request.js';
-import { DiskFilters } from '../src/daemon/disk-filters.js';
+import type { BlockRequest } from '../src/block/request.js';
 import type { FilterChain } from '../src/filter/chain.js';
 import { createChain } from '../src/filter/create.js';
-import { FilterDesk } from '../src/filter/filter-desk.js';
-import { FilterGroups } from '../src/filter/filter-groups.js';
-import { HelperBell } from '../src/filter/helper-channel.js';
-import { FilterHelpers } from '../src/filter/helpers.js';
-import { loadBlockFilter, readOptions } from '../src/filter/load.js';
 import { BLOCK_FILTERS } from '../src/filters/block/index.js';
 import { GuestMemory } from '../src/guest-memory/guest-memory.js';
 import { mapAnonymous, unmap } from '../src/host/memory-map.js';
-import { REQUESTS_IN_FLIGHT_MAX } from '../src/limits.js';
+import { diskFilters, RigHost, readyFilter } from './filter-host.js';
 import { median } from './report.js';
 
 const DISK_BYTES = 64 * 2 ** 20;
@@ -70,33 +64,20 @@ export async function storeCosts(rounds: number): Promise<StoreCost[]> {
   });
 }
 
+/** Nothing waits for a disk. */
+class WithoutRing extends RigHost {
+  override uring(): undefined {}
+}
+
 async function measure({ filter, readOnly = false }: Case): Promise<Omit<StoreCost, 'name'>> {
   const base = mkdtempSync('/dev/shm/sidecore-bench-');
   const path = join(base, 'disk.img');
   writeFileSync(path, Buffer.alloc(DISK_BYTES, 0xa5));
   const disk = openDisk({ type: 'file', path, readOnly });
-  const place = {
-    vm: 'bench',
-    device: 'disk',
-    queues: 1,
-    groups: new FilterGroups(),
-    hold: async <T>(during: () => T | Promise<T>) => during(),
-    connected: () => true,
-    log() {},
-  };
-  const filters = new DiskFilters(place, disk, filter === undefined ? [] : [ready(filter, base)]);
-  const bell = new HelperBell().buffer;
-  const helpers = new FilterHelpers(bell, BLOCK_FILTERS);
-  const desk = new FilterDesk();
-  const pool = new RequestPool(REQUESTS_IN_FLIGHT_MAX);
-  const host = {
-    pool,
-    filterDesk: desk,
-    filterMark: new Int32Array(1),
-    helperBell: bell,
-    makeHelper: (setup: Parameters<FilterHelpers['add']>[0]) => helpers.add(setup),
-    uring: () => undefined,
-  };
+  const ready = filter === undefined ? [] : [readyFilter(BLOCK_FILTERS[filter.use]!, filter.options, { base })];
+  const filters = diskFilters(disk, ready);
+  const host = new WithoutRing(BLOCK_FILTERS);
+  const { pool } = host;
   const backend = createBackend(disk.spec, host);
   const chain = filters.spec === undefined ? undefined : createChain(filters.spec, 0, backend, BLOCK_FILTERS, host);
   const map = mapAnonymous(REQUEST_BYTES);
@@ -119,7 +100,7 @@ async function measure({ filter, readOnly = false }: Case): Promise<Omit<StoreCo
       done = false;
       const target: Pick<FilterChain, 'read' | 'write'> = chain ?? backend;
       const answer = type === RequestType.IN ? target.read(request) : target.write(request);
-      if (answer < 0) while (!done) desk.turn();
+      if (answer < 0) while (!done) host.filterDesk.turn();
     }
     return Number(process.hrtime.bigint() - start) / REQUESTS;
   };
@@ -130,7 +111,7 @@ async function measure({ filter, readOnly = false }: Case): Promise<Omit<StoreCo
   const counters = filters.opened[0]?.memory.readCounters() ?? {};
   const copiedBytes = (counters['bytes_copied'] ?? counters['bytes_filled'] ?? 0) / REQUESTS;
   (chain ?? backend).close();
-  helpers.look();
+  host.turn();
   await filters.close();
   disk.close();
   unmap(map);
@@ -151,14 +132,6 @@ function fill(request: BlockRequest, memory: GuestMemory, type: number, sector: 
     first: 0,
     end: 1,
   });
-}
-
-function ready({ use, options }: { use: string; options: Record<string, unknown> }, base: string) {
-  const loaded = loadBlockFilter(use, base, BLOCK_FILTERS);
-  const read = readOptions(loaded.definition, options);
-  if ('faults' in read) throw new Error(JSON.stringify(read.faults));
-  const limits = { deferNsMax: 30e9, timeNsMax: Number.POSITIVE_INFINITY };
-  return { ...loaded, use, options: read.options, onFault: 'closed' as const, ...limits, base };
 }
 
 // By itself: node dist/bench/snapshot.js [ROUNDS]

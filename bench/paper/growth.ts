@@ -89,11 +89,7 @@ export async function measureGrowth(stand: Stand): Promise<Experiment> {
 }
 
 /** A daemon for each of the two modes, its disks filled. */
-export async function startBoth(
-  stand: Stand,
-  device: Workload['device'],
-  count: number,
-): Promise<Map<string, PaperDaemon>> {
+async function startBoth(stand: Stand, device: Workload['device'], count: number): Promise<Map<string, PaperDaemon>> {
   stand.progress.say(`starting daemons with ${device === 'disk' ? `${count} disks` : `${2 * count} cards`}`);
   const daemons = new Map<string, PaperDaemon>();
   const plan = device === 'disk' ? { disks: count, diskBytes: diskBytesOf } : { pairs: count };

@@ -137,7 +137,7 @@ export async function gather({ node, progress, plans, rounds, cpus, signal }: Ga
 }
 
 /** The costs that follow from what was measured. */
-export function costsOf({ clockNs, probes, wakes, emptyOneNs, emptyManyNs, windows }: Gathered): Costs {
+function costsOf({ clockNs, probes, wakes, emptyOneNs, emptyManyNs, windows }: Gathered): Costs {
   const at = (one: PointPlan): Measured => best(windows[keyOf(one)]!);
   return fit({
     clockNs,

@@ -4,6 +4,7 @@ import { Argument, Command } from 'commander';
 import { askDaemon } from '../daemon/control-server.js';
 import { controlSocketPath } from '../daemon/daemon.js';
 import { SidecoreError } from '../errors.js';
+import type { Job } from '../filters/block/snapshot/jobs.js';
 import { deviceLabel } from './device-label.js';
 import { rightColumn, sizeText, table, terminalWidth } from './table.js';
 
@@ -22,15 +23,6 @@ interface Listed {
   readonly bytes: number;
   readonly damaged: boolean;
   readonly in_use: number;
-}
-
-interface Job {
-  readonly job: number;
-  readonly kind: string;
-  readonly state: 'running' | 'done' | 'failed' | 'cancelled';
-  readonly done_bytes: number;
-  readonly total_bytes: number;
-  readonly error: string | null;
 }
 
 function command(name: string, what: string): Command {

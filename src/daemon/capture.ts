@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
-import { readWallClock, WALL_CLOCK_WORDS } from '../host/clock.js';
 import { CAPTURE_SNAP_BYTES_MAX } from '../limits.js';
 import { CaptureReader } from '../net/capture/capture-reader.js';
 import { createCaptureRing } from '../net/capture/capture-ring.js';
@@ -9,6 +8,7 @@ import {
   interfaceDescription,
   interfaceStatistics,
   type Moment,
+  now,
   PACKET_BLOCK_BYTES,
   sectionHeader,
   writePacket,
@@ -134,12 +134,6 @@ export class Capture {
     if (this.frames >= framesMax) this.end();
     return bytes;
   }
-}
-
-function now(): Moment {
-  const words = new Uint32Array(WALL_CLOCK_WORDS);
-  readWallClock(words, 0);
-  return { seconds: words[0]! + words[1]! * 2 ** 32, nanoseconds: words[2]! };
 }
 
 /** Waits until a response takes more, or is not read any more. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SidecoreError } from '../errors.js';
+import { assert, SidecoreError } from '../errors.js';
 import type { BlockFilter } from '../filter/contract.js';
 import { explain } from '../filter/explain.js';
 import type { FrameFilter } from '../filter/frame-contract.js';
@@ -48,8 +48,6 @@ const filter = blockKeys.transform((written) => ({ ...written, ready: undefined 
 /** Nearest to the guest first. */
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
 
-export type FilterConfig = z.output<typeof filter>;
-
 const frameFilter = frameKeys.transform((written) => ({
   ...written,
   ready: undefined as ReadyFrameFilter | undefined,
@@ -58,11 +56,16 @@ const frameFilter = frameKeys.transform((written) => ({
 /** Nearest to the guest first. */
 export const frameFilters = z.array(frameFilter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
 
-export type FrameFilterConfig = z.output<typeof frameFilter>;
-
 /** Whether a device with these filters has a sidecore of its own. */
 export const isQuarantined = (configs: readonly Pick<WrittenFilter, 'quarantine'>[]): boolean =>
   configs.some(({ quarantine }) => quarantine);
+
+/** The filters of a device, once the configuration has been read with them. */
+export const loadedOf = <Ready>(configs: readonly { readonly ready: Ready | undefined }[]): Ready[] =>
+  configs.map(({ ready }) => {
+    assert(ready !== undefined, 'the configuration has its filters loaded');
+    return ready;
+  });
 
 /** A filter's module, loaded, of which filters of one kind of device are made. */
 export interface MadeModule<Ready> {

@@ -1,14 +1,14 @@
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendOptions, type BackendSpec, openDisk } from '../block/backends/index.js';
 import { BlockDevice } from '../block/device.js';
-import { assert, SidecoreError } from '../errors.js';
+import { SidecoreError } from '../errors.js';
 import type { FilterPlace, OpenedFilter, ReadyFilter } from '../filter/opened-filter.js';
 import type { ChainSpec, FilteredDeviceSpec } from '../filter/spec.js';
 import { snapshotsOf } from '../filters/block/snapshot/store.js';
 import { errorText } from '../host/libc.js';
 import { RING_FEATURES } from '../virtio/features.js';
 import type { DiskConfig } from './config.js';
-import { isQuarantined } from './config-filters.js';
+import { isQuarantined, loadedOf } from './config-filters.js';
 import type { CoreSet } from './core-set.js';
 import { DiskFilters, type FilterPlan } from './disk-filters.js';
 import { areOthers, type FilteredDevice } from './filtered-device.js';
@@ -25,8 +25,6 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
   readonly #device: BlockDevice;
   readonly #served: ServedDevice;
   readonly #spec: FilteredDeviceSpec;
-  /** One change of filters at a time. */
-  #changed: Promise<unknown> = Promise.resolve();
 
   /** Opens the image; throws one clear error if it cannot. */
   constructor(vm: string, name: string, config: DiskConfig, place: DevicePlace) {
@@ -71,14 +69,10 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
 
   /** The disk is closed if they cannot be opened. */
   #openFilters(place: FilterPlace): DiskFilters {
-    const filters = this.#config.filters.map(({ ready }) => {
-      assert(ready !== undefined, 'the configuration has its filters loaded');
-      return ready;
-    });
     try {
-      const { backend } = this.#config;
+      const { backend, filters } = this.#config;
       const view = backend.type === 'snapshot' ? backend.view : undefined;
-      return new DiskFilters(place, this.#opened, filters, view);
+      return new DiskFilters(place, this.#opened, loadedOf(filters), view);
     } catch (error) {
       this.#opened.close();
       this.#opened.undo?.();
@@ -123,10 +117,7 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
    * @param waitMsMax - how long what is in flight may take to end
    */
   changeFilters(plan: (now: readonly OpenedFilter[]) => readonly FilterPlan[], waitMsMax?: number): Promise<void> {
-    const use = () => this.#useFilters(waitMsMax);
-    const change = this.#changed.then(() => this.#filters.change(plan(this.filters), use));
-    this.#changed = change.catch(() => {});
-    return change;
+    return this.#filters.change(plan, () => this.#useFilters(waitMsMax));
   }
 
   /** Has the sidecores use the filters as they are now. */

@@ -5,7 +5,7 @@ import type { FaultPolicy } from '../filter/spec.js';
 import type { FaultLog } from './fault-log.js';
 
 /** A filter of a device of any kind, as far as the daemon tells of it. */
-interface ReportedFilter {
+export interface ReportedFilter {
   readonly ready: {
     readonly use: string;
     readonly onFault: FaultPolicy;

@@ -1,4 +1,3 @@
-import { assert } from '../errors.js';
 import type { FilteredNetSpec } from '../filter/frame-spec.js';
 import type { OpenedFrameFilter, ReadyFrameFilter } from '../filter/opened-frame-filter.js';
 import { NetDevice } from '../net/device.js';
@@ -8,7 +7,7 @@ import { PortCounter, type PortCounterName } from '../net/port.js';
 import type { CaptureSpec } from '../sidecore/messages.js';
 import type { CaptureTarget } from './capture.js';
 import { type NicConfig, portVlans } from './config.js';
-import { isQuarantined } from './config-filters.js';
+import { isQuarantined, loadedOf } from './config-filters.js';
 import { areOthers, type FilteredDevice } from './filtered-device.js';
 import { type FrameFilterPlan, NicFilters } from './nic-filters.js';
 import type { PortBook } from './port-book.js';
@@ -25,8 +24,6 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
   readonly #served: ServedDevice;
   readonly #cores: DevicePlace['cores'];
   readonly #spec: FilteredNetSpec;
-  /** Settled when the filters are not being changed. */
-  #changed: Promise<void> = Promise.resolve();
 
   /**
    * @param ports - all of the daemon, this card among them
@@ -42,7 +39,7 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
     const { shared } = this.#device;
     const { account, groups } = place;
     const log = (text: string) => this.#served.log.info(`${this.label}: ${text}`);
-    this.#filters = new NicFilters({ vm, device: name, mac, groups, ports, log }, readyFilters(config));
+    this.#filters = new NicFilters({ vm, device: name, mac, groups, ports, log }, loadedOf(config.filters));
     this.#spec = {
       kind: 'net',
       shared,
@@ -98,22 +95,18 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
    * @param plan - makes what is to be of what is
    */
   changeFilters(plan: (now: readonly OpenedFrameFilter[]) => readonly FrameFilterPlan[]): Promise<void> {
-    const change = this.#changed.then(() =>
-      this.#filters.change(plan(this.filters), async () => {
-        const before = this.#spec.filters;
-        // Whoever serves the card from now on does so with these.
-        this.#spec.filters = this.#filters.spec;
-        this.#cores.guard();
-        try {
-          await this.#served.placed.refilter();
-        } catch (error) {
-          this.#spec.filters = before;
-          throw error;
-        }
-      }),
-    );
-    this.#changed = change.catch(() => {});
-    return change;
+    return this.#filters.change(plan, async () => {
+      const before = this.#spec.filters;
+      // Whoever serves the card from now on does so with these.
+      this.#spec.filters = this.#filters.spec;
+      this.#cores.guard();
+      try {
+        await this.#served.placed.refilter();
+      } catch (error) {
+        this.#spec.filters = before;
+        throw error;
+      }
+    });
   }
 
   start(): void {
@@ -169,11 +162,4 @@ export class ServedNic implements CaptureTarget, FilteredDevice<OpenedFrameFilte
     const receives = index % 2 === 0 && index < 2 * this.#config.queue_pairs;
     return receives && phase === 'polled' ? 'passive' : phase;
   }
-}
-
-function readyFilters({ filters }: NicConfig): ReadyFrameFilter[] {
-  return filters.map(({ ready }) => {
-    assert(ready !== undefined, 'the configuration has its filters loaded');
-    return ready;
-  });
 }

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Counter } from './contract.js';
+import type { BlockFilterManager, Counter } from './contract.js';
 import type { Histogram } from './histogram.js';
 
 /** Which way a frame goes, as its guest sees it: the guest has sent it, or will get it. The values of pcapng's epb_flags. */
@@ -166,16 +166,8 @@ export interface FrameFilterSetup<Options = unknown> extends FrameFilterCheck<Op
   readonly group: SharedArrayBuffer;
 }
 
-/** A filter's side on the main thread. */
-export interface FrameFilterManager {
-  /** Plain data, which sidecores get as `context.prepared`. */
-  readonly prepared?: unknown;
-  /** What `sidecore filter ask` calls by name: arguments as they were written; what they return is shown, a text as it is. */
-  readonly commands?: Readonly<Record<string, (args: Readonly<Record<string, string>>) => unknown>>;
-  /** More for `status`. Plain data. */
-  status?(): unknown;
-  close?(): void | Promise<void>;
-}
+/** A filter's side on the main thread: one for each card. */
+export type FrameFilterManager = BlockFilterManager;
 
 export interface FrameFilter<Schema extends z.ZodType = z.ZodType> {
   /** Set by `defineFrameFilter`: tells it from a block filter. */

@@ -140,6 +140,6 @@ function checkedHooks(made: unknown): FrameFilterHooks {
 }
 
 /** A filter's definition, on any thread. Throws what its module throws. */
-export function frameDefinitionOf(module: FilterModule, builtIns: FrameBuiltIns): FrameFilter {
+function frameDefinitionOf(module: FilterModule, builtIns: FrameBuiltIns): FrameFilter {
   return module.kind === 'built-in' ? builtIns[module.name]! : (evaluate(module.text, module.file) as FrameFilter);
 }

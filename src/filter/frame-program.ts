@@ -66,7 +66,7 @@ export function compileFrameProgram(stages: readonly FrameStage[], tools: FrameT
 type Way = 'outbound' | 'inbound';
 
 /** The program's text; for tests and the curious. */
-export function frameProgramSource(stages: readonly FrameStage[]): string {
+function frameProgramSource(stages: readonly FrameStage[]): string {
   const numbers = stages.map((_, at) => at);
   return `'use strict';
 const { exits, mark, outboundStaged, inboundStaged } = tools;

@@ -1,30 +1,12 @@
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortAddress } from '../net/port.js';
-import type { ChainSpec, FilterSpec } from './spec.js';
+import type { AnyFilterSpec, ChainSpec } from './spec.js';
 
 /** One filter of a card as a sidecore is told of it. Plain data. */
-export interface FrameFilterSpec extends Common {
+export interface FrameFilterSpec extends AnyFilterSpec {
   /** To which it gives copies, by its names for them. */
   readonly ports: Readonly<Record<string, PortAddress>>;
 }
-
-type Common = Pick<
-  FilterSpec,
-  | 'id'
-  | 'replaces'
-  | 'name'
-  | 'counters'
-  | 'histograms'
-  | 'defers'
-  | 'module'
-  | 'options'
-  | 'prepared'
-  | 'onFault'
-  | 'timeNsMax'
-  | 'memory'
-  | 'shared'
-  | 'group'
->;
 
 /** The filters of a card, nearest to the guest first. Plain data. */
 export interface FrameChainSpec extends Omit<ChainSpec, 'filters'> {

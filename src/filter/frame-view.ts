@@ -93,11 +93,6 @@ export class FrameView implements FilterFrame {
     this.headBytes = staged.headBytes;
   }
 
-  /** The same frame is elsewhere. */
-  moveTo(start: number): void {
-    this.start = start;
-  }
-
   get destinationHigh(): number {
     return macHigh(this.bytes, this.start + EthernetOffset.DESTINATION);
   }

@@ -1,29 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
-import { messageOf, SidecoreError } from '../errors.js';
 import { checkBlockFilter, disksOf, offered, sharedBytesOf } from './ask-definition.js';
-import type { BlockFilterManager, FilterCommand, ManagedDisk } from './contract.js';
-import { callDefinition } from './definition-call.js';
+import type { BlockFilter, ManagedDisk } from './contract.js';
 import type { FilterGroups } from './filter-groups.js';
 import { FilterHolds } from './filter-holds.js';
-import type { LoadedFilter } from './load.js';
-import { FilterMemory } from './memory.js';
-import type { FaultPolicy, FilterSpec, WrittenFilter } from './spec.js';
+import { Opened, type Ready } from './opened.js';
+import type { FilterSpec } from './spec.js';
 
-/** A filter as its configuration has it, loaded. */
-export interface ReadyFilter extends LoadedFilter {
-  /** As it is called in the configuration. */
-  readonly use: string;
-  /** As its own schema gives them. */
-  readonly options: unknown;
-  readonly onFault: FaultPolicy;
+/** A block filter as its configuration has it, loaded. */
+export interface ReadyFilter extends Ready<BlockFilter> {
   readonly deferNsMax: number;
-  readonly timeNsMax: number;
-  /** Folder of the configuration, or where it was asked for. */
-  readonly base: string;
-  /** Missing only in tests. */
-  readonly written?: WrittenFilter;
 }
 
 /** Where a filter is. */
@@ -49,19 +36,9 @@ interface OwnDisk {
   readonly opened: OpenDisk<BackendSpec>;
 }
 
-let lastId = 0;
-
-/** A number that no filter of the daemon has had. */
-export const nextFilterId = (): number => ++lastId;
-
-/** One filter of a device, on the main thread. */
-export class OpenedFilter {
-  readonly ready: ReadyFilter;
-  readonly memory: FilterMemory;
+/** One filter of a disk, on the main thread. */
+export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
   readonly spec: FilterSpec;
-  /** What was reported of its last fault, as a person reads it; null if there was none. */
-  lastFault: string | null = null;
-  readonly #manager: BlockFilterManager;
   readonly #holds: FilterHolds;
   readonly #disks = new Map<string, OwnDisk>();
 
@@ -79,23 +56,11 @@ export class OpenedFilter {
     backend: Pick<OpenDisk<BackendSpec>, 'image' | 'spec'> | undefined,
     old?: OpenedFilter,
   ) {
-    this.ready = ready;
-    const { definition, options } = ready;
-    const { name, counters = [], histograms = [], defers = false } = definition;
+    const { definition, options, base, deferNsMax } = ready;
     const { vm, device, queues, groups, connected, log } = place;
     const { image, spec } = backend ?? {};
     const found = checkBlockFilter(ready, { vm, device, queues, below, image, log });
-    const isSame = old?.spec.name === name;
-    const shape = { counters, histograms, queues, timeNsMax: ready.timeNsMax };
-    this.memory = isSame && !old.memory.out && old.hasShape(shape) ? old.memory : new FilterMemory(shape);
-    const sharedBytes = sharedBytesOf(ready, below, queues);
-    const sharedOld = isSame ? old.spec.shared : undefined;
-    const shared = sharedOld?.byteLength === sharedBytes ? sharedOld : new SharedArrayBuffer(sharedBytes);
-    const group = groups.memoryOf(
-      name,
-      callDefinition(ready, 'group', () => definition.group?.(options)),
-      definition.groupBytes ?? 0,
-    );
+    super(ready, queues, groups, sharedBytesOf(ready, below, queues), old);
     this.#holds = new FilterHolds({
       label: `${vm}/${device}`,
       use: ready.use,
@@ -106,68 +71,32 @@ export class OpenedFilter {
       },
     });
     const hold: FilterHolds['hold'] = (during, secondsMax) => this.#holds.hold(during, secondsMax);
-    let manager: BlockFilterManager | undefined;
     try {
       this.#openDisks(below, old);
-      const disks = Object.fromEntries([...this.#disks].map(([key, { opened }]) => [key, opened as ManagedDisk]));
-      const { base } = ready;
+      const opened = [...this.#disks].map(([key, disk]) => [key, disk.opened] as const);
+      const disks = Object.fromEntries<ManagedDisk>(opened);
+      const { shared, group } = this;
       const setup = { vm, device, queues, options, base, found, below, image, backend: spec, disks, shared, group };
-      manager = callDefinition(ready, 'manage', () => definition.manage?.({ ...setup, hold, connected, log })) ?? {};
-      this.#manager = manager;
-      const { prepared } = manager;
       this.spec = {
-        id: nextFilterId(),
-        replaces: old?.spec.id,
-        name,
-        counters,
-        histograms,
-        defers,
+        ...this.manage(() => definition.manage?.({ ...setup, hold, connected, log }), old?.spec.id),
         hasHelper: definition.helper !== undefined,
-        module: ready.module,
-        options,
-        prepared: plain(ready, prepared),
-        onFault: ready.onFault,
-        deferNsMax: ready.deferNsMax,
-        timeNsMax: ready.timeNsMax,
-        memory: this.memory.buffer,
-        shared,
-        group,
+        deferNsMax,
         disks: Object.fromEntries(
-          [...this.#disks].map(([key, { opened }]) => [
-            key,
-            { backend: opened.spec, sizeBytes: opened.abilities.sizeBytes },
-          ]),
+          opened.map(([key, disk]) => [key, { backend: disk.spec, sizeBytes: disk.abilities.sizeBytes }]),
         ),
         belowBytes: below.sizeBytes,
       };
       this.offer(below);
     } catch (error) {
-      Promise.resolve(manager?.close?.()).catch(() => {});
+      super.close().catch(() => {});
       this.#closeDisks(old);
       throw error;
     }
   }
 
-  hasShape({ counters, histograms }: { counters: readonly string[]; histograms: readonly string[] }): boolean {
-    return isDeepStrictEqual([counters, histograms], [this.spec.counters, this.spec.histograms]);
-  }
-
   /** What the device offers with it, over what is below. */
   offer(below: BackendAbilities): BackendAbilities {
-    return offered(this.ready, below, this.#manager.prepared);
-  }
-
-  get commands(): Readonly<Record<string, FilterCommand>> {
-    return this.#manager.commands ?? {};
-  }
-
-  /** What it says of itself; null if it says nothing. */
-  status(): unknown {
-    try {
-      return structuredClone(this.#manager.status?.() ?? null);
-    } catch (error) {
-      return { error: messageOf(error) };
-    }
+    return offered(this.ready, below, this.spec.prepared);
   }
 
   /**
@@ -175,9 +104,9 @@ export class OpenedFilter {
    *
    * @param next - what has taken its place, with its disks perhaps
    */
-  async close(next?: OpenedFilter): Promise<void> {
+  override async close(next?: OpenedFilter): Promise<void> {
     try {
-      await this.#manager.close?.();
+      await super.close();
     } finally {
       await this.#holds.close();
       this.#closeDisks(next);
@@ -197,14 +126,5 @@ export class OpenedFilter {
     const others = other === undefined ? [] : [...other.#disks.values()];
     const kept = new Set(others.map(({ opened }) => opened));
     for (const { opened } of this.#disks.values()) if (!kept.has(opened)) opened.close();
-  }
-}
-
-function plain({ use }: ReadyFilter, prepared: unknown): unknown {
-  try {
-    return structuredClone(prepared);
-  } catch (error) {
-    const text = `manage() of the filter ${use} has prepared what is no plain data: ${messageOf(error)}`;
-    throw new SidecoreError('FILTER_INVALID', text);
   }
 }

@@ -74,7 +74,7 @@ interface Tools {
 const { IN, OUT, FLUSH, DISCARD, WRITE_ZEROES } = RequestType;
 
 /** The program's text; for tests and the curious. */
-export function programSource(stages: readonly Stage[]): string {
+function programSource(stages: readonly Stage[]): string {
   const numbers = stages.map((_, at) => at);
   const gate = stages.findIndex(({ state }) => state === 'gate');
   const down = numbers.filter((at) => stages[at]!.state === 'live' && (gate < 0 || at < gate));

@@ -28,8 +28,8 @@ export interface FilterDiskSpec {
   readonly sizeBytes: number;
 }
 
-/** One filter of a device as a sidecore is told of it. Plain data. */
-export interface FilterSpec {
+/** One filter of a device of any kind as a sidecore is told of it. Plain data. */
+export interface AnyFilterSpec {
   /** Unlike that of any other in the daemon, and of what was in its place before; positive, 31 bits. */
   readonly id: number;
   /** Whose place it takes, and state. */
@@ -39,20 +39,25 @@ export interface FilterSpec {
   readonly counters: readonly string[];
   readonly histograms: readonly string[];
   readonly defers: boolean;
-  readonly hasHelper: boolean;
   readonly module: FilterModule;
   readonly options: unknown;
   /** By its `manage`. */
   readonly prepared: unknown;
   readonly onFault: FaultPolicy;
-  /** Longest that it may keep a request, and that a call may take on average, ns. */
-  readonly deferNsMax: number;
+  /** Longest that a call may take on average, ns. */
   readonly timeNsMax: number;
   /** Of `FilterMemory`. */
   readonly memory: SharedArrayBuffer;
   /** State of its own that all queues share, and that of its group. */
   readonly shared: SharedArrayBuffer;
   readonly group: SharedArrayBuffer;
+}
+
+/** One filter of a disk. */
+export interface FilterSpec extends AnyFilterSpec {
+  readonly hasHelper: boolean;
+  /** Longest that it may keep a request, ns. */
+  readonly deferNsMax: number;
   readonly disks: Readonly<Record<string, FilterDiskSpec>>;
   /** Of the disk as it is below the filter, bytes. */
   readonly belowBytes: number;

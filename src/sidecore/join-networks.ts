@@ -29,7 +29,7 @@ export function joinNetworks(setup: Pick<CoreSetup, 'index' | 'neighbours' | 'st
  *
  * @param mark - see `FrameTools`
  */
-export function filterMaker(mark?: Int32Array): FilterMaker {
+function filterMaker(mark?: Int32Array): FilterMaker {
   const host = createFrameHost(mark);
   return (spec, port, network, before, networks) => {
     const { filters } = spec as FilteredNetSpec;

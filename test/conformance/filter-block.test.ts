@@ -3,18 +3,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { diskFilters, readyFilter } from '../../bench/filter-host.js';
 import { type BackendHost, type BlockBackend, MORE, type OpenDisk, PENDING } from '../../src/block/backends/backend.js';
 import { type BackendOptions, type BackendSpec, createBackend, openDisk } from '../../src/block/backends/index.js';
 import type { BlockRequest, RequestOwner } from '../../src/block/request.js';
-import { DiskFilters } from '../../src/daemon/disk-filters.js';
 import type { FilterChain } from '../../src/filter/chain.js';
 import type { BlockFilter } from '../../src/filter/contract.js';
 import { createChain, type FilterHost } from '../../src/filter/create.js';
 import { FilterDesk } from '../../src/filter/filter-desk.js';
-import { FilterGroups } from '../../src/filter/filter-groups.js';
 import { HelperBell } from '../../src/filter/helper-channel.js';
-import { readOptions } from '../../src/filter/load.js';
-import { SourceLines } from '../../src/filter/source-lines.js';
 import type { ChainSpec } from '../../src/filter/spec.js';
 import { BLOCK_FILTERS } from '../../src/filters/block/index.js';
 import { IoUring } from '../../src/host/io-uring.js';
@@ -43,30 +40,7 @@ interface Spec {
 
 function open({ below, use, given }: Options): OpenDisk<Spec> {
   const disk = openDisk(below);
-  const definition: BlockFilter = BLOCK_FILTERS[use]!;
-  const read = readOptions(definition, given);
-  if ('faults' in read) throw new Error(JSON.stringify(read.faults));
-  const place = {
-    vm: 'vm',
-    device: 'disk',
-    queues: 1,
-    groups: new FilterGroups(),
-    hold: async <T>(during: () => T | Promise<T>) => during(),
-    log: () => {},
-    connected: () => false,
-  };
-  const ready = {
-    definition,
-    module: { kind: 'built-in', name: use },
-    lines: new SourceLines(),
-    use,
-    options: read.options,
-    onFault: 'closed',
-    deferNsMax: 30e9,
-    timeNsMax: Number.POSITIVE_INFINITY,
-    base: directory,
-  } as const;
-  const filters = new DiskFilters(place, disk, [ready]);
+  const filters = diskFilters(disk, [readyFilter<BlockFilter>(BLOCK_FILTERS[use]!, given, { base: directory })]);
   return {
     ...disk,
     spec: { below: disk.spec, chain: filters.spec! },

@@ -3,16 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { diskFilters, readyFilter } from '../../bench/filter-host.js';
 import type { BackendHost } from '../../src/block/backends/backend.js';
 import { type BackendOptions, type BackendSpec, createBackend, openDisk } from '../../src/block/backends/index.js';
-import { DiskFilters } from '../../src/daemon/disk-filters.js';
+import type { BlockFilter } from '../../src/filter/contract.js';
 import { createChain, type FilterHost } from '../../src/filter/create.js';
 import { FilterDesk } from '../../src/filter/filter-desk.js';
-import { FilterGroups } from '../../src/filter/filter-groups.js';
 import { HelperBell } from '../../src/filter/helper-channel.js';
-import { readOptions } from '../../src/filter/load.js';
-import type { ReadyFilter } from '../../src/filter/opened-filter.js';
-import { SourceLines } from '../../src/filter/source-lines.js';
 import { BLOCK_FILTERS } from '../../src/filters/block/index.js';
 import { IoUring } from '../../src/host/io-uring.js';
 import { backendConformance } from './backend.js';
@@ -24,33 +21,8 @@ const ring = IoUring.create(1);
 ring?.close();
 const noRing = ring === undefined ? 'the kernel refuses io_uring' : false;
 
-function ready(use: string, options: Readonly<Record<string, unknown>>): ReadyFilter {
-  const definition = BLOCK_FILTERS[use]!;
-  const read = readOptions(definition, options);
-  if ('faults' in read) throw new Error(read.faults[0]!.text);
-  return {
-    definition,
-    module: { kind: 'built-in', name: use },
-    lines: new SourceLines(),
-    use,
-    options: read.options,
-    onFault: 'closed',
-    deferNsMax: Number.POSITIVE_INFINITY,
-    timeNsMax: Number.POSITIVE_INFINITY,
-    base: directory,
-    written: { use, options, on_fault: 'closed', time_limit_us: 100, quarantine: false, watch: false },
-  };
-}
-
-const place = {
-  vm: 'vm',
-  device: 'd',
-  queues: 1,
-  groups: new FilterGroups(),
-  connected: () => false,
-  hold: async <T>(during: () => T | Promise<T>) => during(),
-  log() {},
-};
+const ready = (use: string, options: Readonly<Record<string, unknown>>) =>
+  readyFilter<BlockFilter>(BLOCK_FILTERS[use]!, options, { deferNsMax: Number.POSITIVE_INFINITY, base: directory });
 
 const CHAINS: Readonly<Record<string, readonly (readonly [string, Readonly<Record<string, unknown>>])[]>> = {
   'a throttle that limits nothing': [['throttle', { group: 'none' }]],
@@ -92,8 +64,7 @@ for (const [name, filters] of Object.entries(CHAINS))
         desk.now = new FilterDesk();
         // Abilities are those of any disk of its kind.
         const like = openDisk({ type: 'memory', size: 2 ** 20 });
-        const { spec: chain } = new DiskFilters(
-          place,
+        const { spec: chain } = diskFilters(
           like,
           filters.map(([use, options]) => ready(use, options)),
         );

@@ -1,5 +1,6 @@
 /** KVM only where a guest has been seen to boot under it: /dev/kvm may exist and not work. */
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
+import { bootId as currentBoot } from '../../src/host/boot-id.js';
 import { cached } from './needs.js';
 import type { Accelerator } from './qemu.js';
 
@@ -24,7 +25,7 @@ export async function accelerator(probe: (signal: AbortSignal) => Promise<void>)
     return { accelerator: 'tcg', why: `/dev/kvm cannot be opened (${(error as NodeJS.ErrnoException).code})` };
   }
   const file = cached('accelerator.json');
-  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const bootId = currentBoot();
   const known = read(file);
   if (known?.bootId === bootId) return known;
   const seen = await probe(AbortSignal.timeout(PROBE_TIMEOUT_MS)).then(

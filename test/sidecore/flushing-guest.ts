@@ -3,6 +3,7 @@
  * many of its writes were complete before.
  */
 import assert from 'node:assert/strict';
+import { setImmediate as turn } from 'node:timers/promises';
 import { BlockDriver, RequestType, Status } from '../../src/guest/index.js';
 import type { Random } from '../support/seed.js';
 
@@ -67,6 +68,20 @@ export class FlushingGuest {
     const end = performance.now() + ms;
     do for (let look = 0; look < LOOKS; look++) this.#look(true);
     while (performance.now() < end);
+  }
+
+  /** Works until something is done, whether well or not. Returns that. */
+  async during<T>(what: Promise<T>): Promise<T> {
+    let isDone = false;
+    const done = () => {
+      isDone = true;
+    };
+    what.then(done, done);
+    do {
+      this.work(0.2);
+      await turn();
+    } while (!isDone);
+    return what;
   }
 
   /** Lets everything in flight complete. */

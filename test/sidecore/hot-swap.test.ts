@@ -59,21 +59,7 @@ async function start(test: TestContext, backend: Backend, filters?: (files: Filt
 async function ask<T = ListedDevice>({ daemon, guest }: Bench, what: string, body: object): Promise<T> {
   const path = controlSocketPath(daemon.runDirectory);
   const answer = askDaemon<T>(path, 'POST', `/filters/${what}`, { device: LABEL, ...body }, 30_000);
-  await workDuring(guest, answer);
-  return answer;
-}
-
-/** Goes on until that is done. */
-async function workDuring(guest: FlushingGuest, what: Promise<unknown>): Promise<void> {
-  let isDone = false;
-  const done = () => {
-    isDone = true;
-  };
-  what.then(done, done);
-  do {
-    guest.work(0.2);
-    await turn();
-  } while (!isDone);
+  return guest.during(answer);
 }
 
 /** Makes a random change above the ledger. */
@@ -169,7 +155,7 @@ describe('filters that change under load', { timeout: 240_000, skip: NEEDS_TWO_C
       await changeMany(bench, 10, async (i) => {
         if (i === 5) killed.push(daemon.kill(random.below(2), random.below(KILL_WITHIN_US)));
       });
-      await workDuring(guest, Promise.all(killed));
+      await guest.during(Promise.all(killed));
       // The deaths that its queues saw are forgotten.
       for (const [index, { callFd }] of guest.driver.queues.entries())
         await guest.driver.frontEnd.send('SET_VRING_CALL', encode.vringFd({ index, noFd: false }), [callFd]);
@@ -211,8 +197,7 @@ describe('filters that change under load', { timeout: 240_000, skip: NEEDS_TWO_C
       await first;
       const second = add();
       bench.guest = await FlushingGuest.connect(bench.daemon.socket('a'), QUEUES, bench.random, before);
-      await workDuring(bench.guest, second);
-      await second;
+      await bench.guest.during(second);
       for (let i = 0; i < 2; i++) await ask(bench, 'remove', { which: '0' });
     }
     await finish(bench, false);

@@ -6,7 +6,6 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
 import { askDaemon } from '../../src/daemon/control-server.js';
 import { controlSocketPath } from '../../src/daemon/daemon.js';
 import { encode } from '../../src/vhost-user/codec.js';
@@ -34,26 +33,13 @@ describe('cache, verify and mirror in a daemon', { timeout: 120_000, skip: NEEDS
     const random = new Random(SEED);
     const guest = await FlushingGuest.connect(daemon.socket('a'), 2, random);
     test.after(() => guest.driver.close());
-    /** Goes on until that is done. */
-    const during = async <T>(what: Promise<T>): Promise<T> => {
-      let isDone = false;
-      const done = () => {
-        isDone = true;
-      };
-      what.then(done, done);
-      do {
-        guest.work(0.2);
-        await turn();
-      } while (!isDone);
-      return what;
-    };
     const ask = <T>(what: string, body: object) =>
-      during(
+      guest.during(
         askDaemon<T>(controlSocketPath(daemon.runDirectory), 'POST', `/filters/${what}`, { device: 'a/d', ...body }),
       );
     for (let kill = 0; kill < KILLS; kill++) {
       guest.work(20);
-      await during(daemon.kill(random.below(2), random.below(1500)));
+      await guest.during(daemon.kill(random.below(2), random.below(1500)));
       // The deaths that its queues saw are forgotten.
       for (const [index, { callFd }] of guest.driver.queues.entries())
         await guest.driver.frontEnd.send('SET_VRING_CALL', encode.vringFd({ index, noFd: false }), [callFd]);

@@ -4,28 +4,24 @@
  */
 import type { TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { diskFilters, RigHost, readyFilter } from '../../bench/filter-host.js';
 import type { OpenDisk } from '../../src/block/backends/backend.js';
 import { type BackendOptions, type BackendSpec, createBackend, openDisk } from '../../src/block/backends/index.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../src/block/features.js';
 import type { BlockRequest, RequestOwner } from '../../src/block/request.js';
-import { DiskFilters } from '../../src/daemon/disk-filters.js';
+import type { DiskFilters } from '../../src/daemon/disk-filters.js';
 import type { FilterChain } from '../../src/filter/chain.js';
 import type { BlockFilter } from '../../src/filter/contract.js';
-import { changeChain, createChain, type FilterHost } from '../../src/filter/create.js';
+import { changeChain, createChain } from '../../src/filter/create.js';
 import { FilterGroups } from '../../src/filter/filter-groups.js';
-import { HelperBell } from '../../src/filter/helper-channel.js';
-import { FilterHelpers, type HelperSetup } from '../../src/filter/helpers.js';
-import { type BuiltIns, readOptions } from '../../src/filter/load.js';
+import type { BuiltIns } from '../../src/filter/load.js';
 import type { OpenedFilter, ReadyFilter } from '../../src/filter/opened-filter.js';
 import { submitTo } from '../../src/filter/operations.js';
-import { SourceLines } from '../../src/filter/source-lines.js';
 import type { FaultPolicy } from '../../src/filter/spec.js';
 import { GuestMemory } from '../../src/guest-memory/guest-memory.js';
-import { IoUring } from '../../src/host/io-uring.js';
 import { mapAnonymous } from '../../src/host/memory-map.js';
 import { viewBytes } from '../../src/host/memory-view.js';
 import { FILTER_DEFER_S } from '../../src/limits.js';
-import { TestHost } from './filter-chain.js';
 
 const MEMORY_BYTES = 32 * 2 ** 20;
 /** Of a request's data at most. */
@@ -79,40 +75,31 @@ export class RigRequest {
 }
 
 /** A sidecore with one queue of the disk. */
-class RigQueue extends TestHost implements FilterHost, RequestOwner {
-  readonly helperBell: SharedArrayBuffer;
+class RigQueue extends RigHost implements RequestOwner {
+  /** Its time, ns. */
+  readonly clock: Float64Array;
   readonly inFlight = new Map<BlockRequest, RigRequest>();
-  readonly #helpers: FilterHelpers;
-  #ring: IoUring | undefined;
   /** Stays: what tests were given of it is looked at when they fail. */
   readonly #map = mapAnonymous(MEMORY_BYTES);
   readonly #memory = new GuestMemory([
     { guestAddress: 0, userAddress: 0, size: MEMORY_BYTES, hostAddress: this.#map.address },
   ]);
   chain!: FilterChain;
-  readonly #begun = new Set<BlockRequest>();
   readonly #dataBytesMax: number;
   readonly #places: Set<number>;
 
-  constructor(bell: SharedArrayBuffer, helpers: FilterHelpers, dataBytesMax: number) {
-    super();
+  constructor(builtIns: BuiltIns, dataBytesMax: number) {
+    const clock = new Float64Array([1e12]);
+    super(builtIns, (into, slot) => {
+      into[slot] = clock[0]!;
+    });
+    this.clock = clock;
     this.#dataBytesMax = dataBytesMax;
     this.#places = new Set(Array.from({ length: MEMORY_BYTES / dataBytesMax }, (_, i) => i));
-    this.helperBell = bell;
-    this.#helpers = helpers;
   }
 
   get backend(): FilterChain {
     return this.chain;
-  }
-
-  uring(): IoUring | undefined {
-    this.#ring ??= IoUring.create(256);
-    return this.#ring;
-  }
-
-  makeHelper(setup: HelperSetup): void {
-    this.#helpers.add(setup);
   }
 
   complete(request: BlockRequest, status: number): void {
@@ -165,41 +152,13 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
   }
 
   start({ request }: RigRequest): void {
-    const answer = submitTo(this.chain, request);
-    if (answer >= 0) this.complete(request, answer);
-    else if (answer === -2) this.#begun.add(request);
+    this.take(request, submitTo(this.chain, request));
   }
 
-  /** A turn of a sidecore. */
-  turn(): void {
-    for (const request of [...this.#begun]) {
-      const answer = this.chain.proceed(request);
-      if (answer === -2) continue;
-      this.#begun.delete(request);
-      if (answer >= 0) this.complete(request, answer);
-    }
-    const ring = this.#ring;
-    if (ring !== undefined) {
-      ring.submit();
-      const count = ring.inFlight === 0 ? 0 : ring.reap();
-      for (let i = 0; i < count; i++) {
-        const request = this.pool.requests[ring.completedData[i]!]!;
-        request.queue!.backend.completed(request, ring.completedResult[i]!);
-      }
-    }
-    if (this.filterDesk.busy) this.filterDesk.turn();
-    this.#helpers.look();
-  }
-
-  /** Its thread dies; what the kernel has begun ends. Another takes over, with what was in flight. */
-  die(make: () => FilterChain): void {
-    const ring = this.#ring;
-    while (ring !== undefined && ring.inFlight > 0) {
-      ring.submit();
-      ring.reap();
-    }
+  /** Another takes over, with what was in flight. */
+  replace(make: () => FilterChain): void {
+    this.die();
     this.filterDesk.remove(this.chain);
-    this.#begun.clear();
     this.chain = make();
     for (const [request, rigRequest] of [...this.inFlight]) {
       Object.assign(request, { view: undefined, queue: this, progress: 0, step: 0 });
@@ -207,9 +166,9 @@ class RigQueue extends TestHost implements FilterHost, RequestOwner {
     }
   }
 
-  close(): void {
+  override close(): void {
     this.chain.close();
-    this.#ring?.close();
+    super.close();
   }
 }
 
@@ -229,28 +188,21 @@ export class FilterRig {
     const { dataBytesMax = DATA_BYTES_MAX, groups = new FilterGroups() } = options;
     this.#base = base;
     this.disk = openDisk(backend);
-    const place = {
-      vm: 'vm',
-      device: 'disk',
-      queues,
-      groups,
-      hold: async <T>(during: () => T | Promise<T>) => this.hold(during),
-      connected: () => this.connected,
-      log: (text: string) => void this.log.push(text),
-    };
     try {
-      this.filters = new DiskFilters(
-        place,
-        this.disk,
-        filters.map((filter) => this.ready(filter)),
-      );
+      const ready = filters.map((filter) => this.ready(filter));
+      this.filters = diskFilters(this.disk, ready, {
+        queues,
+        groups,
+        hold: async (during) => this.hold(during),
+        connected: () => this.connected,
+        log: (text) => void this.log.push(text),
+      });
     } catch (error) {
       this.disk.close();
       throw error;
     }
-    const bell = new HelperBell().buffer;
     this.queues = Array.from({ length: queues }, (_, index) => {
-      const queue = new RigQueue(bell, new FilterHelpers(bell, this.#builtIns), dataBytesMax);
+      const queue = new RigQueue(this.#builtIns, dataBytesMax);
       const spec = this.filters.spec!;
       queue.chain = createChain(spec, index, createBackend(this.disk.spec, queue), this.#builtIns as BuiltIns, queue);
       return queue;
@@ -265,46 +217,34 @@ export class FilterRig {
   }
 
   /** A filter as a configuration would have it. */
-  ready({
-    definition,
-    options = {},
-    onFault = 'closed',
-    timeNsMax = Number.POSITIVE_INFINITY,
-    deferNsMax,
-  }: RigFilter): ReadyFilter {
+  ready({ definition, options, ...more }: RigFilter): ReadyFilter {
     this.#builtIns[definition.name] = definition;
-    const read = readOptions(definition, options);
-    if ('faults' in read) throw new Error(read.faults.map(({ keys, text }) => `${keys.join('.')}: ${text}`).join('; '));
+    const ready = readyFilter<BlockFilter>(definition, options, { base: this.#base, ...more });
     return {
-      definition,
-      module: { kind: 'built-in', name: definition.name },
-      lines: new SourceLines(),
-      use: definition.name,
-      options: read.options,
-      onFault,
-      deferNsMax: deferNsMax ?? 1e9 * (definition.deferSeconds?.(read.options as never) ?? FILTER_DEFER_S),
-      timeNsMax,
-      base: this.#base,
+      ...ready,
+      deferNsMax: more.deferNsMax ?? 1e9 * (definition.deferSeconds?.(ready.options) ?? FILTER_DEFER_S),
     };
   }
 
   /** Has the disk have other filters, as a hot swap does: those that stay, and new ones. */
   async change(filters: readonly (OpenedFilter | { ready: ReadyFilter; old?: OpenedFilter })[]): Promise<void> {
-    await this.filters.change(filters, () =>
-      this.hold(() => {
-        const { spec } = this.filters;
-        for (const [index, queue] of this.queues.entries()) {
-          if (spec === undefined) queue.chain.filters = [];
-          else changeChain(queue.chain, spec, index, this.#builtIns as BuiltIns, queue);
-        }
-      }),
+    await this.filters.change(
+      () => filters,
+      () =>
+        this.hold(() => {
+          const { spec } = this.filters;
+          for (const [index, queue] of this.queues.entries()) {
+            if (spec === undefined) queue.chain.filters = [];
+            else changeChain(queue.chain, spec, index, this.#builtIns as BuiltIns, queue);
+          }
+        }),
     );
   }
 
   /** A sidecore is ended at once, and replaced. */
   die(index: number): void {
     const queue = this.queues[index]!;
-    queue.die(() => {
+    queue.replace(() => {
       const backend = createBackend(this.disk.spec, queue);
       return createChain(this.filters.spec!, index, backend, this.#builtIns as BuiltIns, queue);
     });

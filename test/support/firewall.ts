@@ -13,7 +13,7 @@ import { BytesFrame } from './bytes-frame.js';
 import { arp, ethernet, icmp, ip, tcp, udp } from './packets.js';
 import type { Random } from './seed.js';
 
-export const PREFIXES = [
+const PREFIXES = [
   '0.0.0.0/0',
   '10.0.0.0/8',
   '10.0.0.0/9',
@@ -45,13 +45,7 @@ export const PREFIXES = [
   'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff',
   '::',
 ];
-export const MACS = [
-  '52:54:00:00:00:01',
-  '52:54:00:00:00:02',
-  'ff:ff:ff:ff:ff:ff',
-  '80:54:00:00:00:01',
-  '52:54:80:00:00:01',
-];
+const MACS = ['52:54:00:00:00:01', '52:54:00:00:00:02', 'ff:ff:ff:ff:ff:ff', '80:54:00:00:00:01', '52:54:80:00:00:01'];
 const PORTS = [0, 1, 22, 80, 255, 256, 443, 8000, 8050, 8100, 32768, 65535];
 const RANGES = ['0-65535', '22-80', '8000-8100', '0-255', '256-511', '1024-65535'];
 const PROTOCOLS = ['tcp', 'udp', 'icmp', 'icmpv4', 'icmpv6', 'gre', 47, 6, 0, 255];

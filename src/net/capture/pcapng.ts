@@ -1,3 +1,4 @@
+import { readWallClock, WALL_CLOCK_WORDS } from '../../host/clock.js';
 import type { CapturedFrame } from './capture-reader.js';
 
 /** Types of blocks, and options by block. draft-ietf-opsawg-pcapng, 4.1 to 4.6 and 3.5 */
@@ -46,6 +47,12 @@ export const padded = (bytes: number): number => (bytes + 3) & ~3;
 export interface Moment {
   readonly seconds: number;
   readonly nanoseconds: number;
+}
+
+export function now(): Moment {
+  const words = new Uint32Array(WALL_CLOCK_WORDS);
+  readWallClock(words, 0);
+  return { seconds: words[0]! + words[1]! * 2 ** 32, nanoseconds: words[2]! };
 }
 
 /** What the end of a capture says of it. */

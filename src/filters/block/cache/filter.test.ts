@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { scratchDirectory } from '../../../../test/support/daemon.js';
-import { die } from '../../../../test/support/dead-sidecore.js';
 import { FilterRig, type RigFilter } from '../../../../test/support/filter-rig.js';
 import { SectorHistory } from '../../../../test/support/sector-history.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
@@ -11,7 +10,6 @@ import { slowFilter } from '../../../../test/support/slow-filter.js';
 import { defineBlockFilter, RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
 import { readOptions } from '../../../filter/load.js';
 import { mapAnonymous, unmap } from '../../../host/memory-map.js';
-import { BLOCK_FILTERS } from '../index.js';
 import { cacheSharedBytes, dataBytesOf, setsOf } from './blocks.js';
 import { cache } from './filter.js';
 
@@ -177,7 +175,7 @@ describe('cache', () => {
     for (let round = 0; round < 600; round++) {
       if (history.inFlight < 6) history.begin(400);
       if (random.chance(0.5)) for (const queue of rig.queues) queue.turn();
-      if (random.chance(0.1)) die(rig, random.below(2), BLOCK_FILTERS);
+      if (random.chance(0.1)) rig.die(random.below(2));
       history.look();
     }
     await history.check();

@@ -19,7 +19,7 @@ export interface StoreSpec {
 
 /** A helper's answers. */
 export const COMMITTED = 1;
-export const NOT_COMMITTED = 0;
+const NOT_COMMITTED = 0;
 
 interface Page {
   readonly at: number;

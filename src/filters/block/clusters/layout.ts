@@ -1,3 +1,4 @@
+import type { z as zod } from 'zod';
 import { SECTOR_BYTES } from '../../../block/features.js';
 import { ClusterMap, MAP_PAGE_BYTES } from './cluster-map.js';
 import { RangeLocks } from './range-locks.js';
@@ -34,9 +35,18 @@ export const KeptWord = { DROPPED: 0 } as const;
 export const KEPT_AT = MAP_PAGE_BYTES;
 
 /** Sectors of one lock, as a power of two: 64 KiB, which is the largest cluster. */
-export const LOCK_SHIFT = 7;
+const LOCK_SHIFT = 7;
 export const CLUSTER_BYTES_MAX = 2 ** LOCK_SHIFT * SECTOR_BYTES;
-export const CLUSTER_BYTES_MIN = MAP_PAGE_BYTES;
+const CLUSTER_BYTES_MIN = MAP_PAGE_BYTES;
+
+/** How large clusters are. */
+export const clusterOption = (z: typeof zod) =>
+  z
+    .int()
+    .min(CLUSTER_BYTES_MIN)
+    .max(CLUSTER_BYTES_MAX)
+    .refine((bytes) => Number.isInteger(Math.log2(bytes)), 'a power of two')
+    .default(CLUSTER_BYTES_MIN);
 
 /** Where things lie in a store's data, in the file of its bitmaps, and in shared memory. Plain data. */
 export interface Shape {

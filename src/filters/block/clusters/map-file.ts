@@ -7,12 +7,12 @@ import {
   fsyncSync,
   ftruncateSync,
   openSync,
-  readFileSync,
   readSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { SidecoreError } from '../../../errors.js';
+import { bootId } from '../../../host/boot-id.js';
 import { requireWritable } from '../../../host/file-faults.js';
 import { type MemoryMap, mapFile } from '../../../host/memory-map.js';
 import { viewBytes } from '../../../host/memory-view.js';
@@ -33,9 +33,6 @@ export interface MapHeader {
   /** What an overlay was made on. */
   readonly base?: string;
 }
-
-/** Of this run of the kernel. random(4) */
-export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
 /**
  * The file of a store's bitmaps, open and mapped, on the main thread. Each is there twice: the bits that are true now, which outlive this

@@ -5,7 +5,7 @@ import { parseDuration } from '../../quantities.js';
 
 /** What is done to a request. */
 export const Action = { ERROR: 1, UNSUPPORTED: 2, HANG: 3, LIE: 4, DELAY: 5, TORN: 6, CORRUPT: 7 } as const;
-export const ACTION_NAMES = ['none', 'error', 'unsupported', 'hang', 'lie', 'delay', 'torn', 'corrupt'] as const;
+const ACTION_NAMES = ['none', 'error', 'unsupported', 'hang', 'lie', 'delay', 'torn', 'corrupt'] as const;
 
 /** Kinds of requests, by what rules say, as bits of their types. */
 const KINDS = {

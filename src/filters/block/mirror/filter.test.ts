@@ -3,13 +3,11 @@ import { copyFileSync, existsSync, openSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { scratchDirectory } from '../../../../test/support/daemon.js';
-import { die } from '../../../../test/support/dead-sidecore.js';
 import { FilterRig, type RigFilter, type RigRequest } from '../../../../test/support/filter-rig.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
 import { slowFilter } from '../../../../test/support/slow-filter.js';
 import { defineBlockFilter, RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
 import { close, duplicate, replaceDescriptor } from '../../../host/libc.js';
-import { BLOCK_FILTERS } from '../index.js';
 import { mirror } from './filter.js';
 
 const SIZE = 2 ** 20 + 3 * SECTOR_BYTES;
@@ -354,7 +352,7 @@ describe('mirror', () => {
     for (let round = 0; round < 30; round++) {
       const requests = load.begin(2);
       for (let turns = random.below(4); turns > 0; turns--) for (const queue of rig.queues) queue.turn();
-      die(rig, random.below(2), BLOCK_FILTERS);
+      rig.die(random.below(2));
       for (const request of requests) assert.equal((await rig.end(request)).status, Status.OK);
       rig.pass(0.3e9);
     }

@@ -4,14 +4,7 @@ import { assert, SidecoreError } from '../../../errors.js';
 import { defineBlockFilter } from '../../../filter/index.js';
 import { statIfThere } from '../../../host/file-faults.js';
 import { committingHelper, type StoreSpec } from '../clusters/commit.js';
-import {
-  CLUSTER_BYTES_MAX,
-  CLUSTER_BYTES_MIN,
-  type Shape,
-  sharedBytes,
-  sharedWords,
-  Word,
-} from '../clusters/layout.js';
+import { clusterOption, type Shape, sharedBytes, sharedWords, Word } from '../clusters/layout.js';
 import { MapFile } from '../clusters/map-file.js';
 import { overlayHooks } from './queue.js';
 
@@ -43,12 +36,7 @@ export const overlay = defineBlockFilter({
   options: (z) =>
     z.strictObject({
       path: z.string().min(1),
-      cluster: z
-        .int()
-        .min(CLUSTER_BYTES_MIN)
-        .max(CLUSTER_BYTES_MAX)
-        .refine((bytes) => Number.isInteger(Math.log2(bytes)), 'a power of two')
-        .default(CLUSTER_BYTES_MIN),
+      cluster: clusterOption(z),
       accept_base: z.boolean().default(false),
     }),
   counters: ['from_top', 'from_base', 'divided', 'bytes_filled', 'commits'],

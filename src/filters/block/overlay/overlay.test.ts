@@ -7,7 +7,7 @@ import { DiskLoad } from '../../../../test/support/disk-load.js';
 import { FilterRig } from '../../../../test/support/filter-rig.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
 import { SECTOR_BYTES, Status } from '../../../block/features.js';
-import { bootId } from '../clusters/map-file.js';
+import { bootId } from '../../../host/boot-id.js';
 import { overlay } from './filter.js';
 
 /** No multiple of any cluster. */

@@ -3,10 +3,9 @@ import type { BlockFilterContext, BlockFilterHooks, FilterRequest, IoBuffer } fr
 import { DEFERRED } from '../../../filter/index.js';
 import { CommitQueue } from '../clusters/commit-queue.js';
 import { CLUSTER_BYTES_MAX, clusterMap, rangeLocks, sharedWords } from '../clusters/layout.js';
+import { BUFFERS, LentBuffers } from '../clusters/lent-buffers.js';
+import { RequestClusters } from '../clusters/request-clusters.js';
 import type { OverlayPrepared } from './filter.js';
-
-/** Buffers of a queue: so many requests are divided, or have clusters filled, at a time. */
-const BUFFERS = 16;
 
 /** Where a request stands, by its slot. */
 const State = {
@@ -38,49 +37,21 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
   const locks = rangeLocks(shared, queue);
   locks.releaseAll();
   const words = sharedWords(shared);
-  const sectorsPerCluster = shape.clusterBytes / SECTOR_BYTES;
+  const clusters = new RequestClusters(shape);
+  const sectorsPerCluster = clusters.sectors;
   const diskSectors = shape.diskBytes / SECTOR_BYTES;
   const [fromTop, fromBase, divided] = ['from_top', 'from_base', 'divided'].map(context.counter);
   const [bytesFilled, commits] = ['bytes_filled', 'commits'].map(context.counter);
-  const pool = context.buffers(BUFFERS, CLUSTER_BYTES_MAX);
+  const buffers = new LentBuffers(context);
+  const { slotOf } = buffers;
 
   const state = new Uint8Array(slots);
   const tokens = new Float64Array(slots);
   /** How far a read has come, sectors; or the edge of a write that is filled next. */
   const progress = new Float64Array(slots);
-  const buffers: (IoBuffer | undefined)[] = new Array(BUFFERS).fill(undefined);
   const stepOf = new Uint8Array(BUFFERS);
-  const slotOf = new Uint16Array(BUFFERS);
   const pieceSector = new Float64Array(BUFFERS);
   const pieceSectors = new Float64Array(BUFFERS);
-  /** Slots of requests that wait for locks or a buffer, in their order. */
-  const waiting: number[] = [];
-
-  const clusterOf = (sector: number) => Math.floor(sector / sectorsPerCluster);
-  const endOf = (sector: number) => Math.ceil(sector / sectorsPerCluster);
-  const isData = (type: number) => type === RequestType.IN || type === RequestType.OUT;
-  const count = (request: FilterRequest) => (isData(request.type) ? 1 : request.rangeCount);
-  const begin = (request: FilterRequest, range: number) =>
-    isData(request.type) ? request.sector : request.rangeSector(range);
-  const end = (request: FilterRequest, range: number) =>
-    isData(request.type)
-      ? request.sector + request.bytes / SECTOR_BYTES
-      : request.rangeSector(range) + request.rangeSectors(range);
-  const firstSector = (request: FilterRequest) => {
-    let first = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < count(request); i++) first = Math.min(first, begin(request, i));
-    return first;
-  };
-  const lastSector = (request: FilterRequest) => {
-    let last = 0;
-    for (let i = 0; i < count(request); i++) last = Math.max(last, end(request, i));
-    return last;
-  };
-  const isAllInTop = (request: FilterRequest) => {
-    for (let i = 0; i < count(request); i++)
-      if (!map.hasAll(clusterOf(begin(request, i)), endOf(end(request, i)))) return false;
-    return true;
-  };
 
   function keep(request: FilterRequest, as: number): void {
     tokens[request.slot] = request.defer();
@@ -88,32 +59,18 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
     progress[request.slot] = 0;
   }
 
-  /** Takes a buffer for a request; false if there is none. */
-  function take(slot: number): IoBuffer | undefined {
-    const buffer = pool.take();
-    if (buffer === undefined) return undefined;
-    buffers[buffer.index] = buffer;
-    slotOf[buffer.index] = slot;
-    return buffer;
-  }
-
-  function giveBack(buffer: IoBuffer): void {
-    buffers[buffer.index] = undefined;
-    pool.giveBack(buffer);
-  }
-
   /** Goes on with a request that waits, as far as it can. False if it waits on. */
   function goOn(slot: number): boolean {
     const request = context.requestOf(tokens[slot]!);
     if (state[slot] === State.WAITS) {
-      if (!locks.take(firstSector(request), lastSector(request))) return false;
+      if (!locks.take(clusters.first(request), clusters.last(request))) return false;
       state[slot] = State.FILLS;
     }
     if (state[slot] === State.FILLS && !hasFill(request)) {
       toTop(slot);
       return true;
     }
-    const buffer = take(slot);
+    const buffer = buffers.take(slot);
     if (buffer === undefined) return false;
     if (state[slot] === State.READ) readPiece(buffer);
     else fill(buffer);
@@ -127,9 +84,9 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
     const request = context.requestOf(tokens[slotOf[index]!]!);
     const sector = request.sector + progress[request.slot]!;
     const last = request.sector + request.bytes / SECTOR_BYTES;
-    const cluster = clusterOf(sector);
+    const cluster = clusters.at(sector);
     const isThere = map.has(cluster);
-    const until = map.find(!isThere, cluster + 1, endOf(last)) * sectorsPerCluster;
+    const until = map.find(!isThere, cluster + 1, clusters.until(last)) * sectorsPerCluster;
     const sectors = Math.min(last - sector, until - sector, CLUSTER_BYTES_MAX / SECTOR_BYTES);
     stepOf[index] = Step.READ;
     pieceSectors[index] = sectors;
@@ -145,7 +102,7 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
     request.copyFrom(at, buffer.bytes, 0, bytes);
     progress[slot]! += pieceSectors[index]!;
     if (at + bytes < request.bytes) return readPiece(buffer);
-    giveBack(buffer);
+    buffers.giveBack(buffer);
     finish(slot, Status.OK);
   }
 
@@ -157,11 +114,11 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
   /** Finds the next edge that has to be filled; false if there is none. */
   function hasFill(request: FilterRequest): boolean {
     const { slot } = request;
-    for (; progress[slot]! < 2 * count(request); progress[slot]!++) {
+    for (; progress[slot]! < 2 * clusters.count(request); progress[slot]!++) {
       const range = progress[slot]! >>> 1;
       const isTail = (progress[slot]! & 1) === 1;
-      const at = isTail ? end(request, range) : begin(request, range);
-      const cluster = clusterOf(at);
+      const at = isTail ? clusters.end(request, range) : clusters.begin(request, range);
+      const cluster = clusters.at(at);
       const from = cluster * sectorsPerCluster;
       if (at === from || at === diskSectors || map.has(cluster)) continue;
       edge.sector = isTail ? at : from;
@@ -184,7 +141,7 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
     bytesFilled!.add(pieceSectors[buffer.index]! * SECTOR_BYTES);
     progress[slot]!++;
     if (hasFill(context.requestOf(tokens[slot]!))) return fill(buffer);
-    giveBack(buffer);
+    buffers.giveBack(buffer);
     toTop(slot);
   }
 
@@ -196,12 +153,12 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
   /** It was at the top: clusters that it covers are there from now on, if it has succeeded. */
   function arrived(request: FilterRequest, status: number): void {
     if (status === Status.OK)
-      for (let i = 0; i < count(request); i++) {
-        const from = clusterOf(begin(request, i));
-        const to = endOf(end(request, i));
+      for (let i = 0; i < clusters.count(request); i++) {
+        const from = clusters.at(clusters.begin(request, i));
+        const to = clusters.until(clusters.end(request, i));
         if (from < to) map.setAll(from, to);
       }
-    locks.release(firstSector(request), lastSector(request));
+    locks.release(clusters.first(request), clusters.last(request));
   }
 
   function finish(slot: number, status: number): void {
@@ -219,8 +176,8 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
       const { type, slot } = request;
       state[slot] = State.PLAIN;
       if (type === RequestType.IN) {
-        const from = clusterOf(request.sector);
-        const to = endOf(request.sector + request.bytes / SECTOR_BYTES);
+        const from = clusters.at(request.sector);
+        const to = clusters.until(request.sector + request.bytes / SECTOR_BYTES);
         if (map.hasAll(from, to)) {
           fromTop!.add(1);
           return request.redirect(top);
@@ -231,33 +188,29 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
         }
         divided!.add(1);
         keep(request, State.READ);
-        waiting.push(slot);
+        buffers.wait(slot);
       } else if (type === RequestType.FLUSH) {
         if (commitQueue.isIdle) return request.redirect(top);
         keep(request, State.PLAIN);
         commitQueue.add(slot);
       } else if (type === RequestType.SECURE_ERASE) request.complete(Status.UNSUPP);
-      else if (isAllInTop(request)) request.redirect(top);
+      else if (clusters.areAllIn(map, request)) request.redirect(top);
       else {
         keep(request, State.WAITS);
-        waiting.push(slot);
+        buffers.wait(slot);
       }
     },
     tick() {
-      const all = waiting.length;
-      for (let i = 0; i < all; i++) {
-        const slot = waiting.shift()!;
-        if (!goOn(slot)) waiting.push(slot);
-      }
+      buffers.turn(goOn);
       commitQueue.turn();
     },
     done(index, status) {
-      const buffer = buffers[index]!;
+      const buffer = buffers.at(index);
       const slot = slotOf[index]!;
       if (status !== Status.OK) {
-        giveBack(buffer);
+        buffers.giveBack(buffer);
         const request = context.requestOf(tokens[slot]!);
-        if (state[slot] === State.FILLS) locks.release(firstSector(request), lastSector(request));
+        if (state[slot] === State.FILLS) locks.release(clusters.first(request), clusters.last(request));
         return finish(slot, Status.IOERR);
       }
       if (stepOf[index] === Step.READ) return readDone(buffer);

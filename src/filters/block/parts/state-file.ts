@@ -1,6 +1,7 @@
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, renameSync, unlinkSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, renameSync, unlinkSync } from 'node:fs';
 import { lockImage } from '../../../block/backends/file/lock.js';
 import { messageOf, SidecoreError } from '../../../errors.js';
+import { bootId } from '../../../host/boot-id.js';
 import { requireWritable } from '../../../host/file-faults.js';
 import {
   allocateFile,
@@ -246,9 +247,4 @@ function writeHead(map: MemoryMap, { magic, identity, bytes }: StateShape, clean
   head.writeDoubleLE(bytes, Head.BYTES);
   head.writeUInt32LE(clean ? 1 : 0, Head.CLEAN);
   head.write(bootId(), Head.BOOT, BOOT_BYTES, 'latin1');
-}
-
-/** Of this run of the host's kernel. */
-function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 }

@@ -3,7 +3,7 @@ import { SECTOR_BYTES } from '../../../block/features.js';
 import { SidecoreError } from '../../../errors.js';
 import { defineBlockFilter } from '../../../filter/index.js';
 import { committingHelper } from '../clusters/commit.js';
-import { CLUSTER_BYTES_MAX, CLUSTER_BYTES_MIN, SLOTS_MAX, sharedBytes } from '../clusters/layout.js';
+import { clusterOption, SLOTS_MAX, sharedBytes } from '../clusters/layout.js';
 import { MapFile } from '../clusters/map-file.js';
 import { readManifest, storeFiles } from './manifest.js';
 import { type SnapshotPrepared, slotSectors } from './prepared.js';
@@ -30,12 +30,7 @@ export const snapshot = defineBlockFilter({
   options: (z) =>
     z.strictObject({
       path: z.string().min(1),
-      cluster: z
-        .int()
-        .min(CLUSTER_BYTES_MIN)
-        .max(CLUSTER_BYTES_MAX)
-        .refine((bytes) => Number.isInteger(Math.log2(bytes)), 'a power of two')
-        .default(CLUSTER_BYTES_MIN),
+      cluster: clusterOption(z),
       max: z.int().min(1).max(SLOTS_MAX).default(SLOTS_DEFAULT),
       on_full: z.enum(['fail', 'drop']).default('fail'),
       power_safe: z.boolean().default(false),

@@ -4,10 +4,9 @@ import { viewSigned32 } from '../../../host/memory-view.js';
 import type { ClusterMap } from '../clusters/cluster-map.js';
 import { CommitQueue } from '../clusters/commit-queue.js';
 import { CLUSTER_BYTES_MAX, clusterMap, KEPT_AT, KeptWord, rangeLocks, sharedWords, Word } from '../clusters/layout.js';
+import { BUFFERS, LentBuffers } from '../clusters/lent-buffers.js';
+import { RequestClusters } from '../clusters/request-clusters.js';
 import { type SnapshotPrepared, slotSectors } from './prepared.js';
-
-/** Buffers of a queue: so many requests have clusters copied at a time. */
-const BUFFERS = 16;
 
 /** Where a request stands, by its slot. */
 const State = {
@@ -35,24 +34,22 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
   locks.releaseAll();
   const words = sharedWords(shared);
   const kept = viewSigned32(mapAddress + KEPT_AT, 64);
-  const sectorsPerCluster = shape.clusterBytes / SECTOR_BYTES;
+  const clusters = new RequestClusters(shape);
+  const sectorsPerCluster = clusters.sectors;
   const diskSectors = shape.diskBytes / SECTOR_BYTES;
   const sectorsPerSlot = slotSectors(shape);
   const counters = ['copied', 'bytes_copied', 'commits', 'dropped'].map(context.counter);
   const [copied, bytesCopied, commits, dropped] = counters;
-  const pool = context.buffers(BUFFERS, CLUSTER_BYTES_MAX);
+  const buffers = new LentBuffers(context);
+  const { slotOf } = buffers;
 
   const state = new Uint8Array(slots);
   const tokens = new Float64Array(slots);
   /** The range that is copied for next. */
   const rangeOf = new Uint8Array(slots);
-  const buffers: (IoBuffer | undefined)[] = new Array(BUFFERS).fill(undefined);
   const stepOf = new Uint8Array(BUFFERS);
-  const slotOf = new Uint16Array(BUFFERS);
   const pieceFrom = new Float64Array(BUFFERS);
   const pieceEnd = new Float64Array(BUFFERS);
-  /** Slots of requests that wait for locks or a buffer, in their order. */
-  const waiting: number[] = [];
 
   /** Of the newest store; undefined if there is none. */
   function newest(): ClusterMap | undefined {
@@ -62,32 +59,6 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
     return maps[slot];
   }
 
-  const isData = (type: number) => type === RequestType.IN || type === RequestType.OUT;
-  const count = (request: FilterRequest) => (isData(request.type) ? 1 : request.rangeCount);
-  const begin = (request: FilterRequest, range: number) =>
-    isData(request.type) ? request.sector : request.rangeSector(range);
-  const end = (request: FilterRequest, range: number) =>
-    isData(request.type)
-      ? request.sector + request.bytes / SECTOR_BYTES
-      : request.rangeSector(range) + request.rangeSectors(range);
-  const firstSector = (request: FilterRequest) => {
-    let first = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < count(request); i++) first = Math.min(first, begin(request, i));
-    return first;
-  };
-  const lastSector = (request: FilterRequest) => {
-    let last = 1;
-    for (let i = 0; i < count(request); i++) last = Math.max(last, end(request, i));
-    return last;
-  };
-  const clusterOf = (sector: number) => Math.floor(sector / sectorsPerCluster);
-  const endOf = (sector: number) => Math.ceil(sector / sectorsPerCluster);
-  const has = (map: ClusterMap, request: FilterRequest) => {
-    for (let i = 0; i < count(request); i++)
-      if (!map.hasAll(clusterOf(begin(request, i)), endOf(end(request, i)))) return false;
-    return true;
-  };
-
   /** Clusters that are copied next. */
   const piece = { from: 0, end: 0 };
 
@@ -96,10 +67,10 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
     const map = newest();
     if (map === undefined) return false;
     const { slot } = request;
-    for (; rangeOf[slot]! < count(request); rangeOf[slot]!++) {
+    for (; rangeOf[slot]! < clusters.count(request); rangeOf[slot]!++) {
       const range = rangeOf[slot]!;
-      const last = endOf(end(request, range));
-      piece.from = map.find(false, clusterOf(begin(request, range)), last);
+      const last = clusters.until(clusters.end(request, range));
+      piece.from = map.find(false, clusters.at(clusters.begin(request, range)), last);
       if (piece.from >= last) continue;
       const room = CLUSTER_BYTES_MAX / shape.clusterBytes;
       piece.end = map.find(true, piece.from, Math.min(last, piece.from + room));
@@ -112,17 +83,15 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
   function goOn(slot: number): boolean {
     const request = context.requestOf(tokens[slot]!);
     if (state[slot] === State.WAITS) {
-      if (!locks.take(firstSector(request), lastSector(request))) return false;
+      if (!locks.take(clusters.first(request), clusters.last(request))) return false;
       state[slot] = State.COPIES;
     }
     if (!hasPiece(request)) {
       allCopied(slot);
       return true;
     }
-    const buffer = pool.take();
+    const buffer = buffers.take(slot);
     if (buffer === undefined) return false;
-    buffers[buffer.index] = buffer;
-    slotOf[buffer.index] = slot;
     copy(buffer);
     return true;
   }
@@ -146,18 +115,13 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
     bytesCopied!.add(pieceBytes(index));
     newest()?.setAll(pieceFrom[index]!, pieceEnd[index]!);
     if (hasPiece(context.requestOf(tokens[slot]!))) return copy(buffer);
-    giveBack(buffer);
+    buffers.giveBack(buffer);
     allCopied(slot);
-  }
-
-  function giveBack(buffer: IoBuffer): void {
-    buffers[buffer.index] = undefined;
-    pool.giveBack(buffer);
   }
 
   function allCopied(slot: number): void {
     const request = context.requestOf(tokens[slot]!);
-    locks.release(firstSector(request), lastSector(request));
+    locks.release(clusters.first(request), clusters.last(request));
     passOn(slot, request);
   }
 
@@ -198,7 +162,7 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
       }
       const map = newest();
       if (map === undefined) return next(request);
-      const isThere = has(map, request);
+      const isThere = clusters.areAllIn(map, request);
       const mustWait = powerSafe || request.durable;
       if (isThere && (!mustWait || commitQueue.isIdle)) return next(request);
       tokens[slot] = request.defer();
@@ -208,22 +172,19 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
         return commitQueue.add(slot);
       }
       state[slot] = State.WAITS;
-      waiting.push(slot);
+      buffers.wait(slot);
     },
     tick() {
-      for (let i = waiting.length; i > 0; i--) {
-        const slot = waiting.shift()!;
-        if (!goOn(slot)) waiting.push(slot);
-      }
+      buffers.turn(goOn);
       commitQueue.turn();
     },
     done(index, status) {
-      const buffer = buffers[index]!;
+      const buffer = buffers.at(index);
       const slot = slotOf[index]!;
       if (status !== Status.OK) {
-        giveBack(buffer);
+        buffers.giveBack(buffer);
         const request = context.requestOf(tokens[slot]!);
-        locks.release(firstSector(request), lastSector(request));
+        locks.release(clusters.first(request), clusters.last(request));
         return giveUp(slot);
       }
       if (stepOf[index] === Step.STORE) return stored(buffer);

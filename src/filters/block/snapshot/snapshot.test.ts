@@ -22,7 +22,7 @@ import { DiskLoad } from '../../../../test/support/disk-load.js';
 import { FilterRig } from '../../../../test/support/filter-rig.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../../block/features.js';
-import { bootId } from '../clusters/map-file.js';
+import { bootId } from '../../../host/boot-id.js';
 import { snapshot } from './filter.js';
 import type { Job } from './jobs.js';
 import { snapshotsOf } from './store.js';

@@ -1,11 +1,12 @@
 import type { BackendSpec } from '../../../block/backends/index.js';
 import { SECTOR_BYTES } from '../../../block/features.js';
 import { messageOf } from '../../../errors.js';
+import { bootId } from '../../../host/boot-id.js';
 import { viewSigned32 } from '../../../host/memory-view.js';
 import { punchHole } from '../clusters/allocate.js';
 import type { StoreSpec } from '../clusters/commit.js';
 import { KEPT_AT, KeptWord, sharedWords, Word } from '../clusters/layout.js';
-import { bootId, type MapFile } from '../clusters/map-file.js';
+import type { MapFile } from '../clusters/map-file.js';
 import { type Manifest, readManifest, type StoreEntry, writeManifest } from './manifest.js';
 import { slotSectors } from './prepared.js';
 import { openSyncDisk, openSyncFile } from './reader.js';

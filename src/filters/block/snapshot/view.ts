@@ -3,12 +3,12 @@ import type { BlockFilterContext, BlockFilterHooks, FilterRequest, IoBuffer } fr
 import { DEFERRED, defineBlockFilter } from '../../../filter/index.js';
 import type { StoreSpec } from '../clusters/commit.js';
 import { CLUSTER_BYTES_MAX, Word } from '../clusters/layout.js';
+import { BUFFERS, LentBuffers } from '../clusters/lent-buffers.js';
+import { RequestClusters } from '../clusters/request-clusters.js';
 import { goodSnapshot, readManifest, storeFiles } from './manifest.js';
 import { slotSectors } from './prepared.js';
 import { LIVE, SnapshotLookup } from './reader.js';
 import { snapshotsOf } from './store.js';
-
-const BUFFERS = 16;
 
 interface Prepared {
   readonly store: StoreSpec;
@@ -49,20 +49,17 @@ function viewHooks(context: BlockFilterContext<unknown, Prepared>): BlockFilterH
   const { words } = lookup;
   const copies = context.disk('copies');
   const again = context.counter('again');
-  const pool = context.buffers(BUFFERS, CLUSTER_BYTES_MAX);
-  const { clusterBytes } = store.shape;
-  const sectorsPerCluster = clusterBytes / SECTOR_BYTES;
+  const buffers = new LentBuffers(context);
+  const { slotOf } = buffers;
+  const clusters = new RequestClusters(store.shape);
   const sectorsPerSlot = slotSectors(store.shape);
 
   const tokens = new Float64Array(slots);
   /** How far a read has come, sectors. */
   const progress = new Float64Array(slots);
-  const buffers: (IoBuffer | undefined)[] = new Array(BUFFERS).fill(undefined);
-  const slotOf = new Uint16Array(BUFFERS);
   const sourceOf = new Int32Array(BUFFERS);
   const generationOf = new Int32Array(BUFFERS);
   const pieceSectors = new Float64Array(BUFFERS);
-  const waiting: number[] = [];
 
   /** The stores that count, as of a generation and a number of stores. */
   let chain = lookup.slotsFrom(own);
@@ -79,8 +76,6 @@ function viewHooks(context: BlockFilterContext<unknown, Prepared>): BlockFilterH
     return true;
   }
 
-  const clusterOf = (sector: number) => Math.floor(sector / sectorsPerCluster);
-  const endOf = (sector: number) => Math.ceil(sector / sectorsPerCluster);
   const lastOf = (request: FilterRequest) => request.sector + request.bytes / SECTOR_BYTES;
 
   /** The first cluster that no longer has that source, before `end`; or `end`. */
@@ -90,14 +85,14 @@ function viewHooks(context: BlockFilterContext<unknown, Prepared>): BlockFilterH
   }
 
   const isLive = (request: FilterRequest): boolean => {
-    const end = endOf(lastOf(request));
-    return look() && sameUntil(LIVE, clusterOf(request.sector), end) === end;
+    const end = clusters.until(lastOf(request));
+    return look() && sameUntil(LIVE, clusters.at(request.sector), end) === end;
   };
 
   function keep(request: FilterRequest): void {
     tokens[request.slot] = request.defer();
     progress[request.slot] = 0;
-    waiting.push(request.slot);
+    buffers.wait(request.slot);
   }
 
   /** Reads as much as comes from one source. False if that has to wait. */
@@ -108,9 +103,9 @@ function viewHooks(context: BlockFilterContext<unknown, Prepared>): BlockFilterH
     const request = context.requestOf(tokens[slot]!);
     const sector = request.sector + progress[slot]!;
     const last = Math.min(lastOf(request), sector + CLUSTER_BYTES_MAX / SECTOR_BYTES);
-    const cluster = clusterOf(sector);
+    const cluster = clusters.at(sector);
     const source = lookup.sourceOf(chain, cluster);
-    const until = sameUntil(source, cluster + 1, endOf(last)) * sectorsPerCluster;
+    const until = sameUntil(source, cluster + 1, clusters.until(last)) * clusters.sectors;
     pieceSectors[index] = Math.min(last, until) - sector;
     sourceOf[index] = source;
     generationOf[index] = generation;
@@ -124,19 +119,20 @@ function viewHooks(context: BlockFilterContext<unknown, Prepared>): BlockFilterH
   function isGood(index: number, sector: number): boolean {
     if (!look()) return false;
     if (sourceOf[index] !== LIVE) return generation === generationOf[index];
-    const end = endOf(sector + pieceSectors[index]!);
-    return sameUntil(LIVE, clusterOf(sector), end) === end;
+    const end = clusters.until(sector + pieceSectors[index]!);
+    return sameUntil(LIVE, clusters.at(sector), end) === end;
   }
 
-  /** Waits for the next turn, without a buffer. */
-  function wait(buffer: IoBuffer): void {
-    waiting.push(slotOf[buffer.index]!);
-    giveBack(buffer);
+  /** Goes on with a read that has a buffer. Without it, if that has to wait; then this is false. */
+  function goOn(buffer: IoBuffer): boolean {
+    if (readPiece(buffer)) return true;
+    buffers.giveBack(buffer);
+    return false;
   }
 
-  function giveBack(buffer: IoBuffer): void {
-    buffers[buffer.index] = undefined;
-    pool.giveBack(buffer);
+  function begin(slot: number): boolean {
+    const buffer = buffers.take(slot);
+    return buffer !== undefined && goOn(buffer);
   }
 
   return {
@@ -154,24 +150,14 @@ function viewHooks(context: BlockFilterContext<unknown, Prepared>): BlockFilterH
       return DEFERRED;
     },
     tick() {
-      for (let i = waiting.length; i > 0; i--) {
-        const slot = waiting.shift()!;
-        const buffer = pool.take();
-        if (buffer === undefined) {
-          waiting.push(slot);
-          continue;
-        }
-        buffers[buffer.index] = buffer;
-        slotOf[buffer.index] = slot;
-        if (!readPiece(buffer)) wait(buffer);
-      }
+      buffers.turn(begin);
     },
     done(index, status) {
-      const buffer = buffers[index]!;
+      const buffer = buffers.at(index);
       const slot = slotOf[index]!;
       const request = context.requestOf(tokens[slot]!);
       if (status !== Status.OK) {
-        giveBack(buffer);
+        buffers.giveBack(buffer);
         return context.finish(tokens[slot]!, Status.IOERR);
       }
       if (isGood(index, request.sector + progress[slot]!)) {
@@ -179,10 +165,10 @@ function viewHooks(context: BlockFilterContext<unknown, Prepared>): BlockFilterH
         progress[slot]! += pieceSectors[index]!;
       } else again.add(1);
       if (progress[slot]! * SECTOR_BYTES < request.bytes) {
-        if (!readPiece(buffer)) wait(buffer);
+        if (!goOn(buffer)) buffers.wait(slot);
         return;
       }
-      giveBack(buffer);
+      buffers.giveBack(buffer);
       context.finish(tokens[slot]!, Status.OK);
     },
   };

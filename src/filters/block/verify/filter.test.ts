@@ -3,13 +3,11 @@ import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { scratchDirectory } from '../../../../test/support/daemon.js';
-import { die } from '../../../../test/support/dead-sidecore.js';
 import { FilterRig, type RigFilter } from '../../../../test/support/filter-rig.js';
 import { SectorHistory } from '../../../../test/support/sector-history.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
 import { slowFilter } from '../../../../test/support/slow-filter.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
-import { BLOCK_FILTERS } from '../index.js';
 import { BAD, checksum, UNKNOWN } from './checksum.js';
 import { verify } from './filter.js';
 
@@ -297,7 +295,7 @@ describe('verify', () => {
     for (let round = 0; round < 500; round++) {
       if (history.inFlight < 6) history.begin(400);
       if (random.chance(0.5)) for (const queue of rig.queues) queue.turn();
-      if (random.chance(0.1)) die(rig, random.below(2), BLOCK_FILTERS);
+      if (random.chance(0.1)) rig.die(random.below(2));
       history.look();
     }
     await history.check();

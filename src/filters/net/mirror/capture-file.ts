@@ -1,12 +1,11 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { messageOf, SidecoreError } from '../../../errors.js';
-import { readWallClock, WALL_CLOCK_WORDS } from '../../../host/clock.js';
 import { CAPTURE_SNAP_BYTES_MAX } from '../../../limits.js';
 import { CaptureReader } from '../../../net/capture/capture-reader.js';
 import {
   interfaceDescription,
   interfaceStatistics,
-  type Moment,
+  now,
   PACKET_BLOCK_BYTES,
   sectionHeader,
   writePacket,
@@ -114,10 +113,4 @@ export class CaptureFile {
     if (this.#end === undefined) this.#log(`filter mirror writes no more to ${this.#path}: ${why}`);
     this.#end ??= why;
   }
-}
-
-function now(): Moment {
-  const words = new Uint32Array(WALL_CLOCK_WORDS);
-  readWallClock(words, 0);
-  return { seconds: words[0]! + words[1]! * 2 ** 32, nanoseconds: words[2]! };
 }
