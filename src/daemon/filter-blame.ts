@@ -54,7 +54,9 @@ function condemn(id: number, served: Iterable<Served>, text: string): Culprit | 
     if (chain === undefined || filter === undefined) continue;
     new FilterMemory({ ...filter, queues: chain.queues }, filter.memory).condemn(text);
     new ChainControl(chain.control).change();
-    return { text: `filter ${filter.name} of ${chain.vm}/${chain.device} ${text}`, device };
+    const { module } = filter;
+    const where = module.kind === 'text' ? ` (${module.file})` : '';
+    return { text: `filter ${filter.name}${where} of ${chain.vm}/${chain.device} ${text}`, device };
   }
   return undefined;
 }

@@ -271,8 +271,8 @@ describe('the filter encrypt in a daemon', { timeout: 120_000 }, () => {
     const below = { filters: [...disk('good').filters, { use: 'meter' }] };
     const open = { filters: [{ ...disk('good').filters[0]!, on_fault: 'open' }] };
     for (const [one, message] of [
-      [disk('good', { key_file: path('wrong-key') }), /opens none of the key slots in use \(1\).*KEY_INVALID/],
-      [disk('good', { key_file: path('none') }), /key file cannot be read: ENOENT.*KEY_INVALID/],
+      [disk('good', { key_file: path('wrong-key') }), /opens none of the key slots in use \(0\).*KEY_INVALID/],
+      [disk('good', { key_file: path('none') }), /key file .* cannot be read \(ENOENT\).*KEY_INVALID/],
       [disk('damaged'), /key slot 0 is neither in use nor free.*IMAGE_INVALID/],
       [disk('good', {}, below), /the filter encrypt has to be the last.*CONFIG_INVALID/],
       [disk('good', {}, open), /on_fault/],

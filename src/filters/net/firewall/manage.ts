@@ -1,3 +1,4 @@
+import { SidecoreError } from '../../../errors.js';
 import type { FrameFilterManager, FrameFilterSetup } from '../../../filter/frame-contract.js';
 import { nowNs } from '../../../host/clock.js';
 import { type Plans, planAll } from './engine.js';
@@ -37,7 +38,9 @@ export function manageFirewall(setup: FrameFilterSetup<FirewallOptions>): FrameF
     prepared: planOnce(options),
     commands: {
       connections: ({ limit = String(LISTED) }) => {
-        const max = /^\d{1,6}$/.test(limit) ? Number(limit) : LISTED;
+        const max = Number(limit);
+        if (!/^\d{1,6}$/.test(limit))
+          throw new SidecoreError('CONFIG_INVALID', `limit: expects a whole number up to 999999, not ${limit}`);
         const list: Listed[] = [];
         const count = look((each) => {
           if (list.length < max) list.push(describe(each, options, connections.nowS));
