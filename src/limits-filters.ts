@@ -34,8 +34,12 @@ export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
 /** Lines of requests that may share one throttle's budget, two for each queue: each is looked at where several wait. */
 export const THROTTLE_LINES_MAX = 1024;
+/** How long a queue that is to become empty may wait for what is throttled, s, before the rest goes on without having been paid for. */
+export const THROTTLE_HURRY_S_MAX = 5;
 /** Records that a trace keeps for each queue, of 40 bytes. */
 export const TRACE_RECORDS_MAX = 2 ** 20;
+/** Bytes of a file that a trace is followed into, unless whoever asks says otherwise: how much comes is up to the guest. */
+export const TRACE_FILE_BYTES = 2 ** 30;
 /** Rules of a filter that makes faults: each costs each request a look. */
 export const FAULT_RULES_MAX = 32;
 /** Bytes of a filter's module with all that it imports. */

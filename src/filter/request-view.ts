@@ -108,7 +108,10 @@ export class RequestView implements FilterRequest {
 
   copyFrom(position: number, source: Uint8Array, offset: number, length: number): void {
     if (this.request.type !== RequestType.IN) throw new Error('only data of IN may be written');
-    this.#copy(position, source as Buffer, offset, length, true);
+    // Only a buffer can be copied from.
+    const { buffer, byteOffset } = source;
+    const bytes = source instanceof Buffer ? source : Buffer.from(buffer, byteOffset, source.length);
+    this.#copy(position, bytes, offset, length, true);
   }
 
   #copy(position: number, other: Buffer, offset: number, length: number, fill: boolean): void {

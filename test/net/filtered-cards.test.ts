@@ -10,13 +10,19 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { checkFile } from '../../src/cli/check.js';
 import { askDaemon } from '../../src/daemon/control-server.js';
 import { controlSocketPath } from '../../src/daemon/daemon.js';
+import type { ListedDevice } from '../../src/daemon/filter-changes.js';
 import type { NetDriver } from '../../src/guest/net-driver.js';
 import { KillableDaemon } from '../sidecore/killable-daemon.js';
 import { repositoryRoot, scratchDirectory } from '../support/daemon.js';
 import { makeFrame } from '../support/frames.js';
+import { Random } from '../support/seed.js';
 import { until } from '../vhost-user/raw-front-end.js';
 import { NEEDS_TWO_CPUS, SIDECORE_CPU, TWO_CPUS } from '../vhost-user/test-daemon.js';
 import { connectGuest, introduce, next, send } from './guests.js';
+import { Talk } from './talk.js';
+
+const SEED = Number(process.env.SEED ?? 20_261_128);
+const CHANGES = Number(process.env.CHANGES ?? 30);
 
 const EXAMPLE = join(repositoryRoot, 'examples/filter/no-dhcp-server.ts');
 
@@ -184,6 +190,62 @@ describe('filters of network cards', { timeout: 120_000 }, () => {
     const again = await connectGuest(test, { socket: daemon.socket('ids', 'n') });
     await introduce([a, b, again]);
     for (const frame of await talk(a, b, 2000)) while (!(await next(again, 'a copy')).equals(frame));
+  });
+
+  it(`change while frames pass: none is lost, and none overtakes another (SEED=${SEED})`, {
+    skip: NEEDS_TWO_CPUS,
+  }, async (test) => {
+    const { daemon, guests, card } = await start(test, { a: [{ use: 'meter' }], b: [] }, TWO_CPUS);
+    await introduce(guests);
+    const random = new Random(SEED);
+    const talk = new Talk(guests, random);
+    const wait = { delay_ms: 1, jitter_ms: 1 };
+    const known = [
+      { use: 'trace', options: { frames: 64 } },
+      { use: 'impair', options: { outbound: wait, inbound: wait } },
+      { use: EXAMPLE },
+    ];
+    /** Asks the daemon while the guests talk. Returns the answer. */
+    const ask = async (what: string, body: object) => {
+      const path = controlSocketPath(daemon.runDirectory);
+      const answer = askDaemon<ListedDevice & { answer: unknown }>(path, 'POST', `/filters/${what}`, {
+        device: 'a/n',
+        ...body,
+      });
+      let isDone = false;
+      answer
+        .finally(() => {
+          isDone = true;
+        })
+        .catch(() => {});
+      while (!isDone) {
+        talk.work(0.3);
+        await turn();
+      }
+      return answer;
+    };
+    // The first meter stays, and has seen all in the end.
+    let filters = ((await ask('list', {})) as unknown as { devices: ListedDevice[] }).devices[0]!.filters;
+    for (let change = 0; change < CHANGES; change++) {
+      const which = `${1 + random.below(Math.max(1, filters.length - 1))}`;
+      const filter = random.pick(known);
+      const traced = filters.find(({ name }) => name === 'trace');
+      if (filters.length < 2 || (filters.length < 5 && random.chance(0.4)))
+        ({ filters } = await ask('add', { filter, at: 1 + random.below(filters.length), base: '/' }));
+      else if (random.chance(0.5)) ({ filters } = await ask('remove', { which }));
+      else ({ filters } = await ask('replace', { which, filter: random.chance(0.3) ? {} : filter, base: '/' }));
+      if (change % 10 === 0) await daemon.move({ label: 'a/n', to: random.below(2) });
+      if (traced === undefined || !filters.some(({ at, name }) => at === traced.at && name === 'trace')) continue;
+      const { answer } = await ask('ask', { which: `${traced.at}`, command: 'dump', given: {} });
+      for (const line of (answer as string).split('\n').filter(Boolean)) JSON.parse(line);
+    }
+    await talk.arrived();
+    const { filters: last, ...counts } = await card('a');
+    assert.ok(last.every(({ in_service, faults }) => in_service && faults === 0));
+    const { frames_sent, frames_received } = last[0]!.counters;
+    assert.deepEqual([frames_sent, frames_received], [counts.frames_in, counts.frames_out]);
+    assert.equal(counts.dropped_by_filter, 0);
+    assert.ok(talk.received > 10 * CHANGES, `${talk.received} frames`);
   });
 
   for (const onFault of ['closed', 'open'] as const)
