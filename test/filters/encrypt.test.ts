@@ -172,8 +172,9 @@ describe('the filter encrypt in a daemon', { timeout: 120_000 }, () => {
         await workDuring(daemon.kill(i % 2, 300 + 170 * i));
         await workDuring(sleep(50));
       }
+      // On a machine that is busy otherwise, hardly anything may have been done by now.
+      await workDuring(until(() => requests > 100, 'there is load after the deaths, too'));
       assert.ok(load.finish());
-      assert.ok(requests > 100, `${requests} requests`);
       const [filter] = (await daemon.status()).vms.a!.d!.filters;
       assert.deepEqual([filter!.in_service, filter!.faults, filter!.counters['errors']], [true, 0, 0]);
       assert.equal(filter!.counters['pieces_offloaded']! > 0, offload_bytes === 512);
