@@ -61,11 +61,11 @@ export function firewallRows(context: FilterContext): PlannedFilterRows {
   const name = 'firewall by rules, alone';
   const run = async () => {
     options.progress(name);
-    const rounds = Math.ceil(timing.rounds / 2);
+    const { rounds } = timing;
     for (const { what, rules, traffic, ns, least, most } of alone(context, {
       what: 'firewall',
       rounds,
-      count: timing.count / 4,
+      count: timing.count / 2,
     })) {
       const whole = what === 'whole';
       if (options.quick && !(whole && rules === FIREWALL_RULES)) continue;
@@ -92,9 +92,11 @@ export function frameChainRows(context: FilterContext): PlannedFilterRows {
       folder,
       new Map(chains.map(([length, filters]) => [`${length}`, filters])),
     );
-    const lengths = CHAIN_LENGTHS.filter((n) => n > 0 && (!context.options.quick || n === CHAIN_LENGTHS.at(-1)));
+    const most = CHAIN_LENGTHS.at(-1)!;
+    const lengths = CHAIN_LENGTHS.filter((n) => n > 0 && (!context.options.quick || n === 1 || n === most));
     for (const length of lengths)
       await compare(context, `frame filters, chain of ${length}`, daemon, [`${length}`, '0'], true);
+    for (const bytes of SIZES) await compareLengths(context, daemon, bytes, most);
     await daemon.stop();
   };
   return { name, quick: true, run };
@@ -197,6 +199,21 @@ async function compare(
     const values = (windows: typeof a) => windows.map(({ rate, p50Ns }) => (talks ? p50Ns : rate));
     ground.add([row(title, talks ? 'ns' : 'frames/s', values(a), values(b), null, 'peer: cards without it')]);
   }
+}
+
+/** What each filter beyond the first adds to a frame, which passes as many at its sender's card as at its receiver's. */
+async function compareLengths(
+  { ground, timing }: FilterContext,
+  daemon: OurDaemon,
+  bytes: number,
+  most: number,
+): Promise<void> {
+  const title = `frame filters, chain of ${most} against one of 1: stream of ${bytes} B: each filter more adds to a frame`;
+  const measure = (pair: string) => () => cardsWindow(daemon, pair, bytes, false, timing);
+  const { a, b } = await ground.inTurn(title, measure(`${most}`), measure('1'), timing.pairs);
+  const each = a.map(({ rate }, i) => (1e9 / rate - 1e9 / b[i]!.rate) / (2 * (most - 1)));
+  const note = `${spreadText(each, 2)}, in ${each.length} pairs of windows`;
+  ground.add([row(title, 'ns', each, null, { sense: 'at most', value: PASS_NS_MAX }, note)]);
 }
 
 interface CardsWindow extends Measured {

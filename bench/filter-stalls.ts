@@ -7,20 +7,20 @@ import { fileURLToPath } from 'node:url';
 import { BlockDriver, type BlockDriverQueue, RequestType } from '../src/guest/index.js';
 import { allowedCpus, pinThisThread } from '../src/host/affinity.js';
 import { nowNs } from '../src/host/clock.js';
-import { FILTER_STALL_MS } from '../src/limits.js';
+import { FILTER_COLD_S, FILTER_STALL_MS } from '../src/limits.js';
 import { ALL_CPUS } from './back-ends.js';
 import { type Row, row } from './report.js';
 import type { StallEvent } from './stall-daemon.js';
 
 const DISK_BYTES = 2 ** 20;
 const REQUEST_BYTES = 4096;
-/** Work before anything stalls, until V8 has compiled it; and between two stalls, in which another thread gets ready. */
+/** Work before anything stalls, until V8 has compiled it; and between two stalls, after which the sidecore's new thread counts as warm. */
 const WARM_UP_MS = 300;
-const REST_MS = 400;
+const REST_MS = 1000 * FILTER_COLD_S + 100;
 /** Longest time without an answer that is waited for. */
 const ANSWER_MS_MAX = 5000;
 /** How long a guest is watched after the stall has ended. */
-const AFTER_MS = 30;
+const AFTER_MS = 10;
 
 /** A guest that has waited for so long leaves its CPU to others, ns, for so long each time, ms. */
 const PATIENCE_NS = 5e5;
@@ -39,6 +39,8 @@ export interface StallSample {
   readonly gap: number;
   /** From the last completion until the main thread knew of the stall. */
   readonly found: number;
+  /** The longest time after which it has looked, and found that still none had come: the guest's own absences are not in it. */
+  readonly sure: number;
   /** Longest time for which the guest itself was kept from its CPU: a gap within that says nothing of the sidecore. */
   readonly away: number;
 }
@@ -91,9 +93,14 @@ async function measureStalls({ node, cpu, stalls, spare, backend }: StallOptions
       daemon.foundNs = 0;
       other.submit(0, RequestType.IN, 0, REQUEST_BYTES);
       other.publish();
-      const { gapNs, sinceNs, awayNs } = readFor(good!, AFTER_MS, other);
+      const { gapNs, sureNs, sinceNs, awayNs } = readFor(good!, AFTER_MS, other);
       await sleep(1);
-      samples.push({ gap: gapNs / 1e6, found: (daemon.foundNs - sinceNs) / 1e6, away: awayNs / 1e6 });
+      samples.push({
+        gap: gapNs / 1e6,
+        sure: sureNs / 1e6,
+        found: (daemon.foundNs - sinceNs) / 1e6,
+        away: awayNs / 1e6,
+      });
     }
     return samples;
   } finally {
@@ -113,11 +120,13 @@ export async function stallRows(
   for (const { backend, spare } of kinds) {
     const samples = await measureStalls({ ...options, spare, backend });
     const where = `disk in ${backend}, ${spare ? '' : 'no '}thread in reserve`;
-    const gaps = samples.map(({ gap }) => gap).sort((one, other) => one - other);
-    const at = (share: number) => gaps[Math.min(gaps.length - 1, Math.floor(share * gaps.length))]!.toFixed(1);
-    const found = samples.map((sample) => sample.found).sort((one, other) => one - other)[samples.length >> 1]!;
+    const sorted = (of: (sample: StallSample) => number) => samples.map(of).sort((one, other) => one - other);
+    const [gaps, found, sure] = [sorted(({ gap }) => gap), sorted((one) => one.found), sorted((one) => one.sure)];
+    const at = (share: number, values = gaps) =>
+      values[Math.min(values.length - 1, Math.floor(share * values.length))]!.toFixed(1);
     const away = Math.max(...samples.map((sample) => sample.away));
-    const note = `peer: the bound; p10 ${at(0.1)}, p90 ${at(0.9)} of ${gaps.length}; found out after ${found.toFixed(1)} at the median`;
+    const had = `while it had its CPU, the guest found nothing for ${at(0.5, sure)} at the median, ${at(1, sure)} at most`;
+    const note = `peer: the bound; p10 ${at(0.1)}, p90 ${at(0.9)} of ${gaps.length}; found out after ${at(0.5, found)} at the median; ${had}`;
     const bound = gaps.map(() => FILTER_STALL_MS);
     rows.push(row(`a filter loops: how long another guest waits, ${where}`, 'ms', gaps, bound, null, note));
     // A daemon without a thread in reserve is there to be compared: no other is configured so.
@@ -138,7 +147,7 @@ function readFor(queue: BlockDriverQueue, ms: number, other?: BlockDriverQueue) 
   let lastNs = begunNs;
   let lookNs = begunNs;
   let endNs = other === undefined ? begunNs + 1e6 * ms : Number.POSITIVE_INFINITY;
-  let [gapNs, sinceNs, awayNs] = [0, 0, 0];
+  let [gapNs, sureNs, sinceNs, awayNs] = [0, 0, 0, 0];
   const submit = () => {
     queue.submit(0, RequestType.IN, 0, REQUEST_BYTES);
     queue.publish();
@@ -151,13 +160,14 @@ function readFor(queue: BlockDriverQueue, ms: number, other?: BlockDriverQueue) 
     if (now - lastNs > 1e6 * ANSWER_MS_MAX) throw new Error(`no answer within ${ANSWER_MS_MAX} ms`);
     if (other !== undefined && endNs === Number.POSITIVE_INFINITY && other.take() >= 0) endNs = now + 1e6 * ms;
     if (queue.take() < 0) {
+      sureNs = Math.max(sureNs, now - lastNs);
       // A guest has a CPU of its own: what is done about the stall shall not have to share one with it.
       if (now - lastNs > PATIENCE_NS) Atomics.wait(pause, 0, 0, PAUSE_MS);
       continue;
     }
     if (now - lastNs > gapNs) [gapNs, sinceNs] = [now - lastNs, lastNs];
     lastNs = now;
-    if (now >= endNs) return { gapNs, sinceNs, awayNs };
+    if (now >= endNs) return { gapNs, sureNs, sinceNs, awayNs };
     submit();
   }
 }

@@ -13,13 +13,15 @@ import { KEY_WORDS } from '../src/filters/net/firewall/key.js';
 import { FirewallMemory, memoryBytes } from '../src/filters/net/firewall/memory.js';
 import { optionsSchema } from '../src/filters/net/firewall/options.js';
 import { readKey } from '../src/filters/net/firewall/read-key.js';
-import type { StagedBurst } from '../src/net/staged-burst.js';
+import { threadCpuNs } from '../src/host/clock.js';
+import { FrameBurst } from '../src/net/frame-burst.js';
+import { StagingMemory } from '../src/net/staging-memory.js';
 
 export interface FirewallRow {
   readonly what: 'code' | 'table' | 'whole';
   readonly rules: number;
   readonly traffic: string;
-  /** Nanoseconds a frame: median, least and most of the rounds. */
+  /** CPU time of a frame, ns: median, least and most of the rounds. */
   readonly ns: number;
   readonly least: number;
   readonly most: number;
@@ -29,6 +31,9 @@ const COUNTS = [1, 10, 100, 1000];
 /** Different frames of a kind of traffic: more than branch predictors learn. */
 const POOL = 4096;
 const FRAME_BYTES = 64;
+/** Frames that do not count, of each kind: they have the code compiled, which takes CPU time of this CPU, and compiled again where it learns something. */
+const WARM_UP_ROUNDS = 15;
+const WARM_UP_FRAMES_MAX = 600_000;
 const MINE = 0x0a00_0005;
 
 type Written = Readonly<Record<string, unknown>>;
@@ -84,8 +89,9 @@ const addressing = (rule: number): Addressing => ({
 });
 
 /** TCP segments to the guest. */
-function framesOf(traffic: (i: number) => Addressing, flags: number): Buffer {
-  const frames = Buffer.alloc(POOL * FRAME_BYTES);
+function framesOf(traffic: (i: number) => Addressing, flags: number): StagingMemory {
+  const memory = new StagingMemory(POOL * FRAME_BYTES);
+  const frames = memory.buffer;
   for (let i = 0; i < POOL; i++) {
     const { source, port } = traffic(i);
     const at = i * FRAME_BYTES;
@@ -102,29 +108,23 @@ function framesOf(traffic: (i: number) => Addressing, flags: number): Buffer {
     frames[at + 46] = 0x50;
     frames[at + 47] = flags;
   }
-  return frames;
+  return memory;
 }
 
 /** Walks a view over the frames. */
 class Walk {
   readonly view = new FrameView();
-  readonly #staged: { start: number };
+  readonly #burst: FrameBurst;
 
-  constructor(bytes: Buffer) {
-    const staged = {
-      bytes,
-      start: 0,
-      byteLength: FRAME_BYTES,
-      headBytes: FRAME_BYTES,
-      vlan: 0,
-      burst: { native: 0, pair: 0 },
-    };
-    this.#staged = staged;
+  constructor(frames: StagingMemory) {
+    this.#burst = new FrameBurst(frames, 0, undefined, true);
+    this.#burst.chains.length[0] = FRAME_BYTES;
+    this.view.turnTo(this.#burst, FrameDirection.INBOUND);
   }
 
   at(i: number): FrameView {
-    this.#staged.start = (i % POOL) * FRAME_BYTES;
-    this.view.lookAtStaged(this.#staged as unknown as StagedBurst, FrameDirection.INBOUND);
+    this.#burst.chains.offset[0] = (i % POOL) * FRAME_BYTES;
+    this.view.lookAt(this.#burst, 0);
     return this.view;
   }
 }
@@ -139,7 +139,7 @@ interface Case {
 
 const read = (options: Written) => optionsSchema(z).parse(options);
 
-function rulesCase(what: 'code' | 'table', rules: Written[], traffic: string, bytes: Buffer): Case {
+function rulesCase(what: 'code' | 'table', rules: Written[], traffic: string, bytes: StagingMemory): Case {
   const options = read({ rules });
   const classify = makeClassifier(planRules(options.rules, false, 4, what === 'code' ? Number.POSITIVE_INFINITY : -1));
   const walk = new Walk(bytes);
@@ -156,7 +156,7 @@ function rulesCase(what: 'code' | 'table', rules: Written[], traffic: string, by
   return { what, rules: rules.length, traffic, run };
 }
 
-function wholeCase(options: Written, count: number, traffic: string, bytes: Buffer, expected?: string): Case {
+function wholeCase(options: Written, count: number, traffic: string, bytes: StagingMemory, expected?: string): Case {
   const ready = read(options);
   const { hits, connections } = new FirewallMemory(new SharedArrayBuffer(memoryBytes(ready)), ready);
   const engine = new Engine(ready, planAll(ready), [0x5254, 1], connections, hits);
@@ -210,13 +210,15 @@ const sorted = (values: readonly number[]) => [...values].sort((one, other) => o
 export function measureFirewall({ rounds = 9, frames = 200_000 } = {}): FirewallRow[] {
   const cases = allCases().map((each) => ({ ...each, ns: [] as number[] }));
   let sum = 0;
-  // The first rounds have the code compiled.
-  for (let round = -3; round < rounds; round++) {
+  const warmUp = Math.min(WARM_UP_FRAMES_MAX, WARM_UP_ROUNDS * frames);
+  for (const each of cases) sum += each.run(warmUp);
+  for (let round = 0; round < rounds; round++) {
     for (const each of cases) {
-      const start = process.hrtime.bigint();
+      // What others have pushed out of the caches comes back.
+      sum += each.run(Math.min(POOL, frames));
+      const before = threadCpuNs();
       sum += each.run(frames);
-      const ns = Number(process.hrtime.bigint() - start) / frames;
-      if (round >= 0) each.ns.push(ns);
+      each.ns.push((threadCpuNs() - before) / frames);
     }
   }
   if (Number.isNaN(sum)) throw new Error('nothing was classified');

@@ -28,8 +28,8 @@ export const nobody = {
 export const nowhere = {
   frozen: false,
   passed: 0,
-  sendBurstOn(_burst: FrameBurst, count: number) {
-    nowhere.passed += count;
+  sendBurstOn(_burst: FrameBurst, from: number, to: number) {
+    nowhere.passed += to - from;
   },
   deliverBurstOn(_burst: FrameBurst, from: number, to: number) {
     nowhere.passed += to - from;
@@ -56,8 +56,7 @@ function udp(byteLength: number): Buffer {
 /** A full burst. @param isPrivate - its memory is ours, and not a guest's */
 export function burstOf(byteLength: number, isPrivate: boolean): FrameBurst {
   const memory = new StagingMemory(STRIDE * BURST_FRAMES);
-  const source = { ...memory, isPrivate };
-  const burst = new FrameBurst(source, 0);
+  const burst = new FrameBurst(memory, 0, undefined, isPrivate);
   for (let i = 0; i < BURST_FRAMES; i++) {
     const at = i * STRIDE;
     udp(byteLength).copy(memory.buffer, at + NET_HEADER_BYTES);

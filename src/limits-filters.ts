@@ -34,8 +34,12 @@ export const FILTER_DEFER_S = 30;
 export const FILTER_TIME_US = 100;
 /** Lines of requests that may share one throttle's budget, two for each queue: each is looked at where several wait. */
 export const THROTTLE_LINES_MAX = 1024;
+/** How long a queue that is to become empty may wait for what is throttled, s, before the rest goes on without having been paid for. */
+export const THROTTLE_HURRY_S_MAX = 5;
 /** Records that a trace keeps for each queue, of 40 bytes. */
 export const TRACE_RECORDS_MAX = 2 ** 20;
+/** Bytes of a file that a trace is followed into, unless whoever asks says otherwise: how much comes is up to the guest. */
+export const TRACE_FILE_BYTES = 2 ** 30;
 /** Rules of a filter that makes faults: each costs each request a look. */
 export const FAULT_RULES_MAX = 32;
 /** Bytes of a filter's module with all that it imports. */
@@ -58,13 +62,17 @@ export const IMPAIR_GAP_MAX = 64;
 export const TRACE_FRAMES_MAX = 2 ** 16;
 export const TRACE_BYTES_MAX = 256;
 
-/** How long a filter may keep its sidecore from everything else, ms, if the configuration does not say; and what it may say. */
+/** How long a filter that keeps its sidecore may keep others waiting, ms, if the configuration does not say; and what it may say. */
 export const FILTER_STALL_MS = 10;
 export const FILTER_STALL_MS_MIN = 2;
 export const FILTER_STALL_MS_MAX = 1000;
-/** The same for the first second in which filters are at work in a thread, whose code is not compiled yet. */
+/** How much of that is kept for another thread to take over, ms; the rest a filter may take. And what it may take in any case. */
+export const FILTER_TAKE_OVER_MS = 4;
+export const FILTER_ALLOWANCE_MS_MIN = 2;
+/** What it may take while its thread is cold, whose code is not compiled yet; and how long that is, from its first queue on, s. */
 export const FILTER_COLD_MS_MAX = 50;
-/** The same while a filter is made, if that is longer: its module is read, compiled and run for the first time. */
+export const FILTER_COLD_S = 1;
+/** What it may take while it is made, if that is longer: its module is read, compiled and run for the first time. */
 export const FILTER_MAKING_MS_MAX = 250;
 /**
  * What the JavaScript of a sidecore may have in memory, MiB, for filters that keep what they make: the thread ends then, and not the

@@ -281,6 +281,11 @@ export const CALL_COMPLETIONS_MAX = 32;
 /** Calls that are sent at once after waits that brought nothing, at most: so seldom is a wait tried in vain. */
 export const CALL_WAITS_SPARED_MAX = 256;
 
+// --- log ------------------------------------------------------------------------------------------------------
+
+/** Devices that one line of the log names: what a line of a terminal has room for. */
+export const LOG_DEVICES_MAX = 5;
+
 // --- simulator ------------------------------------------------------------------------------------------------
 
 /** Guests and sidecores of one simulation: a large host, and as many idle guests again. What takes a minute to simulate. */

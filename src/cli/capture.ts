@@ -7,6 +7,7 @@ import { CAPTURE_FRAMES_MAX, CAPTURE_SECONDS_MAX, CAPTURE_SNAP_BYTES_MAX } from 
 import { BlockCutter } from '../net/capture/block-cutter.js';
 import { type CaptureOutput, OutputFile, StandardOutput } from './capture-output.js';
 import { deviceLabel } from './device-label.js';
+import { helpText } from './help-text.js';
 import { onStopSignal } from './stop-signals.js';
 
 const STDOUT = '-';
@@ -29,13 +30,13 @@ export const captureCommand = new Command('capture')
   .option('--run-dir <folder>', 'run directory of the daemon', '/run/sidecore')
   .addHelpText(
     'after',
-    `
+    helpText(`
 Examples:
   sidecore capture web1/net0 -w web1.pcapng
   sidecore capture web1/net0 -w - -s 128 | tshark -r -
   sidecore capture web1/net0 -w - | wireshark -k -i -
 
-Other ports of a network are not captured; for a TAP device: tcpdump -i DEVICE`,
+Other ports of a network are not captured; for a TAP device: tcpdump -i DEVICE`),
   )
   .action(capture);
 

@@ -116,7 +116,12 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
     assert.equal((await daemon.status()).vms['vm']!['d']!.filters_changed, true);
     assert.match((await daemon.cli('status')).stdout, /not as configured: vm\/d\n/);
     await answer('remove', 'vm/d', 'meter');
-    assert.deepEqual(await answer('remove', 'vm/d', '0'), { device: 'vm/d', filters: [], changed: false });
+    assert.deepEqual(await answer('remove', 'vm/d', '0'), {
+      device: 'vm/d',
+      kind: 'block',
+      filters: [],
+      changed: false,
+    });
     assert.equal(readFileSync(join(folder, 'sidecore.yaml'), 'utf8'), config);
   });
 
@@ -138,7 +143,7 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
       [['add', 'vm/d', 'metre'], /built-in filters are .*meter/],
       [
         ['add', 'vm/d', 'meter', '--set', 'latency=perhaps'],
-        /meter: options\.latency: .*expected boolean.* \[CONFIG_INVALID\]/,
+        /meter: options\.latency: expects true or false, not "perhaps" \[CONFIG_INVALID\]/,
       ],
       [['add', 'vm/d', 'meter', '--at', '1'], /vm\/d has 0 filters \[CONFIG_INVALID\]\n +Name a place up to 0\./],
       [['add', 'vm/d', 'meter', '--after', 'look'], /vm\/d has no filter look \[CONFIG_INVALID\]\n +There are: none\./],
@@ -147,8 +152,8 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
         /no sidecore of its own, and cannot get one while it runs \[DEVICE_BUSY\]/,
       ],
       [['remove', 'vm/watched', '7'], /vm\/watched has no filter 7 .*\n +There are: 0 \(look\)\./],
-      [['set', 'vm/watched', 'look', 'n=many'], /look\.ts: options\.n: .*expected number/],
-      [['set', 'vm/watched', 'look', 'm=1'], /look\.ts: options: Unrecognized key: "m"/],
+      [['set', 'vm/watched', 'look', 'n=many'], /look\.ts: options\.n: expects a number, not "many"/],
+      [['set', 'vm/watched', 'look', 'm=1'], /look\.ts: options\.m: unknown key; known here: n, deep/],
       [['replace', 'vm/watched', 'look', './none.ts'], /none\.ts.* \[FILTER_INVALID\]/],
       [['add', 'vm/n', file], /it is a filter of disks, not of network cards \[FILTER_INVALID\]/],
     ];
@@ -193,13 +198,23 @@ describe('sidecore filter', { timeout: 120_000 }, () => {
       /vm\/d: the filter snapshot cannot have on_fault: open \[CONFIG_INVALID\]/,
     );
     assert.deepEqual(names(await answer('remove', 'vm/d', 'meter')), ['snapshot']);
-    assert.deepEqual(await answer('remove', 'vm/d', 'snapshot'), { device: 'vm/d', filters: [], changed: false });
+    assert.deepEqual(await answer('remove', 'vm/d', 'snapshot'), {
+      device: 'vm/d',
+      kind: 'block',
+      filters: [],
+      changed: false,
+    });
   });
 
   it('changes those of network cards, too', async () => {
     assert.deepEqual(brief(await answer('add', 'vm/n', 'meter')), [['meter', {}]]);
     assert.match((await daemon.cli('filter', 'list', 'vm/n')).stdout, /^vm\/n +0 +meter +in service/m);
-    assert.deepEqual(await answer('remove', 'vm/n', 'meter'), { device: 'vm/n', filters: [], changed: false });
+    assert.deepEqual(await answer('remove', 'vm/n', 'meter'), {
+      device: 'vm/n',
+      kind: 'frame',
+      filters: [],
+      changed: false,
+    });
   });
 
   /** The one that is watched, when it is as it should be. */

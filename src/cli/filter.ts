@@ -7,6 +7,7 @@ import { mergeOptions } from '../daemon/merge-options.js';
 import { HOLD_MS_MAX } from '../limits.js';
 import { deviceLabel } from './device-label.js';
 import { type Options, readAll, readFile, readOption, readText } from './filter-options.js';
+import { helpText } from './help-text.js';
 import { rightColumn, table, terminalWidth } from './table.js';
 
 /** Options of every subcommand. */
@@ -34,8 +35,11 @@ const NOT_WRITTEN =
 
 const HELP = `
 A filter's place counts from 0, nearest to the guest; WHICH is a place, a name or what was given as USE,
-a file by any path. A value is YAML: 5, true, text,
-[a, list]; a.b=5 is the key b below a. Paths start where the command is called, those in options of add and replace too.
+a file by any path.
+
+A value is YAML: 5, true, text, [a, list]; a.b=5 is the key b below a. Paths start where the command is called, those in options of
+add and replace too.
+
 A change stops the disk for the time that its requests in flight take; no request is lost, repeated, or moved past a flush. If it cannot be
 made, the command says why, and nothing has changed. The configuration file stays as it is.`;
 
@@ -44,7 +48,7 @@ function command(name: string, what: string): Command {
     .description(what)
     .option('--run-dir <folder>', 'run directory of the daemon', '/run/sidecore')
     .option('--json', 'answer in JSON')
-    .addHelpText('after', HELP);
+    .addHelpText('after', helpText(HELP));
 }
 
 const device = () => new Argument('<vm/device>', 'which disk or network card').argParser(deviceLabel('DISK or VM/NIC'));

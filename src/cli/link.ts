@@ -2,6 +2,7 @@ import { Argument, Command } from 'commander';
 import { askDaemon } from '../daemon/control-server.js';
 import { controlSocketPath } from '../daemon/daemon.js';
 import { deviceLabel } from './device-label.js';
+import { helpText } from './help-text.js';
 
 const HELP = `
 A card whose link is down neither sends nor receives, whatever its guest does. Its guest is told by the device's status where the
@@ -20,7 +21,7 @@ export const linkCommand = new Command('link')
   .addArgument(new Argument('<state>').choices(['up', 'down']))
   .option('--run-dir <folder>', 'run directory of the daemon', '/run/sidecore')
   .option('--json', 'answer in JSON')
-  .addHelpText('after', HELP)
+  .addHelpText('after', helpText(HELP))
   .action(async (nic: string, state: 'up' | 'down', options: { runDir: string; json?: boolean }) => {
     const path = controlSocketPath(options.runDir);
     const answer = await askDaemon<{ configChangeSent: boolean }>(path, 'POST', '/link', { nic, up: state === 'up' });

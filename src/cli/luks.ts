@@ -1,7 +1,18 @@
 import { isUtf8 } from 'node:buffer';
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
-import { resolve } from 'node:path';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { bytesOf } from '../block/backends/file/probe.js';
 import { SECTOR_BYTES } from '../block/features.js';
 import { readSize } from '../daemon/config.js';
 import { messageOf, SidecoreError } from '../errors.js';
@@ -9,6 +20,7 @@ import { type KeySource, readPassphrase } from '../filters/block/encrypt/key.js'
 import { LUKS_HASHES, type LuksHash, type LuksHeader } from '../filters/block/encrypt/luks1.js';
 import { makeLuks1 } from '../filters/block/encrypt/luks1-keys.js';
 import { type ImageReader, openImage, readHeader } from '../filters/block/encrypt/open-image.js';
+import { sizeText } from './table.js';
 
 interface KeyOptions {
   readonly keyFile?: string;
@@ -37,11 +49,11 @@ const keyEnv = () =>
 const createCommand = new Command('create')
   .description('Make an empty encrypted image, a new file.')
   .argument('<image>', 'its path')
-  .requiredOption('--size <size>', 'of the disk, without the header: "20GiB", "512MiB" or bytes', bytes)
+  .requiredOption('--size <size>', 'of the disk, without the header: "20GiB", "512MiB" or bytes', sizeOption)
   .addOption(keyFile())
   .addOption(keyEnv())
   .addOption(new Option('--hash <name>', 'for keys').choices(LUKS_HASHES).default('sha256'))
-  .option('--open-ms <ms>', 'time that trying a passphrase shall take', milliseconds, 2000)
+  .option('--open-ms <ms>', 'time that trying a passphrase shall take, ms', milliseconds, 2000)
   .option('--json', 'answer in JSON')
   .action((image: string, options: CreateOptions, command: Command) => {
     const warn = (text: string) => void process.stderr.write(`sidecore: ${text}\n`);
@@ -62,15 +74,18 @@ const infoCommand = new Command('info')
   .action((image: string, options: KeyOptions & { json?: boolean }) => {
     const fd = open(image, 'r');
     try {
+      const stats = fstatSync(fd);
+      if (!stats.isFile() && !stats.isBlockDevice())
+        throw new SidecoreError('IMAGE_INVALID', 'it is neither a file nor a block device', 'Name an image.');
       const reader: ImageReader = { read: (offset, target) => void readSync(fd, target, 0, target.length, offset) };
-      const { size } = fstatSync(fd);
+      const size = bytesOf(stats);
       const header = readHeader(reader, size);
       const source = keySource(options);
       const isAsked = source.key_file !== undefined || source.key_env !== undefined;
-      const slot = isAsked
-        ? openImage(reader, header, readPassphrase(source, process.cwd()), () => {}).slot
-        : undefined;
+      const slot = isAsked ? openImage(reader, header, readPassphrase(source, process.cwd())).slot : undefined;
       show(image, header, size - header.payloadSector * SECTOR_BYTES, slot, options.json);
+    } catch (error) {
+      throw error instanceof SidecoreError ? about(image, error) : error;
     } finally {
       closeSync(fd);
     }
@@ -90,6 +105,9 @@ function requiredKey(command: Command, options: KeyOptions): KeySource {
 
 const keySource = ({ keyFile, keyEnv }: KeyOptions): KeySource => ({ key_file: keyFile, key_env: keyEnv });
 
+const about = (image: string, { code, message, remedy }: SidecoreError) =>
+  new SidecoreError(code, `${image}: ${message}`, remedy);
+
 function open(path: string, flags: string): number {
   try {
     return openSync(path, flags, IMAGE_MODE);
@@ -101,7 +119,12 @@ function open(path: string, flags: string): number {
         `${path} is there already`,
         'An image is only made where there is none.',
       );
-    throw new SidecoreError(code === 'ENOENT' ? 'IMAGE_MISSING' : 'IMAGE_PERMISSION', messageOf(error));
+    if (code !== 'ENOENT' && code !== 'ENOTDIR')
+      throw new SidecoreError('IMAGE_PERMISSION', `${path} cannot be opened (${code})`);
+    const folder = dirname(path);
+    if (existsSync(folder)) throw new SidecoreError('IMAGE_MISSING', `${path} does not exist`, 'Check the path.');
+    const text = `${path} cannot be: folder ${folder} does not exist`;
+    throw new SidecoreError('IMAGE_MISSING', text, 'Make the folder, or correct the path.');
   }
 }
 
@@ -133,22 +156,25 @@ function show(image: string, header: LuksHeader, sizeBytes: number, opens: numbe
   }
   const lines = [
     `${image}: LUKS1, ${cipher}, ${hash}, ${uuid}`,
-    `  ${sizeBytes} bytes of disk, after ${data_offset} bytes of header and keys`,
-    ...used.map(({ slot, iterations }) => `  key slot ${slot}: ${iterations} iterations`),
-    ...(opens === undefined ? [] : [`  the key opens slot ${opens}`]),
+    `  disk: ${sizeText(sizeBytes)}, behind ${sizeText(data_offset)} of header and keys`,
+    ...used.map(
+      ({ slot, iterations }) =>
+        `  key slot ${slot}: ${iterations} iterations${slot === opens ? ', opened by the key' : ''}`,
+    ),
+    ...(used.length === 0 ? ['  no key slot is in use: nothing opens it'] : []),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-function bytes(text: string): number {
+function sizeOption(text: string): number {
   const { bytes, fault } = readSize(text);
   if (fault !== undefined) throw new InvalidArgumentError(fault);
-  if (bytes % SECTOR_BYTES !== 0) throw new InvalidArgumentError(`no multiple of ${SECTOR_BYTES} bytes`);
+  if (bytes % SECTOR_BYTES !== 0) throw new InvalidArgumentError(`It is no multiple of ${SECTOR_BYTES} bytes.`);
   return bytes;
 }
 
 function milliseconds(text: string): number {
   const ms = Number(text);
-  if (!(ms >= 0 && ms <= 60_000)) throw new InvalidArgumentError('0 to 60000');
+  if (!(ms >= 0 && ms <= 60_000)) throw new InvalidArgumentError('Write ms, from 0 to 60000.');
   return ms;
 }

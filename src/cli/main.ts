@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../daemon/version.js';
 import { MORE_DESCRIPTORS, SidecoreError } from '../errors.js';
+import { helpText, subcommandTerm } from './help-text.js';
 
 /** Whether the command answers in JSON; `bench --json` names a file. */
 let json = false;
@@ -80,8 +81,9 @@ async function createProgram(): Promise<Command> {
     .addCommand(helpCommand())
     .addHelpText(
       'afterAll',
-      '\nExit codes: 0 good, 1 a problem (said on stderr; `check` says it on stdout), 2 wrong usage.',
+      helpText('\nExit codes: 0 good, 1 a problem (on stderr; `check`: on stdout), 2 wrong usage.'),
     )
+    .configureHelp({ subcommandTerm })
     .showHelpAfterError('(--help lists the options)')
     .exitOverride()
     .hook('preAction', (_program, command) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { scheduler as schedulerSchema } from '../daemon/config-scheduler.js';
 import type { DaemonStatus } from '../daemon/daemon.js';
 import { renderStatus } from './status-view.js';
 
@@ -75,6 +76,8 @@ const STATUS: DaemonStatus = {
   pid: 77,
   node: 'v20.0.0',
   mode: 'sidecore',
+  scheduler: schedulerSchema.parse(undefined),
+  weights: { web1: 1 },
   uptime_s: 3725,
   cores: [CORE],
   placement: { cores_in_use: 1, moved: 0, moves_failed: 0 },
@@ -108,7 +111,7 @@ it('shows cores, disks and queues since the start', () => {
   };
   assert.equal(
     renderStatus({ status, at: 5 }, undefined, WIDE),
-    `sidecore 1.2.3, process 77, up 1 h 2 min
+    `sidecore 1.2.3, process 77, policy fair, up 1 h 2 min
 
 CORE  CPU  MODE      BUSY  EMPTY  ASLEEP  POLLED  WATCHED  DEATHS
    0    2  sidecore   75%    25%      0%       1        0       1
@@ -137,7 +140,7 @@ it('shows rates between two samples, and what a sleeping core has not yet counte
   };
   assert.equal(
     renderStatus({ status, at: 102 }, { status: STATUS, at: 100 }, WIDE),
-    `sidecore 1.2.3, process 77, up 1 h 2 min; rates over 2.0 s
+    `sidecore 1.2.3, process 77, policy fair, up 1 h 2 min; rates over 2.0 s
 
 CORE  CPU  MODE      BUSY  EMPTY  ASLEEP  POLLED  WATCHED  DEATHS
    0  2,3  adaptive    5%     5%     90%       0        1       1

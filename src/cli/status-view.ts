@@ -20,7 +20,7 @@ type QueueStatus = DiskStatus['queues'][number];
  */
 export function renderStatus(now: StatusSample, before: StatusSample | undefined, width: number): string {
   const { status } = now;
-  const { version, pid, mode, uptime_s, cores, vms } = status;
+  const { version, pid, mode, scheduler, uptime_s, cores, vms } = status;
   const seconds = before === undefined ? uptime_s : now.at - before.at;
   const disks = Object.entries(vms).flatMap(([vm, disks]) =>
     Object.entries(disks).map(([name, disk]) => ({ label: `${vm}/${name}`, disk })),
@@ -35,7 +35,7 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
     );
   const queueRows = [...rowsOf(vms, before?.status.vms), ...rowsOf(status.nics, before?.status.nics)];
   const parts = [
-    `sidecore ${version}, process ${pid}, up ${durationText(uptime_s)}${before === undefined ? '' : `; rates over ${seconds.toFixed(1)} s`}\n`,
+    `sidecore ${version}, process ${pid}, policy ${scheduler.policy}, up ${durationText(uptime_s)}${before === undefined ? '' : `; rates over ${seconds.toFixed(1)} s`}\n`,
     table(CORE_COLUMNS, coreRows, width),
   ];
   const diskRows = disks.map(({ label, disk }) => diskRow(label, disk));
@@ -45,6 +45,8 @@ export function renderStatus(now: StatusSample, before: StatusSample | undefined
   if (queueRows.length > 0) parts.push(table(queueColumns(counts), queueRows, width));
   const failed = [...failedOf(vms), ...failedOf(status.nics)].join('');
   if (failed !== '') parts.push(failed);
+  const weights = Object.entries(status.weights).filter(([, weight]) => weight !== 1);
+  if (weights.length > 0) parts.push(`weights: ${weights.map(([vm, weight]) => `${vm} ${weight}`).join(', ')}\n`);
   const changed = [...changedOf(vms), ...changedOf(status.nics)].join(', ');
   if (changed !== '') parts.push(`filters changed since the start, not as configured: ${changed}\n`);
   return parts.join('\n');

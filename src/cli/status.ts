@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import { askDaemon } from '../daemon/control-server.js';
 import { controlSocketPath, type DaemonStatus } from '../daemon/daemon.js';
+import { helpText } from './help-text.js';
 import { renderStatus, type StatusSample } from './status-view.js';
 import { terminalWidth } from './table.js';
 
@@ -24,7 +25,7 @@ export const statusCommand = new Command('status')
   .option('--run-dir <folder>', 'run directory of the daemon', '/run/sidecore')
   .option('--json', 'all counters, as JSON; with --watch one line each time')
   .option('--watch [seconds]', `again and again, with rates (default ${WATCH_SECONDS} s)`, watchSeconds)
-  .addHelpText('after', HELP)
+  .addHelpText('after', helpText(HELP))
   .action(async ({ runDir, json, watch }: StatusOptions) => {
     let before: StatusSample | undefined;
     for (;;) {

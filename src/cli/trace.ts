@@ -3,9 +3,11 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { askDaemon } from '../daemon/control-server.js';
 import { controlSocketPath } from '../daemon/daemon.js';
 import type { ListedDevice } from '../daemon/filter-changes.js';
+import { SidecoreError } from '../errors.js';
 import { CAPTURE_SECONDS_MAX } from '../limits.js';
 import { OutputFile } from './capture-output.js';
 import { deviceLabel } from './device-label.js';
+import { helpText } from './help-text.js';
 import { onStopSignal } from './stop-signals.js';
 
 const STDOUT = '-';
@@ -46,13 +48,13 @@ export const traceCommand = new Command('trace')
   .option('--run-dir <folder>', 'run directory of the daemon', '/run/sidecore')
   .addHelpText(
     'after',
-    `
+    helpText(`
 Examples:
   sidecore trace web1/root | jq -c 'select(.latency_ns > 1e6)'
   sidecore trace web1/root -f fio -o web1.fio --seconds 60
   fio --name=replay --read_iolog=web1.fio --replay_redirect=/dev/nvme0n1 --ioengine=io_uring --direct=1
 
-A disk that has no filter \`trace\` gets one for that time, nearest to its guest.`,
+A disk that has no filter \`trace\` gets one for that time, nearest to its guest.`),
   )
   .action(trace);
 
@@ -70,6 +72,10 @@ async function trace(disk: string, { format, out, seconds, fileName, runDir }: T
     aborter.abort();
   });
   const { devices } = await post<{ devices: ListedDevice[] }>('list', { device: disk });
+  if (devices[0]!.kind === 'frame') {
+    const remedy = `For its frames: \`sidecore capture ${disk}\`; or its filter \`trace\`, with \`sidecore filter ask\`.`;
+    throw new SidecoreError('CONFIG_INVALID', `${disk} is a network card, and only disks are traced`, remedy);
+  }
   const isThere = devices[0]!.filters.some(({ name }) => name === FILTER);
   if (!isThere) await post('add', { device: disk, filter: { use: FILTER }, at: 0, base: process.cwd() });
   const sum = { records: 0, lost: 0, unfinished: 0 };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { SERIAL_BYTES } from '../block/features.js';
+import type { ReadyFilter } from '../filter/opened-filter.js';
 import { QUEUES_MAX } from '../limits.js';
 import { filters } from './config-filters.js';
 import { path, role, size } from './config-values.js';
@@ -23,13 +24,15 @@ const backend = z.preprocess(
       direct: z.boolean().optional(),
       engine: z.enum(['auto', 'io_uring', 'sync']).optional(),
     }),
-    z.strictObject({
-      type: z.literal('snapshot'),
-      /** VM/disk of one with the filter `snapshot`. */
-      of: z.string().regex(/^[^/]+\/[^/]+$/, 'is no VM/disk'),
-      name: z.string().min(1),
-      size: z.undefined().optional(),
-    }),
+    z
+      .strictObject({
+        type: z.literal('snapshot'),
+        /** VM/disk of one with the filter `snapshot`. */
+        of: z.string().regex(/^[^/]+\/[^/]+$/, 'is no VM/disk'),
+        name: z.string().min(1),
+        size: z.undefined().optional(),
+      })
+      .transform((written) => ({ ...written, view: undefined as ReadyFilter | undefined })),
   ]),
 );
 

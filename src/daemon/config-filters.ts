@@ -1,8 +1,10 @@
 import { z } from 'zod';
 import { assert, SidecoreError } from '../errors.js';
 import type { BlockFilter } from '../filter/contract.js';
+import { explain } from '../filter/explain.js';
 import type { FrameFilter } from '../filter/frame-contract.js';
 import {
+  type FilterKind,
   type LoadedFilter,
   loadBlockFilter,
   loadBlockFilterAside,
@@ -13,11 +15,11 @@ import {
 import type { ReadyFilter } from '../filter/opened-filter.js';
 import type { ReadyFrameFilter } from '../filter/opened-frame-filter.js';
 import { defaultPlace, type PlaceFault, placeFaults } from '../filter/placing.js';
+import { SourceLines } from '../filter/source-lines.js';
 import type { WrittenFilter } from '../filter/spec.js';
 import { BLOCK_FILTERS } from '../filters/block/index.js';
 import { NET_FILTERS } from '../filters/net/index.js';
 import { FILTER_DEFER_S, FILTER_TIME_US, FILTERS_MAX } from '../limits.js';
-import { explain } from './config-explain.js';
 import type { ConfigProblem, ConfigText, KeyPath } from './config-text.js';
 
 const NS_PER_US = 1000;
@@ -42,9 +44,6 @@ const blockKeys = z.strictObject({
 const frameKeys = z.strictObject(common);
 
 const filter = blockKeys.transform((written) => ({ ...written, ready: undefined as ReadyFilter | undefined }));
-
-/** A filter that is not written in the configuration. */
-export const filterConfig = (use: string, options: Record<string, unknown>) => filter.parse({ use, options });
 
 /** Nearest to the guest first. */
 export const filters = z.array(filter).max(FILTERS_MAX, `at most ${FILTERS_MAX} filters`).default([]);
@@ -78,6 +77,7 @@ export interface MadeModule<Ready> {
 
 /** How filters of one kind of device come from what is written. */
 export interface FilterMaker<Ready> {
+  readonly kind: FilterKind;
   /** What may be written. */
   readonly keys: z.ZodType<WrittenFilter>;
   /** Throws `FILTER_INVALID`, with file and line. */
@@ -110,7 +110,15 @@ const blockModule = (loaded: LoadedFilter): MadeModule<ReadyFilter> => ({
   }),
 });
 
+/** A filter of ours that no configuration has: it belongs to a disk's back end. */
+export function ownFilter(definition: BlockFilter, options: Record<string, unknown>, base: string): ReadyFilter {
+  const { name } = definition;
+  const loaded: LoadedFilter = { definition, module: { kind: 'built-in', name }, lines: new SourceLines() };
+  return blockModule(loaded).make(blockKeys.parse({ use: name, options }), options, base);
+}
+
 export const BLOCK_MAKER: FilterMaker<ReadyFilter> = {
+  kind: 'block',
   keys: blockKeys,
   load: (use, base) => blockModule(loadBlockFilter(use, base, BLOCK_FILTERS, NET_FILTERS)),
   loadAside: async (use, base) => blockModule(await loadBlockFilterAside(use, base, BLOCK_FILTERS, NET_FILTERS)),
@@ -125,6 +133,7 @@ const frameModule = (loaded: LoadedFilter<FrameFilter>): MadeModule<ReadyFrameFi
 });
 
 export const FRAME_MAKER: FilterMaker<ReadyFrameFilter> = {
+  kind: 'frame',
   keys: frameKeys,
   load: (use, base) => frameModule(loadFrameFilter(use, base, NET_FILTERS, BLOCK_FILTERS)),
   loadAside: async (use, base) => frameModule(await loadFrameFilterAside(use, base, NET_FILTERS, BLOCK_FILTERS)),

@@ -85,7 +85,7 @@ function vlansOf({ vlan = NO_VLAN, trunk }: NicConfig | PortConfig): number[] {
   return [...new Set(native === 'none' ? vlans : [native, ...vlans])];
 }
 
-function warning(source: ConfigText, keys: KeyPath, text: string, remedy: string): ConfigWarning {
+export function warning(source: ConfigText, keys: KeyPath, text: string, remedy = ''): ConfigWarning {
   const { code: _, ...rest } = source.problem(keys, text, remedy);
   return rest;
 }

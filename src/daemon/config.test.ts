@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { snapshotView } from '../filters/block/snapshot/view.js';
 import { parseConfig, parseSize, readConfig } from './config.js';
 import { problemLine } from './config-text.js';
 
@@ -120,11 +121,12 @@ describe('a good configuration', () => {
   it('has a view before the back end of a disk that shows a snapshot, which is another disk’s', () => {
     const disks = (of: string) =>
       `cores: [1]\nvms:\n  a: {disks: {d: {backend: {type: memory, size: 1MiB}, filters: [{use: snapshot, options: {path: s}}]}}}\n  b: {disks: {d: {backend: {type: snapshot, of: ${of}, name: monday}}}}`;
-    const { filters } = parseConfig(disks('a/d'), 's.yaml').vms['b']!.disks['d']!;
-    assert.deepEqual(
-      filters.map(({ use, options }) => ({ use, options })),
-      [{ use: 'snapshot-view', options: { of: 'a/d', name: 'monday' } }],
-    );
+    const { filters, backend } = parseConfig(disks('a/d'), '/x/s.yaml').vms['b']!.disks['d']!;
+    assert.deepEqual(filters, []);
+    assert.ok(backend.type === 'snapshot');
+    const { definition, options, base } = backend.view!;
+    assert.equal(definition, snapshotView);
+    assert.deepEqual([options, base], [{ of: 'a/d', name: 'monday', path: 's' }, '/x']);
     assert.throws(() => parseConfig(disks('b/d'), 's.yaml'), {
       message: /there is no disk b\/d with the filter snapshot/,
     });
@@ -161,12 +163,12 @@ describe('a bad configuration is told file, line and key', () => {
     ],
     'fewer sidecores than none': ['cores_min: -1\n', '/etc/s.yaml:1: cores_min: expects at least 0, not -1'],
     'fewer sidecores where nothing moves': [
-      'cores_min: 0\nbalance: false\n',
-      '/etc/s.yaml:1: cores_min: without `balance` nothing moves: leave one of them out',
+      'cores_min: 0\nbalance: false\ncores: [1, 2]\n',
+      '/etc/s.yaml:1: cores_min: fewer than all 2 under `cores` need `balance`, by which queues move: leave one of the two out',
     ],
     'fewer sidecores than devices in mode baseline': [
       'mode: baseline\ncores_min: 1\n',
-      '/etc/s.yaml:2: cores_min: in mode baseline each device has a thread, and keeps it',
+      '/etc/s.yaml:2: cores_min: not in mode baseline, where each device has a thread of its own: leave it out',
     ],
     'a turn that must be longer than it may': [
       'scheduler:\n  policy: elvis\n  max_bytes: 1000\n  min_bytes: 2000\n',

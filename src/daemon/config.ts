@@ -2,12 +2,14 @@ import { createHash } from 'node:crypto';
 import { dirname, join, resolve } from 'node:path';
 import { SERIAL_BYTES } from '../block/features.js';
 import { SidecoreError } from '../errors.js';
+import { explain } from '../filter/explain.js';
+import { snapshot } from '../filters/block/snapshot/filter.js';
+import { snapshotView } from '../filters/block/snapshot/view.js';
 import { SOCKET_PATH_BYTES_MAX } from '../host/unix-socket.js';
 import { MAC_PORTS_MAX, NETWORKS_MAX } from '../limits.js';
 import { copyProblems } from './config-copies.js';
 import type { DiskConfig } from './config-disks.js';
-import { explain } from './config-explain.js';
-import { BLOCK_MAKER, completeFilters, FRAME_MAKER, filterConfig, isQuarantined } from './config-filters.js';
+import { BLOCK_MAKER, completeFilters, FRAME_MAKER, isQuarantined, ownFilter } from './config-filters.js';
 import type { GeneratorConfig, NicConfig, PortConfig } from './config-networks.js';
 import { type Config, configSchema } from './config-schema.js';
 import { type ConfigProblem, ConfigText, type KeyPath, problemLine, readConfigFile } from './config-text.js';
@@ -100,7 +102,6 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       disk.serial ??= serialOf(label, name);
       completeSocket(disk, 'disk', label, keys);
       completeBackend(disk, keys, base, complain);
-      requireSource(disk, config, keys, complain);
       problems.push(...completeFilters(BLOCK_MAKER, disk.filters, keys, base, source));
       if (disk.backend.type === 'file')
         claims.take(
@@ -120,6 +121,7 @@ function complete(config: Config, source: ConfigText): ConfigProblem[] {
       claims.take(claimOf(nic.network, nic.mac), [...keys, 'mac'], `the card ${label}`, true);
     }
   }
+  completeViews(config, complain);
   completeNetworks(config, claims, complain);
   requirePortNumbers(config, complain);
   problems.push(...copyProblems(config, source));
@@ -137,8 +139,13 @@ function requireCoresMin({ cores, cores_min: coresMin, balance, mode }: Config, 
   if (coresMin === undefined) return;
   const { length } = cores;
   if (coresMin > length) complain(['cores_min'], `at most ${length}, the number of CPUs under \`cores\``);
-  if (coresMin < length && !balance) complain(['cores_min'], 'without `balance` nothing moves: leave one of them out');
-  if (mode === 'baseline') complain(['cores_min'], 'in mode baseline each device has a thread, and keeps it');
+  if (coresMin < length && !balance)
+    complain(
+      ['cores_min'],
+      `fewer than all ${length} under \`cores\` need \`balance\`, by which queues move: leave one of the two out`,
+    );
+  if (mode === 'baseline')
+    complain(['cores_min'], 'not in mode baseline, where each device has a thread of its own: leave it out');
 }
 
 /** Told at the key that is written, if only one is. */
@@ -197,14 +204,30 @@ function requireOneVlanKey({ vlan, trunk }: NicConfig | PortConfig, keys: KeyPat
     complain([...keys, 'trunk'], 'a port has either `vlan` or `trunk`: leave one of them out');
 }
 
+/** The disk that another one shows a snapshot of, and its filter `snapshot`; undefined if there is none. */
+export function sourceOf(of: string, { vms }: Pick<Config, 'vms'>) {
+  const [vm, name] = of.split('/') as [string, string];
+  const disk = vms[vm]?.disks[name];
+  const filter = disk?.filters.find(({ use }) => use === snapshot.name);
+  return disk && filter && { disk, filter };
+}
+
 /** What shows a snapshot of another disk needs that disk, and a view before its back end. */
-function requireSource({ backend, filters }: DiskConfig, { vms }: Config, keys: KeyPath, complain: Complain): void {
-  if (backend.type !== 'snapshot') return;
-  const [vm, name] = backend.of.split('/') as [string, string];
-  const source = vms[vm]?.disks[name];
-  if (source?.filters.some(({ use }) => use === 'snapshot'))
-    filters.push(filterConfig('snapshot-view', { of: backend.of, name: backend.name }));
-  else complain([...keys, 'backend', 'of'], `there is no disk ${backend.of} with the filter snapshot`);
+function completeViews(config: Config, complain: Complain): void {
+  for (const [vm, { disks }] of Object.entries(config.vms)) {
+    for (const [name, { backend }] of Object.entries(disks)) {
+      if (backend.type !== 'snapshot') continue;
+      const { of } = backend;
+      const { ready } = sourceOf(of, config)?.filter ?? {};
+      // Of one with wrong options these are told.
+      if (ready !== undefined) {
+        const { path } = ready.options as { path: string };
+        backend.view = ownFilter(snapshotView, { of, name: backend.name, path }, ready.base);
+      } else if (sourceOf(of, config) === undefined) {
+        complain(['vms', vm, 'disks', name, 'backend', 'of'], `there is no disk ${of} with the filter snapshot`);
+      }
+    }
+  }
 }
 
 function completeBackend(disk: DiskConfig, keys: KeyPath, base: string, complain: Complain): void {

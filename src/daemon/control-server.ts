@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
 import { SidecoreError } from '../errors.js';
+import { explain } from '../filter/explain.js';
 import {
   CAPTURE_FRAMES_MAX,
   CAPTURE_SECONDS_MAX,
@@ -12,7 +13,6 @@ import {
   DISK_BYTES_MAX,
   HOLD_MS_MAX,
 } from '../limits.js';
-import { explain } from './config-explain.js';
 
 const vmDevice = z.string();
 /** Of a filter: its place, name or module. */

@@ -2,6 +2,7 @@ import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from '
 import { HelperChannel } from '../filter/helper-channel.js';
 import type { HelperSetup } from '../filter/helpers.js';
 import type { FilteredDeviceSpec } from '../filter/spec.js';
+import { moveThread } from '../host/affinity.js';
 import { Epoll } from '../host/epoll.js';
 import { close } from '../host/libc.js';
 import { spanOf } from '../host/memory-view.js';
@@ -11,6 +12,8 @@ import type { QueueSpec } from '../virtio/queue-spec.js';
 import { HelperThread } from './helper-thread.js';
 
 const SIDECORE_THREAD = new URL('../sidecore/core-thread.js', import.meta.url);
+/** Exit code of a worker that was terminated. */
+const TERMINATED = 1;
 /** Pause before a spare thread is started, ms: what is under way because a sidecore has died comes first. */
 const SPARE_AFTER_MS = 50;
 /** Spans of memory that a thread in reserve has views of: V8 collects garbage for each. */
@@ -19,8 +22,12 @@ const SPANS_MAX = 64;
 /** What a sidecore's thread does, for the main thread. */
 export interface CoreThreadListener {
   heard(message: CoreMessage): void;
-  /** It has ended, by itself or not; all that it said was heard. */
-  ended(reason: string): void;
+  /**
+   * It runs nothing any more, and all that it said was heard.
+   *
+   * @param lingers - Node has not done with the thread yet: it takes a few milliseconds of CPU time more
+   */
+  ended(reason: string, lingers: boolean): void;
 }
 
 /** What a thread is told; it gets a mailbox and a doorway of its own. */
@@ -32,6 +39,8 @@ export class CoreThread {
   readonly #mailbox: MessagePort;
   /** Helpers that were made for it. */
   #setups: HelperSetup[] = [];
+  #terminated = false;
+  #ended = false;
 
   /**
    * @param helpers - where filters' helpers are made
@@ -52,19 +61,34 @@ export class CoreThread {
       helpers.add(message.setup);
     };
     let reason = '';
-    worker.on('error', (error) => {
-      reason = error.stack ?? error.message;
-    });
-    worker.on('exit', (code) => {
-      // What it still said: a last answer, or that it had made an io_uring.
-      for (let mail = receiveMessageOnPort(port1); mail; mail = receiveMessageOnPort(port1)) hear(mail.message);
-      port1.close();
+    const end = (code: number, lingers: boolean) => {
+      if (this.#ended) return;
+      this.#ended = true;
       // Whoever takes over has its own made.
       helpers.close(this.#setups);
       close(doorwayFd);
-      listener.ended(reason || `the thread ended with code ${code}`);
+      listener.ended(reason || `the thread ended with code ${code}`, lingers);
+    };
+    worker.on('error', (error) => {
+      reason = error.stack ?? error.message;
+    });
+    let closed = false;
+    worker.on('exit', (code) => {
+      // What it still said: a last answer, or that it had made an io_uring. All is heard of a port that is closed, which can be read no more.
+      while (!closed) {
+        const mail = receiveMessageOnPort(port1);
+        if (mail === undefined) break;
+        hear(mail.message);
+      }
+      port1.close();
+      end(code, false);
     });
     port1.on('message', hear);
+    port1.on('close', () => {
+      closed = true;
+      // The first that Node does once a worker runs no JavaScript any more is to close its ports. What follows, until `exit`, is tidying up.
+      if (this.#terminated) end(TERMINATED, true);
+    });
     this.#worker = worker;
     this.#mailbox = port1;
   }
@@ -75,19 +99,27 @@ export class CoreThread {
 
   /** Ends it wherever it is, unless it waits in a call of the kernel: then when that returns. */
   async terminate(): Promise<void> {
+    this.#terminated = true;
     await this.#worker.terminate();
   }
 }
 
+/** A thread in reserve. */
+interface Spare {
+  readonly worker: Worker;
+  /** As the kernel knows it; zero until it has said so. */
+  threadId: number;
+}
+
 /**
- * Where sidecores' threads come from. One can be kept in reserve, with its modules loaded and with views of the memory that others
- * serve, so that a replacement begins at once.
+ * Where sidecores' threads come from. One can be kept in reserve, with its modules loaded, a rehearsal behind it, and views of the
+ * memory that others serve, so that a replacement begins at once.
  */
 export class CoreThreads {
   readonly #helpers: HelperThread;
   readonly #spans = new Set<number>();
   #keepsSpare = false;
-  #spare: Worker | undefined;
+  #spare: Spare | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param helpersDied - is told of what the thread of filters' helpers has died, each time */
@@ -101,9 +133,11 @@ export class CoreThreads {
       const whole = { ...setup, ...own, helperBell: this.#helpers.bell.buffer };
       const spare = thread === undefined ? this.#takeSpare() : undefined;
       if (spare === undefined) return newWorker(thread ?? SIDECORE_THREAD, `sidecore-${setup.index}`, whole);
-      spare.postMessage({ setup: whole } satisfies ReserveMessage, [own.mailbox]);
-      spare.ref();
-      return spare;
+      // It wakes up where it is to run: here it would have to wait for this thread.
+      moveThread(spare.threadId, setup.cpus);
+      spare.worker.postMessage({ setup: whole } satisfies ReserveMessage, [own.mailbox]);
+      spare.worker.ref();
+      return spare.worker;
     });
   }
 
@@ -126,29 +160,33 @@ export class CoreThreads {
   async stop(): Promise<void> {
     this.#keepsSpare = false;
     clearTimeout(this.#timer);
-    await this.#spare?.terminate();
+    await this.#spare?.worker.terminate();
     await this.#helpers.stop();
   }
 
   #prepare(): void {
     if (!this.#keepsSpare || this.#spare !== undefined) return;
-    const spare = newWorker(SIDECORE_THREAD, 'sidecore-spare', undefined);
+    const worker = newWorker(SIDECORE_THREAD, 'sidecore-spare', undefined);
+    const spare: Spare = { worker, threadId: 0 };
+    worker.once('message', (threadId: number) => {
+      spare.threadId = threadId;
+    });
     // One that ends while it is idle is of no use, and will not be missed.
     const forget = () => {
       if (this.#spare === spare) this.#spare = undefined;
     };
-    spare.on('error', forget);
-    spare.on('exit', forget);
-    spare.unref();
+    worker.on('error', forget);
+    worker.on('exit', forget);
+    worker.unref();
     this.#spare = spare;
     this.#tellSpans();
   }
 
   #tellSpans(): void {
-    this.#spare?.postMessage({ spans: [...this.#spans] } satisfies ReserveMessage);
+    this.#spare?.worker.postMessage({ spans: [...this.#spans] } satisfies ReserveMessage);
   }
 
-  #takeSpare(): Worker | undefined {
+  #takeSpare(): Spare | undefined {
     const spare = this.#spare;
     this.#spare = undefined;
     if (!this.#keepsSpare) return spare;

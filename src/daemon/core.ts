@@ -1,4 +1,5 @@
 import { assert, SidecoreError } from '../errors.js';
+import { moveThread } from '../host/affinity.js';
 import { createEventFd, eventCount, signal } from '../host/eventfd.js';
 import type { IoUringHandles } from '../host/io-uring.js';
 import { close } from '../host/libc.js';
@@ -22,7 +23,7 @@ import {
 import type { CoreListener, CoreOptions } from './core-options.js';
 import type { CoreThread, CoreThreads } from './core-threads.js';
 import { CoreWatch, type Unanswered } from './core-watch.js';
-import { FilterBlame } from './filter-blame.js';
+import { culpritLast, FilterBlame } from './filter-blame.js';
 import { retired } from './retired.js';
 import type { Stall } from './watchdog.js';
 
@@ -97,9 +98,9 @@ export class Core {
     const setup = { ...options, workerCpus, state: this.state.buffer, bellFd: this.bellFd, neighbours };
     const listener = {
       heard: (message: CoreMessage) => this.#hear(message),
-      ended: (reason: string) => {
+      ended: (reason: string, lingers: boolean) => {
         // Later: whoever waited for one of its last answers goes on first, so that all agree on what is attached.
-        if (!this.#stopping) setImmediate(() => void this.#replace(reason));
+        if (!this.#stopping) setImmediate(() => void this.#replace(reason, lingers));
       },
     };
     this.#thread = this.#threads.start(setup, listener, thread);
@@ -281,17 +282,18 @@ export class Core {
   }
 
   /** Starts another thread and gives it everything that the dead one had. */
-  async #replace(reason: string): Promise<void> {
+  async #replace(reason: string, lingers: boolean): Promise<void> {
     this.deaths++;
-    const fault = this.#filterBlame.settle(this.state.filter, this.#attached.values(), reason);
+    const culprit = this.#filterBlame.settle(this.state.filter, this.#attached.values(), reason);
     // A filter that is out of service will not do it again: the queue is not to blame.
-    if (fault === undefined) this.#blame(this.state.serving);
+    if (culprit === undefined) this.#blame(this.state.serving);
     this.state.serving = 0;
     this.state.marks[0] = 0;
     // Its operations may still write to guest memory: going on before they have ended would corrupt disks.
     const uring = this.#uring;
     this.#uring = undefined;
     if (!(await retired(uring))) return this.#listener.lost(this);
+    const { threadId } = this.state;
     this.start(this.#neighbours!);
     this.#watch.restart(this.#pending.values());
     for (const attached of this.#attached.values()) {
@@ -306,16 +308,17 @@ export class Core {
     const named = new Set([...this.#pending.values()].map(({ name }) => name));
     for (const [name, order] of this.#orders) if (!named.has(name)) void this.#ask(order);
     const asked = new Set(unanswered.map((request) => (request.op === 'attach' ? request.queue.key : 0)));
-    for (const [key, attached] of this.#attached) {
-      if (attached.leftOut || asked.has(key)) continue;
-      const takeOver = this.#ask({ op: 'attach', queue: takenOver(attached) });
-      takeOver.catch(() => this.#leaveOut(attached));
+    for (const attached of culpritLast(this.#attached.values(), culprit)) {
+      if (attached.leftOut || asked.has(attached.spec.key)) continue;
+      this.#ask({ op: 'attach', queue: takenOver(attached) }).catch(() => this.#leaveOut(attached));
     }
     for (const request of unanswered) {
       const attached = request.op === 'attach' ? this.#attached.get(request.queue.key) : undefined;
       this.#post(attached === undefined ? request : { ...request, op: 'attach', queue: takenOver(attached) });
     }
-    this.#listener.died(this, reason, fault);
+    // Its CPU is its successor's. Not before this: here it would take time from what the successor waits for.
+    if (lingers) moveThread(threadId, this.options.helperCpus);
+    this.#listener.died(this, reason, culprit?.text);
   }
 
   #tellFault(attached: Attached | undefined, fault: number): void {

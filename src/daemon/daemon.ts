@@ -14,6 +14,7 @@ import { ControlServer, requireNoDaemon } from './control-server.js';
 import type { Core } from './core.js';
 import { CoreSet } from './core-set.js';
 import { SUPERVISE_MS } from './core-watch.js';
+import { byVm, coreStatus, splitLabel, stalledText } from './daemon-status.js';
 import { ServedDisk } from './disk.js';
 import { FilterControl } from './filter-control.js';
 import { NetPort } from './net-port.js';
@@ -30,8 +31,6 @@ const THREAD_DESCRIPTORS = 20;
 
 /** How errors name a device: where it is configured, and its label. */
 type DeviceName = (vm: string, device: string) => string;
-
-const splitLabel = (label: string) => label.split('/') as [vm: string, disk: string];
 
 /** Path of the control socket in a run directory. */
 export const controlSocketPath = (runDir: string): string => join(runDir, 'control.sock');
@@ -213,6 +212,8 @@ export class Daemon {
       pid: process.pid,
       node: process.version,
       mode: this.#config.mode,
+      scheduler: this.#config.scheduler,
+      weights: Object.fromEntries(Object.entries(this.#config.vms).map(([vm, { weight }]) => [vm, weight])),
       uptime_s: Math.round((Date.now() - this.#startedAt) / 1000),
       cores: this.cores.cores.map((core) => coreStatus(core, this.cores)),
       placement: {
@@ -228,12 +229,7 @@ export class Daemon {
 
   #coreStalled(core: Core, stalled: boolean): void {
     if (!stalled) return this.#log.info(`sidecore ${core.options.index} gets on again`);
-    const serving = [...this.#devices(), ...this.#ports].map(({ label }) => label).join(', ');
-    const where = `thread ${core.state.threadId}, CPU ${core.options.cpus.join(', ')}`;
-    this.#log.error(
-      { code: 'CORE_STALLED' },
-      `sidecore ${core.options.index} (${where}) makes no progress or does not answer; the daemon serves ${serving} [CORE_STALLED]`,
-    );
+    this.#log.error({ code: 'CORE_STALLED' }, `${stalledText(core, this.cores)} [CORE_STALLED]`);
   }
 
   /** Its disks cannot be served any more, and nobody may touch their guests' memory: an end that a supervisor sees is best. */
@@ -248,52 +244,16 @@ export class Daemon {
   #coreDied(core: Core, reason: string, fault: string | undefined): void {
     const code = fault === undefined ? 'CORE_DIED' : 'FILTER_STALLED';
     const what = fault === undefined ? 'died and was replaced' : 'was replaced for a filter’s sake';
+    const queues = core.queueCount === 1 ? '1 queue was' : `${core.queueCount} queues were`;
     this.#log.error(
       { code },
-      `sidecore ${core.options.index} ${what}; ${core.queueCount} queues were taken over [${code}]: ${fault ?? reason}`,
+      `sidecore ${core.options.index} ${what}; ${queues} taken over [${code}]: ${fault ?? reason}`,
     );
   }
 }
 
 /** What `status` prints. */
 export type DaemonStatus = ReturnType<Daemon['status']>;
-
-function coreStatus(core: Core, cores: CoreSet) {
-  const { turns, busyNs, emptyNs, asleepNs, sleeps, queuesPolled, queuesWatched, ...crossings } = core.state.read();
-  return {
-    index: core.options.index,
-    cpus: core.options.cpus,
-    shared: core === cores.shared,
-    /** The device that it is there for alone. */
-    quarantined: core.options.quarantine ? (cores.devices.find(({ home }) => home === core)?.label ?? null) : null,
-    in_use: core.inUse,
-    stalled: core.stalled,
-    thread: core.state.threadId,
-    deaths: core.deaths,
-    queues: core.queueCount,
-    queues_polled: queuesPolled,
-    queues_watched: queuesWatched,
-    turns,
-    busy_ns: Math.round(busyNs),
-    empty_ns: Math.round(emptyNs),
-    asleep_ns: Math.round(asleepNs),
-    sleeps,
-    frames_crossed: crossings.crossed,
-    crossings_dropped: crossings.crossingsDropped,
-    arrivals_dropped: crossings.arrivalsDropped,
-  };
-}
-
-/** What devices say of themselves, by VM (or network) and name. */
-function byVm<Status>(devices: readonly { label: string; status(): Status }[]): Record<string, Record<string, Status>> {
-  const vms: Record<string, Record<string, Status>> = {};
-  for (const device of devices) {
-    const [vm, name] = splitLabel(device.label);
-    vms[vm] ??= {};
-    vms[vm][name] = device.status();
-  }
-  return vms;
-}
 
 /** The device that a request names. */
 function find<Device extends { readonly label: string }>(

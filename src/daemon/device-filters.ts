@@ -32,6 +32,11 @@ export abstract class DeviceFilters<Opened extends ServedFilter<Opened, Ready>, 
     return this.#opened;
   }
 
+  /** Those too that belong to what the device is made of, which nobody sees or changes. */
+  protected all(): readonly Opened[] {
+    return this.#opened;
+  }
+
   /** Puts those that stay and those that are new into `opened`, in their order. Throws what is wrong with one of them. */
   protected abstract openInto(opened: Opened[], filters: readonly AnyFilterPlan<Opened, Ready>[]): void;
 
@@ -71,7 +76,7 @@ export abstract class DeviceFilters<Opened extends ServedFilter<Opened, Ready>, 
 
   /** No sidecore uses them any more. */
   async close(): Promise<void> {
-    await this.#close(this.#opened, []);
+    await this.#close(this.all(), []);
   }
 
   #open(filters: readonly AnyFilterPlan<Opened, Ready>[]): Opened[] {
@@ -101,7 +106,7 @@ export abstract class DeviceFilters<Opened extends ServedFilter<Opened, Ready>, 
 
   /** To be called now and then: reports what filters have failed and said since the last time. */
   report(faults: FaultLog): void {
-    reportFilters(this.label, this.#opened, this.#outcome, faults);
+    reportFilters(this.label, this.all(), this.#outcome, faults);
   }
 
   /** For `status`, in their order. */

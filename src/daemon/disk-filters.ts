@@ -19,20 +19,36 @@ export class DiskFilters extends DeviceFilters<OpenedFilter, ReadyFilter> {
   readonly #disk: Pick<FilteredDisk, 'image' | 'spec'>;
   /** What there is without filters. */
   #below: BackendAbilities;
+  /** One that belongs to the back end: it is below all others, and stays. */
+  readonly #own: OpenedFilter | undefined;
 
-  /** Throws what is wrong with one of them, and leaves nothing open. */
-  constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[]) {
+  /**
+   * Throws what is wrong with one of them, and leaves nothing open.
+   *
+   * @param own - of the back end
+   */
+  constructor(place: FilterPlace, disk: FilteredDisk, filters: readonly ReadyFilter[], own?: ReadyFilter) {
     super(place, { open: 'requests pass it by', closed: 'its disk answers with errors' });
     this.#place = { ...place, changed: () => this.control.change() };
     this.#disk = disk;
-    this.#below = disk.abilities;
-    this.openFirst(filters);
+    this.#own = own && new OpenedFilter(own, this.#place, disk.abilities, disk);
+    this.#below = this.#own?.offer(disk.abilities) ?? disk.abilities;
+    try {
+      this.openFirst(filters);
+    } catch (error) {
+      void this.#own?.close();
+      throw error;
+    }
+  }
+
+  protected override all(): readonly OpenedFilter[] {
+    return this.#own === undefined ? this.opened : [...this.opened, this.#own];
   }
 
   /** For the sidecores; undefined if there are none. */
   get spec(): ChainSpec | undefined {
     const { vm, device, queues } = this.#place;
-    const filters = this.opened.map(({ spec }) => spec);
+    const filters = this.all().map(({ spec }) => spec);
     return filters.length === 0 ? undefined : { vm, device, queues, control: this.control.buffer, filters };
   }
 

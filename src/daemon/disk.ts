@@ -63,16 +63,19 @@ export class ServedDisk implements FilteredDevice<OpenedFilter, ReadyFilter> {
       filters: this.#filters.spec,
     };
     this.#cores = place.cores;
-    if (config.filters.length > 0) this.#cores.guard();
+    if (this.#filters.spec !== undefined) this.#cores.guard();
     this.#served = new ServedDevice(this.label, config, this.#device, this.#spec, place, isQuarantined(config.filters));
   }
 
   /** The disk is closed if they cannot be opened. */
   #openFilters(place: FilterPlace): DiskFilters {
     try {
-      return new DiskFilters(place, this.#opened, loadedOf(this.#config.filters));
+      const { backend, filters } = this.#config;
+      const view = backend.type === 'snapshot' ? backend.view : undefined;
+      return new DiskFilters(place, this.#opened, loadedOf(filters), view);
     } catch (error) {
       this.#opened.close();
+      this.#opened.undo?.();
       throw error;
     }
   }

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { messageOf, SidecoreError } from '../errors.js';
+import type { FilterKind } from '../filter/load.js';
 import type { WrittenFilter } from '../filter/spec.js';
 import { FILTERS_MAX } from '../limits.js';
 import { type FilterMaker, readWritten, readyFilter } from './config-filters.js';
@@ -45,6 +46,7 @@ export interface ListedFilter {
 /** What is answered to each change. */
 export interface ListedDevice {
   readonly device: string;
+  readonly kind: FilterKind;
   readonly filters: readonly ListedFilter[];
   /** They are others than the configuration names, which stays as it is. */
   readonly changed: boolean;
@@ -116,7 +118,7 @@ export class DeviceFilterChanges<Ready extends AnyReadyFilter, Opened extends An
         last_fault: lastFault,
       };
     });
-    return { device: this.label, filters, changed: this.#device.filtersChanged };
+    return { device: this.label, kind: this.#maker.kind, filters, changed: this.#device.filtersChanged };
   }
 
   add(given: GivenFilter, position: FilterPosition, { base, waitMsMax }: ChangeOptions): Promise<ListedDevice> {

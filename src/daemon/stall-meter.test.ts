@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { LOOK_MS, StallMeter } from './stall-meter.js';
+import { FILTER_COLD_MS_MAX, FILTER_COLD_S, FILTER_MAKING_MS_MAX, FILTER_TAKE_OVER_MS } from '../limits.js';
+import { allowanceNs, LOOK_MS, StallMeter } from './stall-meter.js';
 
 const LOOK_NS = 1e6 * LOOK_MS;
 
 /** A sidecore whose thread does as a test says, and the machine around it. */
 class Machine {
-  readonly core = { threadId: 1, beat: 0, filter: 0 };
+  readonly core = { threadId: 1, beat: 0, filter: 0, serves: true };
   now = 0;
   cpu = 0;
   ping = 5000;
@@ -100,5 +101,37 @@ describe('the time for which a filter keeps its sidecore', () => {
     machine.look();
     machine.cpu = 0;
     assert.equal(machine.look(0), 0);
+  });
+});
+
+describe('what a filter may take', () => {
+  const allowedMs = (stallMs: number, filter = 7, cold = false) => allowanceNs(stallMs, { filter, cold }) / 1e6;
+
+  it('leaves time to take over of what others may wait', () => {
+    assert.deepEqual([allowedMs(10), allowedMs(1000)], [10 - FILTER_TAKE_OVER_MS, 1000 - FILTER_TAKE_OVER_MS]);
+    assert.deepEqual([allowedMs(2), allowedMs(5)], [2, 2]);
+  });
+
+  it('is more while it is made and while its thread is cold, but never less than it is told', () => {
+    assert.deepEqual([allowedMs(10, -7), allowedMs(10, 7, true)], [FILTER_MAKING_MS_MAX, FILTER_COLD_MS_MAX]);
+    assert.deepEqual([allowedMs(900, -7), allowedMs(900, 7, true)], [900, 900]);
+  });
+
+  it('is more for a while from a thread’s first queue on, and again for the next thread', () => {
+    const machine = new Machine();
+    const isCold = (ns: number) => {
+      machine.look(1, ns);
+      return machine.meter.cold;
+    };
+    machine.core.filter = 7;
+    machine.core.serves = false;
+    assert.equal(isCold(2e9 * FILTER_COLD_S), true);
+    machine.core.serves = true;
+    assert.equal(isCold(LOOK_NS), true);
+    assert.equal(isCold(0.9e9 * FILTER_COLD_S), true);
+    assert.equal(isCold(0.2e9 * FILTER_COLD_S), false);
+    machine.core.threadId = 2;
+    assert.equal(isCold(LOOK_NS), true);
+    assert.equal(isCold(2e9 * FILTER_COLD_S), false);
   });
 });

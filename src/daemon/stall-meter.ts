@@ -1,13 +1,28 @@
-/** Pause between two looks, ms; and while no filter was seen at work. */
+import {
+  FILTER_ALLOWANCE_MS_MIN,
+  FILTER_COLD_MS_MAX,
+  FILTER_COLD_S,
+  FILTER_MAKING_MS_MAX,
+  FILTER_TAKE_OVER_MS,
+} from '../limits.js';
+
+/** Pause between two looks, ms. */
 export const LOOK_MS = 1;
-export const IDLE_LOOK_MS = 2;
 /** Most that one look adds, ns: one that comes late, because this machine is busy, accuses nobody. */
 const GAIN_NS_MAX = 2e6 * LOOK_MS;
 /** A CPU that takes as long to answer is somebody else's, ns. */
 const PING_NS_MAX = 5e5;
 
-/** Time for which a thread is cold once a filter was seen at work in it, ns. */
-const COLD_NS = 1e9;
+/**
+ * How long a filter may keep a sidecore, ns: what others may wait, less what it takes until another thread serves them.
+ *
+ * @param stallMs - `filter_stall_ms`
+ */
+export function allowanceNs(stallMs: number, { filter, cold }: Pick<StallMeter, 'filter' | 'cold'>): number {
+  if (filter < 0) return 1e6 * Math.max(stallMs, FILTER_MAKING_MS_MAX);
+  if (cold) return 1e6 * Math.max(stallMs, FILTER_COLD_MS_MAX);
+  return 1e6 * Math.max(stallMs - FILTER_TAKE_OVER_MS, FILTER_ALLOWANCE_MS_MIN);
+}
 
 /** What can be known of a thread from outside. */
 export interface Probe {
@@ -26,6 +41,8 @@ export interface Watched {
   readonly threadId: number;
   readonly beat: number;
   readonly filter: number;
+  /** It has queues. */
+  readonly serves: boolean;
 }
 
 /**
@@ -37,11 +54,11 @@ export class StallMeter {
   /** As it was at the last look. */
   filter = 0;
   beat = 0;
-  /** The thread has begun not long ago: next to nothing of its code is compiled. */
+  /** The thread has served queues for `FILTER_COLD_S` at most: next to nothing of its code is compiled. */
   cold = false;
   #threadId = 0;
   readonly #probe: Probe;
-  /** Slots: time of the last look, CPU time of the thread then, what was found so far, and when the thread was seen first, ns. */
+  /** Slots: time of the last look, CPU time of the thread then, what was found so far, and when the thread was first seen with queues, ns. */
   readonly #ns = new Float64Array(4);
 
   constructor(probe: Probe) {
@@ -52,17 +69,19 @@ export class StallMeter {
   look(core: Watched): number {
     const { filter, beat, threadId } = core;
     const same = filter === this.filter && beat === this.beat;
-    this.filter = filter;
-    this.beat = beat;
-    if (filter === 0 || threadId === 0) return 0;
     const probe = this.#probe;
     const ns = this.#ns;
+    this.filter = filter;
+    this.beat = beat;
+    if (threadId !== this.#threadId && core.serves) {
+      this.#threadId = threadId;
+      ns[3] = probe.nowNs();
+    }
+    if (filter === 0 || threadId === 0) return 0;
     const isAlive = same && probe.pingNs() <= PING_NS_MAX;
     const nowNs = probe.nowNs();
     const cpuNs = probe.cpuNs(threadId);
-    if (threadId !== this.#threadId) ns[3] = nowNs;
-    this.#threadId = threadId;
-    this.cold = nowNs - ns[3]! < COLD_NS;
+    this.cold = threadId !== this.#threadId || nowNs - ns[3]! < 1e9 * FILTER_COLD_S;
     if (!same) ns[2] = 0;
     else if (isAlive) {
       const passed = nowNs - ns[0]!;

@@ -16,8 +16,8 @@ export interface Stall {
 export interface WatchdogSetup {
   /** Memory of each core's `CoreState`. */
   readonly states: readonly SharedArrayBuffer[];
-  /** How long a filter may keep a core. */
-  readonly boundMs: number;
+  /** How long a filter that keeps a core may keep others waiting. */
+  readonly stallMs: number;
   /** One word: it ends when that is not zero any more. */
   readonly control: SharedArrayBuffer;
   /** Carries `Stall`s. */
@@ -32,10 +32,10 @@ export class Watchdog {
   readonly #control = new Int32Array(new SharedArrayBuffer(4));
   readonly #worker: Worker;
 
-  constructor(cores: readonly Core[], boundMs: number) {
+  constructor(cores: readonly Core[], stallMs: number) {
     const { port1, port2 } = new MessageChannel();
     const states = cores.map(({ state }) => state.buffer);
-    const setup: WatchdogSetup = { states, boundMs, control: this.#control.buffer as SharedArrayBuffer, port: port2 };
+    const setup: WatchdogSetup = { states, stallMs, control: this.#control.buffer as SharedArrayBuffer, port: port2 };
     this.#worker = new Worker(new URL('./watchdog-thread.js', import.meta.url), {
       name: 'watchdog',
       workerData: setup,

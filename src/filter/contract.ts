@@ -1,7 +1,16 @@
 import type { z } from 'zod';
-import type { BackendAbilities, DiskImage } from '../block/backends/backend.js';
-import type { BackendOptions, BackendSpec } from '../block/backends/index.js';
+import type { BackendOptions } from '../block/backends/index.js';
 import type { Histogram } from './histogram.js';
+import type { BlockFilterCheck, BlockFilterManager, BlockFilterSetup, FilterAbilities } from './manage-contract.js';
+
+export type {
+  BlockFilterCheck,
+  BlockFilterManager,
+  BlockFilterSetup,
+  FilterAbilities,
+  FilterCommand,
+  ManagedDisk,
+} from './manage-contract.js';
 
 /**
  * A stretch of guest memory: `bytes[offset … offset + length)`, for as long as the request is the filter's. `bytes.buffer` is all of the
@@ -221,59 +230,7 @@ export interface BlockFilterContext<Options = unknown, Prepared = unknown> {
   log(text: string): void;
 }
 
-/** The part of what a disk can do that filters may change. */
-export type FilterAbilities = Pick<
-  BackendAbilities,
-  'sizeBytes' | 'readOnly' | 'discard' | 'writeZeroes' | 'secureErase' | 'inOrder'
->;
-
-/** A disk of a filter, on the main thread. */
-export interface ManagedDisk {
-  readonly abilities: BackendAbilities;
-  readonly image: DiskImage;
-}
-
-/** What a filter's side on the main thread gets. */
-export interface BlockFilterSetup<Options = unknown> {
-  readonly vm: string;
-  readonly device: string;
-  readonly queues: number;
-  readonly options: Options;
-  /** Folder of the configuration, from which paths in options start. */
-  readonly base: string;
-  /** What is below, as the filters there have changed it. */
-  readonly below: BackendAbilities;
-  /** The back end; undefined unless the filter is the last, or those below say `sameBytes`. What it has in flight is not waited for. */
-  readonly image: DiskImage | undefined;
-  /** The same as sidecores are told of it: for what reads it on threads of its own. */
-  readonly backend: BackendSpec | undefined;
-  readonly disks: Readonly<Record<string, ManagedDisk>>;
-  readonly shared: SharedArrayBuffer;
-  readonly group: SharedArrayBuffer;
-  /**
-   * Runs a function while nothing of the disk is in flight above its back end, and nothing is begun: one at a time, and none within
-   * another. Rejects with `DEVICE_BUSY` if what is in flight, or another hold, does not end in `HOLD_MS_MAX`. If the function has not come
-   * to its end after `secondsMax` (`FILTER_HOLD_S`; infinite for one that sees to it), the disk goes on, and the filter has failed.
-   */
-  hold<T>(during: () => T | Promise<T>, secondsMax?: number): Promise<T>;
-  /** A front end is connected. */
-  connected(): boolean;
-  log(text: string): void;
-}
-
-/** What an operator asks of a filter: `sidecore filter ask VM/device NAME COMMAND key=value…`. Answers with plain data; a text is shown as it is. */
-export type FilterCommand = (given: Readonly<Record<string, string>>) => unknown;
-
-/** A filter's side on the main thread: one for each disk. */
-export interface BlockFilterManager<Prepared = unknown> {
-  readonly prepared?: Prepared;
-  readonly commands?: Readonly<Record<string, FilterCommand>>;
-  /** Plain data, for `status`. */
-  status?(): unknown;
-  close?(): void | Promise<void>;
-}
-
-export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = unknown> {
+export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = unknown, Found = unknown> {
   /** Letters, digits and `-`. */
   readonly name: string;
   /**
@@ -300,14 +257,19 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
   /** Bytes of `context.shared`. */
   readonly sharedBytes?:
     | number
-    | ((setup: { options: z.output<Schema>; below: BackendAbilities; queues: number }) => number);
+    | ((setup: { options: z.output<Schema>; below: FilterAbilities; queues: number }) => number);
   /** Which others it shares `context.group` with; undefined if none. */
   group?(options: z.output<Schema>): string | undefined;
   readonly groupBytes?: number;
-  /** Back ends of its own, by name. */
-  disks?(options: z.output<Schema>, setup: { base: string; below: BackendAbilities }): Record<string, BackendOptions>;
+  /**
+   * Throws what keeps it from serving this disk, as far as that can be seen without making, changing or locking anything: before `disks`
+   * and `manage`, when the disk is opened, and for `sidecore check`. `manage` gets what it returns.
+   */
+  check?(setup: BlockFilterCheck<z.output<Schema>>): Found;
+  /** Back ends of its own, by name. Makes nothing: `sidecore check` asks for them, too. */
+  disks?(options: z.output<Schema>, setup: { base: string; below: FilterAbilities }): Record<string, BackendOptions>;
   /** Makes its side on the main thread, when the disk is opened. Throws if it cannot serve that disk. */
-  manage?(setup: BlockFilterSetup<z.output<Schema>>): BlockFilterManager<Prepared>;
+  manage?(setup: BlockFilterSetup<z.output<Schema>, Found>): BlockFilterManager<Prepared>;
   /** What a disk with this filter offers its guest, on the main thread, when the daemon starts: changes to what is below. */
   offers?(below: FilterAbilities, options: z.output<Schema>, prepared: Prepared): Partial<FilterAbilities>;
   /** Makes its part that may wait. */
@@ -330,8 +292,8 @@ export interface BlockFilter<Schema extends z.ZodType = z.ZodType, Prepared = un
  *   }),
  * });
  */
-export function defineBlockFilter<Schema extends z.ZodType, Prepared>(
-  filter: BlockFilter<Schema, Prepared>,
-): BlockFilter<Schema, Prepared> {
+export function defineBlockFilter<Schema extends z.ZodType, Prepared, Found>(
+  filter: BlockFilter<Schema, Prepared, Found>,
+): BlockFilter<Schema, Prepared, Found> {
   return filter;
 }

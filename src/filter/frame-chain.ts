@@ -3,7 +3,6 @@ import { Frame } from '../net/frame.js';
 import type { FrameBurst } from '../net/frame-burst.js';
 import { type Port, PortCounter } from '../net/port.js';
 import type { PortFilters } from '../net/port-filters.js';
-import type { StagedBurst } from '../net/staged-burst.js';
 import type { Switch } from '../net/switch.js';
 import { vlanOf } from '../net/vlan.js';
 import { faultText } from './fault-text.js';
@@ -88,43 +87,53 @@ export class FrameChain implements PortFilters, FrameExits {
   }
 
   outboundBurst(burst: FrameBurst, from: number, to: number, native: number): void {
-    if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
     const staged = this.#host.outboundStaged;
-    staged.begin(burst, native);
+    const own = burst.isPrivate ? burst : staged.burst;
+    own.native = native;
+    // The first frame is timed, if one is.
     this.#untilSample -= to - from;
-    let at = from;
-    for (;;) {
-      // The first frame is timed, if one is.
+    for (let at = from; at < to; ) {
       if (this.#untilSample > 0) {
-        at = this.#program.outboundBurst(this.#outboundView, burst, at, to);
-        if (at === to) break;
-        if (staged.fits(burst, at)) continue;
+        if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
+        const end = burst.isPrivate ? to : staged.fill(burst, at, to);
+        if (end > at) {
+          const first = burst.isPrivate ? at : 0;
+          at += this.#program.outboundBurst(this.#outboundView, own, first, first + end - at) - first;
+          continue;
+        }
       }
-      this.#sendStaged();
       const frame = burst.frame(at++, this.#frame);
       if (this.outbound(frame, native)) this.#network.sendOn(frame, this.#port, native);
     }
-    this.#sendStaged();
   }
 
   inboundBurst(burst: FrameBurst, from: number, to: number): void {
-    if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
     const staged = this.#host.inboundStaged;
-    staged.begin(burst, burst.native);
+    const own = burst.isPrivate ? burst : staged.burst;
+    own.native = burst.native;
     this.#untilSample -= to - from;
-    let at = from;
-    for (;;) {
+    for (let at = from; at < to; ) {
       if (this.#untilSample > 0) {
-        at = this.#program.inboundBurst(this.#inboundView, burst, at, to);
-        if (at === to) break;
-        if (staged.fits(burst, at)) continue;
+        if (this.#controlWords[0] !== this.#made) this.#program = this.#compile();
+        const end = burst.isPrivate ? to : staged.fill(burst, at, to);
+        if (end > at) {
+          const first = burst.isPrivate ? at : 0;
+          at += this.#program.inboundBurst(this.#inboundView, own, first, first + end - at) - first;
+          continue;
+        }
       }
-      this.#deliverStaged();
       const frame = burst.frame(at++, this.#frame);
       frame.vlan = frame.tag > 0 ? frame.tag : vlanOf(burst.native);
       if (this.inbound(frame)) this.#network.deliverOn(frame, this.#port);
     }
-    this.#deliverStaged();
+  }
+
+  outboundPassed(burst: FrameBurst, from: number, to: number): void {
+    if (from < to) this.#network.sendBurstOn(burst, from, to, this.#port);
+  }
+
+  inboundPassed(burst: FrameBurst, from: number, to: number): void {
+    if (from < to) this.#network.deliverBurstOn(burst, from, to, this.#port);
   }
 
   get kept(): number {
@@ -207,15 +216,7 @@ export class FrameChain implements PortFilters, FrameExits {
   }
 
   due(view: FrameView): void {
-    const { direction, stage } = view;
-    if (view.frame === undefined) {
-      const staged = direction === FrameDirection.OUTBOUND ? this.#host.outboundStaged : this.#host.inboundStaged;
-      if (direction === FrameDirection.OUTBOUND) this.#sendCounted(staged);
-      else this.#deliverCounted(staged);
-      staged.restart();
-      view.start = staged.start;
-    }
-    this.#sendDue(stage, direction);
+    this.#sendDue(view.stage, view.direction);
   }
 
   #compile(): FrameProgram {
@@ -225,7 +226,7 @@ export class FrameChain implements PortFilters, FrameExits {
       const state = !memory.out ? 'live' : onFault === 'open' ? 'gone' : 'gate';
       return { id, hooks, kept, state } as const;
     });
-    return compileFrameProgram(stages, { ...this.#host, exits: this });
+    return compileFrameProgram(stages, { exits: this, mark: this.#host.mark });
   }
 
   /** It is out of service. What it keeps is dropped, or goes on when its turn comes. */
@@ -244,26 +245,6 @@ export class FrameChain implements PortFilters, FrameExits {
       kept.drop(token);
       this.#port.counters[PortCounter.DROPPED_BY_FILTER]!++;
     }
-  }
-
-  #sendStaged(): void {
-    const staged = this.#host.outboundStaged;
-    this.#sendCounted(staged);
-    staged.count = 0;
-  }
-
-  #deliverStaged(): void {
-    const staged = this.#host.inboundStaged;
-    this.#deliverCounted(staged);
-    staged.count = 0;
-  }
-
-  #sendCounted({ burst, count }: StagedBurst): void {
-    if (count > 0) this.#network.sendBurstOn(burst, count, this.#port);
-  }
-
-  #deliverCounted({ burst, count }: StagedBurst): void {
-    if (count > 0) this.#network.deliverBurstOn(burst, 0, count, this.#port);
   }
 
   /** All that a filter keeps goes on that way. */

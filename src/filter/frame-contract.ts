@@ -149,17 +149,21 @@ export interface FrameFilterContext<Options = unknown> {
   drop(token: number): boolean;
 }
 
-/** What a filter's side on the main thread gets, once for each card. */
-export interface FrameFilterSetup<Options = unknown> {
+/** What a filter's `check` gets. */
+export interface FrameFilterCheck<Options = unknown> {
   readonly vm: string;
   readonly device: string;
-  readonly mac: { readonly high: number; readonly low: number };
   readonly options: Options;
-  readonly shared: SharedArrayBuffer;
-  readonly group: SharedArrayBuffer;
   /** Folder of the configuration: relative paths begin there. */
   readonly base: string;
   log(text: string): void;
+}
+
+/** What a filter's side on the main thread gets, once for each card. */
+export interface FrameFilterSetup<Options = unknown> extends FrameFilterCheck<Options> {
+  readonly mac: { readonly high: number; readonly low: number };
+  readonly shared: SharedArrayBuffer;
+  readonly group: SharedArrayBuffer;
 }
 
 /** A filter's side on the main thread: one for each card. */
@@ -187,6 +191,11 @@ export interface FrameFilter<Schema extends z.ZodType = z.ZodType> {
   ports?(options: z.output<Schema>): Record<string, string>;
   /** It keeps frames: memory for them is made. */
   readonly defers?: boolean;
+  /**
+   * Throws what keeps it from serving this card, as far as that can be seen without making, changing or locking anything: before
+   * `manage`, and for `sidecore check`.
+   */
+  check?(setup: FrameFilterCheck<z.output<Schema>>): void;
   /** Makes its side on the main thread. Throws what is wrong. */
   manage?(setup: FrameFilterSetup<z.output<Schema>>): FrameFilterManager;
   /** Makes what serves one card, on its sidecore: again when the card moves, or when the sidecore was replaced. */

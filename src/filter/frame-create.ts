@@ -102,7 +102,7 @@ function createFilter(
 function contextOf(
   { options, shared, group, prepared, ports }: FrameFilterSpec,
   { vm, device, mac }: FrameChainSpec,
-  { network, networks, host }: Place,
+  { network, networks }: Place,
   memory: FilterMemory,
   kept: KeptFrames | undefined,
   previous: unknown,
@@ -119,7 +119,7 @@ function contextOf(
     port: (name) => {
       const to = Object.hasOwn(ports, name) ? ports[name] : undefined;
       if (to === undefined) throw new Error(`its definition’s ports() has no ${name}`);
-      return new CopyPort(to, network, networks, host);
+      return new CopyPort(to, network, networks);
     },
     counter: (name) => memory.counter(0, name),
     histogram: (name) => memory.histogram(0, name),

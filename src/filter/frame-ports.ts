@@ -4,8 +4,7 @@ import type { Networks } from '../net/networks.js';
 import type { PortAddress } from '../net/port.js';
 import type { Switch } from '../net/switch.js';
 import { callDefinition } from './definition-call.js';
-import type { FrameHost } from './frame-chain-filter.js';
-import { type FilterFrame, FrameDirection, type FramePort } from './frame-contract.js';
+import type { FilterFrame, FramePort } from './frame-contract.js';
 import type { FrameView } from './frame-view.js';
 import type { ReadyFrameFilter } from './opened-frame-filter.js';
 
@@ -50,27 +49,19 @@ export class CopyPort implements FramePort {
   readonly #to: PortAddress;
   readonly #from: Switch;
   readonly #networks: Pick<Networks, 'copy'>;
-  readonly #host: FrameHost;
   /** Of a burst. */
   readonly #frame = new Frame();
 
   /** @param from - of the card */
-  constructor(to: PortAddress, from: Switch, networks: Pick<Networks, 'copy'>, host: FrameHost) {
+  constructor(to: PortAddress, from: Switch, networks: Pick<Networks, 'copy'>) {
     this.#to = to;
     this.#from = from;
     this.#networks = networks;
-    this.#host = host;
   }
 
   deliver(frame: FilterFrame): boolean {
     const view = frame as FrameView;
     view.requireAsked();
-    return this.#networks.copy(view.frame ?? this.#staged(view.direction), this.#to, this.#from);
-  }
-
-  #staged(direction: number): Frame {
-    const { burst, count } =
-      direction === FrameDirection.OUTBOUND ? this.#host.outboundStaged : this.#host.inboundStaged;
-    return burst.frame(count, this.#frame);
+    return this.#networks.copy(view.describe(this.#frame), this.#to, this.#from);
   }
 }

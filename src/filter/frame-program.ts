@@ -1,5 +1,4 @@
 import type { FrameBurst } from '../net/frame-burst.js';
-import type { StagedBurst } from '../net/staged-burst.js';
 import { FrameDirection, type FrameFilterHooks } from './frame-contract.js';
 import { FrameVerdict, type FrameView, passFrameOn } from './frame-view.js';
 import { freshFunction } from './fresh-function.js';
@@ -24,6 +23,9 @@ export interface FrameExits {
   threw(view: FrameView, error: unknown): boolean;
   /** A hook has asked for kept frames to go on, before the one that it was asked about. */
   due(view: FrameView): void;
+  /** Frames of a burst, `from` … `to` - 1, have passed: they go on. */
+  outboundPassed(burst: FrameBurst, from: number, to: number): void;
+  inboundPassed(burst: FrameBurst, from: number, to: number): void;
 }
 
 export interface FrameProgram {
@@ -31,19 +33,17 @@ export interface FrameProgram {
   outbound(view: FrameView): boolean;
   inbound(view: FrameView): boolean;
   /**
-   * Stages the frames `from` … `to` - 1 of a burst, and counts there those that pass. Returns where it has stopped: at one that cannot be
-   * staged, or behind one at which a filter has failed, since the program is an old one then.
+   * Takes frames of a private burst through, `from` … `to` - 1; those that pass go on. Returns where it has stopped: behind one at which a
+   * filter has failed, since the program is an old one then.
    */
-  outboundBurst(view: FrameView, source: FrameBurst, from: number, to: number): number;
-  inboundBurst(view: FrameView, source: FrameBurst, from: number, to: number): number;
+  outboundBurst(view: FrameView, burst: FrameBurst, from: number, to: number): number;
+  inboundBurst(view: FrameView, burst: FrameBurst, from: number, to: number): number;
 }
 
 export interface FrameTools {
   readonly exits: FrameExits;
   /** One word: the filter whose hook is running, or zero. A watchdog reads it when this thread does not get on. */
   readonly mark: Int32Array;
-  readonly outboundStaged: StagedBurst;
-  readonly inboundStaged: StagedBurst;
 }
 
 /** The code for the chain of one card, as `compileProgram` makes that of a disk: each filter is called at places of its own. */
@@ -69,22 +69,22 @@ type Way = 'outbound' | 'inbound';
 function frameProgramSource(stages: readonly FrameStage[]): string {
   const numbers = stages.map((_, at) => at);
   return `'use strict';
-const { exits, mark, outboundStaged, inboundStaged } = tools;
+const { exits, mark } = tools;
 ${numbers.map((at) => `const f${at} = hooks[${at}], k${at} = kept[${at}];`).join('\n')}
 return {
   outbound(view) {${single(stages, 'outbound')}
   },
   inbound(view) {${single(stages, 'inbound')}
   },
-  outboundBurst(view, source, from, to) {${burst(stages, 'outbound')}
+  outboundBurst(view, burst, from, to) {${burst(stages, 'outbound')}
   },
-  inboundBurst(view, source, from, to) {${burst(stages, 'inbound')}
+  inboundBurst(view, burst, from, to) {${burst(stages, 'inbound')}
   },
 };`;
 }
 
 const single = (stages: readonly FrameStage[], way: Way): string => `
-    try {${asks(stages, way, 'return false;')}
+    try {${asks(stages, way, '', 'return false;')}
     } catch (error) {
       return exits.threw(view, error);
     }
@@ -93,23 +93,36 @@ const single = (stages: readonly FrameStage[], way: Way): string => `
     return true;`;
 
 const burst = (stages: readonly FrameStage[], way: Way): string => `
-    const staged = ${way}Staged;
-    for (let i = from; i < to; i++) {
-      if (!staged.take(source, i)) return i;
-      view.lookAtStaged(staged, ${way === 'outbound' ? FrameDirection.OUTBOUND : FrameDirection.INBOUND});
-      try {${asks(stages, way, 'continue;')}
+    let first = from;
+    let end = from;
+    let i = from;
+    view.turnTo(burst, ${way === 'outbound' ? FrameDirection.OUTBOUND : FrameDirection.INBOUND});
+    while (i < to) {
+      let passes = true;
+      view.lookAt(burst, i);
+      try {${asks(stages, way, `exits.${way}Passed(burst, first, end); first = end = i; `, 'i++; continue;')}
       } catch (error) {
-        if (exits.threw(view, error)) staged.count++;
-        return i + 1;
+        to = i + 1;
+        passes = exits.threw(view, error);
       }
-      staged.count++;
+      if (passes) {
+        if (end !== i) burst.move(i, end);
+        end++;
+      }
+      i++;
     }
     mark[0] = 0;
     view.verdict = ${FrameVerdict.CLOSED};
+    exits.${way}Passed(burst, first, end);
     return to;`;
 
-/** The filters' calls, in the order of the way. */
-function asks(stages: readonly FrameStage[], way: Way, leave: string): string {
+/**
+ * The filters' calls, in the order of the way.
+ *
+ * @param flush - what comes before frames that a filter has kept go on
+ * @param leave - what comes when a frame is not passed on
+ */
+function asks(stages: readonly FrameStage[], way: Way, flush: string, leave: string): string {
   const numbers = stages.map((_, at) => at);
   const order = way === 'outbound' ? numbers : numbers.toReversed();
   const texts: string[] = [];
@@ -131,7 +144,7 @@ function asks(stages: readonly FrameStage[], way: Way, leave: string): string {
           kept === undefined
             ? ''
             : `
-        if (k${at}.${way}Due !== 0) exits.due(view);`
+        if (k${at}.${way}Due !== 0) { ${flush}exits.due(view); }`
         }
         if (view.verdict !== ${FrameVerdict.PASSED}) { exits.stopped(view); ${leave} }`);
   }

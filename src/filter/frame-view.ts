@@ -1,7 +1,8 @@
-import { EthernetOffset, EtherType, macHigh, macLow, readBe16 } from '../net/ethernet.js';
-import type { Frame } from '../net/frame.js';
+import { EthernetOffset, EtherType, macHigh, macLow, readBe16, TAG_TYPE_LE } from '../net/ethernet.js';
+import { type Frame, PREFIX_BYTES_MAX } from '../net/frame.js';
+import type { FrameBurst } from '../net/frame-burst.js';
 import { FrameLayout, findLayout, IpProtocol } from '../net/frame-layout.js';
-import type { StagedBurst } from '../net/staged-burst.js';
+import { vlanOf } from '../net/vlan.js';
 import { type FilterFrame, FrameDirection, type NextFrame, NO_TOKEN } from './frame-contract.js';
 import { DCCP, SCTP, UDP_LITE } from './frame-protocols.js';
 
@@ -54,6 +55,9 @@ export class FrameView implements FilterFrame {
   pair = 0;
   /** VLAN that frames of its burst are in without a tag. */
   native = 0;
+  /** It is a frame of this, if `frame` is undefined. */
+  #burst: FrameBurst | undefined = undefined;
+  #index = 0;
   #parsed = false;
   #fault = 0;
   readonly #layout = new FrameLayout();
@@ -79,18 +83,32 @@ export class FrameView implements FilterFrame {
     this.byteLength = frame.byteLength;
   }
 
-  /** Looks at the frame that was staged last, and is not counted yet. */
-  lookAtStaged(staged: StagedBurst, direction: number): void {
-    this.#parsed = false;
+  /** Is going to look at frames of a private burst. */
+  turnTo(burst: FrameBurst, direction: number): void {
     this.direction = direction;
-    this.vlan = staged.vlan;
-    this.native = staged.burst.native;
+    this.native = burst.native;
     this.frame = undefined;
-    this.pair = staged.burst.pair;
-    this.bytes = staged.bytes;
-    this.start = staged.start;
-    this.byteLength = staged.byteLength;
-    this.headBytes = staged.headBytes;
+    this.#burst = burst;
+    this.pair = burst.pair;
+    this.bytes = burst.memory.bytes[0]!;
+  }
+
+  /** Looks at one of them. */
+  lookAt({ chains, head, native }: FrameBurst, index: number): void {
+    this.#parsed = false;
+    this.#index = index;
+    const length = chains.length[index]!;
+    this.start = chains.offset[index]!;
+    this.byteLength = length;
+    this.headBytes = length < PREFIX_BYTES_MAX ? length : PREFIX_BYTES_MAX;
+    const last = head[4 * index + 3]!;
+    const id = (last & 0xffff) === TAG_TYPE_LE ? ((last >>> 8) & 0xf00) | (last >>> 24) : 0;
+    this.vlan = id === 0 ? vlanOf(native) : id;
+  }
+
+  /** The frame that it looks at, which is made of one of a burst. */
+  describe(into: Frame): Frame {
+    return this.frame ?? this.#burst!.frame(this.#index, into);
   }
 
   get destinationHigh(): number {

@@ -94,6 +94,7 @@ describe('loading a filter', () => {
     const names = Object.keys(BLOCK_FILTERS).join(', ');
     assert.throws(() => load('metre', folderOf(test, {})), new RegExp(`"metre".*built-in filters are ${names}`));
     assert.throws(() => load('constructor', folderOf(test, {})), /"constructor".*built-in filters/);
+    assert.throws(() => load('./metre.ts', folderOf(test, {})), /^SidecoreError: there is no file .*\/metre\.ts$/);
   });
 
   it('says so if a name is that of a filter of the other kind', (test) => {
@@ -197,7 +198,7 @@ ${filters}`;
     assert.match(options!.text, /number/);
     assert.deepEqual([module!.line, module!.key, module!.code], [10, `${key}.1.use`, 'FILTER_INVALID']);
     assert.match(module!.text, /^bad\.ts:2: /);
-    assert.deepEqual([unknown!.line, unknown!.key], [12, `${key}.2.options`]);
-    assert.match(unknown!.text, /latenzy/);
+    assert.deepEqual([unknown!.line, unknown!.key], [12, `${key}.2.options.latenzy`]);
+    assert.match(unknown!.text, /^unknown key; known here: latency$/);
   });
 });

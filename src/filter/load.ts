@@ -7,6 +7,7 @@ import { boundedCall } from './bounded-call.js';
 import { type Bundle, bundle, bundleNow, invalid } from './bundle.js';
 import type { BlockFilter } from './contract.js';
 import { evaluate } from './evaluate.js';
+import { explain } from './explain.js';
 import { faultText } from './fault-text.js';
 import type { FrameFilter } from './frame-contract.js';
 import { SourceLines } from './source-lines.js';
@@ -141,6 +142,7 @@ function find<Definition>(
   // Somebody who writes a file's name means the file: a package is hardly called so.
   if (!isFile && /\.[cm]?[jt]s$/.test(use) && existsSync(resolve(base, use)))
     throw invalid(`${use} would be a package; the file is ./${use}`, PAGES[kind]);
+  if (isFile && !existsSync(resolve(base, use))) throw invalid(`there is no file ${resolve(base, use)}`, PAGES[kind]);
   const hint = isFile ? '' : `; built-in filters are ${names}`;
   return { file: isFile ? resolve(base, use) : use, hint };
 }
@@ -172,12 +174,13 @@ export function readOptions(
   given: Readonly<Record<string, unknown>>,
 ): { readonly options: unknown } | { readonly faults: readonly OptionFault[] } {
   const made = typeof schema === 'function' ? schema(z) : (schema ?? z.strictObject({}));
-  const result = made.safeParse(given);
+  const result = made.safeParse(given, { error: explain });
   if (!result.success) {
-    const faults = result.error.issues.map(({ path, message }) => ({
-      keys: path as (string | number)[],
-      text: message,
-    }));
+    const faults = result.error.issues.flatMap((issue) => {
+      const path = issue.path as (string | number)[];
+      const keys = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...path, key]) : [path];
+      return keys.map((keys) => ({ keys, text: issue.message }));
+    });
     return { faults };
   }
   try {
@@ -211,6 +214,7 @@ function requireDefinition(found: unknown, use: string, kind: FilterKind): void 
     manage,
     helper,
     deferSeconds,
+    check,
     ports,
   } = found as Partial<BlockFilter & Pick<FrameFilter, 'ports'>>;
   require(typeof name === 'string' && /^[A-Za-z0-9-]{1,63}$/.test(name), '`name` has 1 to 63 letters, digits and -');
@@ -223,7 +227,7 @@ function requireDefinition(found: unknown, use: string, kind: FilterKind): void 
   require(typeof sharedBytes === 'function' ||
     isSharedBytes(sharedBytes), `\`sharedBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
   require(isSharedBytes(groupBytes), `\`groupBytes\` is a whole number, at most ${FILTER_SHARED_BYTES_MAX}`);
-  for (const [name, hook] of Object.entries({ group, disks, manage, helper, deferSeconds, ports }))
+  for (const [name, hook] of Object.entries({ group, disks, check, manage, helper, deferSeconds, ports }))
     require(hook === undefined || typeof hook === 'function', `\`${name}\` is no function`);
 }
 

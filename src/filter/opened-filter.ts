@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { BackendAbilities, OpenDisk } from '../block/backends/backend.js';
 import { type BackendSpec, openDisk } from '../block/backends/index.js';
-import type { BlockFilter, FilterAbilities, ManagedDisk } from './contract.js';
-import { callDefinition } from './definition-call.js';
+import { checkBlockFilter, disksOf, offered, sharedBytesOf } from './ask-definition.js';
+import type { BlockFilter, ManagedDisk } from './contract.js';
 import type { FilterGroups } from './filter-groups.js';
 import { FilterHolds } from './filter-holds.js';
-import { Opened, type Ready, sharedBytesOf } from './opened.js';
+import { Opened, type Ready } from './opened.js';
 import type { FilterSpec } from './spec.js';
 
 /** A block filter as its configuration has it, loaded. */
@@ -58,7 +58,9 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
   ) {
     const { definition, options, base, deferNsMax } = ready;
     const { vm, device, queues, groups, connected, log } = place;
-    super(ready, queues, groups, () => sharedBytesOf(definition.sharedBytes, { options, below, queues }), old);
+    const { image, spec } = backend ?? {};
+    const found = checkBlockFilter(ready, { vm, device, queues, below, image, log });
+    super(ready, queues, groups, sharedBytesOf(ready, below, queues), old);
     this.#holds = new FilterHolds({
       label: `${vm}/${device}`,
       use: ready.use,
@@ -74,8 +76,7 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
       const opened = [...this.#disks].map(([key, disk]) => [key, disk.opened] as const);
       const disks = Object.fromEntries<ManagedDisk>(opened);
       const { shared, group } = this;
-      const { image, spec } = backend ?? {};
-      const setup = { vm, device, queues, options, base, below, image, backend: spec, disks, shared, group };
+      const setup = { vm, device, queues, options, base, found, below, image, backend: spec, disks, shared, group };
       this.spec = {
         ...this.manage(() => definition.manage?.({ ...setup, hold, connected, log }), old?.spec.id),
         hasHelper: definition.helper !== undefined,
@@ -95,10 +96,7 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
 
   /** What the device offers with it, over what is below. */
   offer(below: BackendAbilities): BackendAbilities {
-    const { definition, options } = this.ready;
-    const change =
-      callDefinition(this.ready, 'offers', () => definition.offers?.(below, options, this.spec.prepared)) ?? {};
-    return { ...below, ...onlyAbilities(change), ...(this.spec.defers ? { inOrder: false } : {}) };
+    return offered(this.ready, below, this.spec.prepared);
   }
 
   /**
@@ -116,9 +114,7 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
   }
 
   #openDisks(below: BackendAbilities, old: OpenedFilter | undefined): void {
-    const { definition, options, base } = this.ready;
-    const wanted = callDefinition(this.ready, 'disks', () => definition.disks?.(options, { base, below })) ?? {};
-    for (const [key, disk] of Object.entries(wanted)) {
+    for (const [key, disk] of Object.entries(disksOf(this.ready, below))) {
       const same = old === undefined ? undefined : old.#disks.get(key);
       const opened = same && isDeepStrictEqual(same.options, disk) ? same.opened : openDisk(disk);
       this.#disks.set(key, { options: disk, opened });
@@ -131,13 +127,4 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
     const kept = new Set(others.map(({ opened }) => opened));
     for (const { opened } of this.#disks.values()) if (!kept.has(opened)) opened.close();
   }
-}
-
-/** Of what a filter says, which may be anything. */
-function onlyAbilities(said: Partial<FilterAbilities>): Partial<FilterAbilities> {
-  const known = ['readOnly', 'discard', 'writeZeroes', 'secureErase', 'inOrder'] as const;
-  const flags = known.filter((key) => said[key] !== undefined).map((key) => [key, said[key] === true]);
-  const { sizeBytes } = said;
-  const size = Number.isInteger(sizeBytes) && sizeBytes! > 0 ? { sizeBytes } : {};
-  return { ...Object.fromEntries(flags), ...size };
 }

@@ -1,9 +1,10 @@
 import { SidecoreError } from '../errors.js';
+import { checkFrameFilter, frameSharedBytesOf } from './ask-definition.js';
 import type { FilterGroups } from './filter-groups.js';
 import type { FrameFilter } from './frame-contract.js';
 import { type KnownPorts, portFaults, portsOf } from './frame-ports.js';
 import type { FrameFilterSpec } from './frame-spec.js';
-import { Opened, type Ready, sharedBytesOf } from './opened.js';
+import { Opened, type Ready } from './opened.js';
 
 /** A frame filter as its configuration has it, loaded. */
 export type ReadyFrameFilter = Ready<FrameFilter>;
@@ -30,6 +31,7 @@ export class OpenedFrameFilter extends Opened<FrameFilter, ReadyFrameFilter> {
   constructor(ready: ReadyFrameFilter, place: FrameFilterPlace, old?: OpenedFrameFilter) {
     const { definition, options, base } = ready;
     const { vm, device, mac, groups, ports, log } = place;
+    checkFrameFilter(ready, { vm, device, log });
     const copies = portsOf(ready);
     for (const { text } of portFaults(`${vm}/${device}`, copies, ports))
       throw new SidecoreError(
@@ -37,7 +39,7 @@ export class OpenedFrameFilter extends Opened<FrameFilter, ReadyFrameFilter> {
         `${vm}/${device}: ${ready.use}: ${text}`,
         'docs/frame-filters.md says which ports may get copies.',
       );
-    super(ready, 1, groups, () => sharedBytesOf(definition.sharedBytes, options), old);
+    super(ready, 1, groups, frameSharedBytesOf(ready), old);
     const { shared, group } = this;
     const setup = { vm, device, mac, options, shared, group, base, log };
     this.spec = {

@@ -3,7 +3,7 @@ import { messageOf, SidecoreError } from '../errors.js';
 import type { BlockFilter, BlockFilterManager, FilterCommand } from './contract.js';
 import { callDefinition } from './definition-call.js';
 import type { FilterGroups } from './filter-groups.js';
-import { isSharedBytes, type LoadedFilter } from './load.js';
+import type { LoadedFilter } from './load.js';
 import { FilterMemory } from './memory.js';
 import type { AnyFilterSpec, FaultPolicy, WrittenFilter } from './spec.js';
 
@@ -40,14 +40,13 @@ export abstract class Opened<Definition extends AnyDefinition, OwnReady extends 
   /**
    * Throws what is wrong.
    *
-   * @param sharedBytes - as the definition says
    * @param old - whose place it takes: what both have alike stays as it is
    */
   constructor(
     ready: OwnReady,
     queues: number,
     groups: FilterGroups,
-    sharedBytes: () => number,
+    sharedBytes: number,
     old: Opened<Definition, OwnReady> | undefined,
   ) {
     this.ready = ready;
@@ -59,10 +58,7 @@ export abstract class Opened<Definition extends AnyDefinition, OwnReady extends 
       !same.memory.out &&
       isDeepStrictEqual([counters, histograms], [same.spec.counters, same.spec.histograms]);
     this.memory = isAlike ? same.memory : new FilterMemory({ counters, histograms, queues, timeNsMax });
-    const bytes = callDefinition(ready, 'sharedBytes', sharedBytes);
-    if (!isSharedBytes(bytes))
-      throw new SidecoreError('FILTER_INVALID', `a filter wants ${bytes} bytes of shared memory`);
-    this.shared = same?.shared.byteLength === bytes ? same.shared : new SharedArrayBuffer(bytes);
+    this.shared = same?.shared.byteLength === sharedBytes ? same.shared : new SharedArrayBuffer(sharedBytes);
     const member = callDefinition(ready, 'group', () => definition.group?.(options));
     this.group = groups.memoryOf(name, member, groupBytes);
   }
@@ -105,7 +101,3 @@ export abstract class Opened<Definition extends AnyDefinition, OwnReady extends 
     await this.#manager.close?.();
   }
 }
-
-/** What a definition says, as a number or by a function. */
-export const sharedBytesOf = <Given>(said: number | ((given: Given) => number) = 0, given: Given): number =>
-  typeof said === 'number' ? said : said(given);

@@ -4,6 +4,11 @@
 export const FILTER_BLOCK_BYTES = 4096;
 /** Locks of such blocks for one disk, which far apart blocks share: a power of two, as many as the longest range that a guest may name has blocks, times sixteen. */
 export const BLOCK_LOCKS = 2 ** 16;
+/**
+ * Locks that are asked for in vain in one turn by what waits for them, about 20 us: a guest can have hundreds of requests wait for the
+ * last of a thousand locks each. The rest waits for another turn.
+ */
+export const LOCKS_FAILED_MAX = 2048;
 /** Pieces in which the data of writes are copied by `mirror`, `cache` and `verify`: bytes of each, and how many of one queue at once. */
 export const COPY_PIECE_BYTES = 2 ** 16;
 export const COPY_PIECES = 128;
@@ -20,6 +25,8 @@ export const MIRROR_RETRY_MS = 1000;
 export const MIRROR_RETRY_MS_MAX = 60_000;
 /** A request with more data than this passes the cache by, bytes: a guest that reads its disk once does not empty it. */
 export const CACHE_REQUEST_BYTES_MAX = 2 ** 18;
+/** Reads of one queue that are on their way into the cache at once, each in a buffer of that size; others pass it by. */
+export const CACHE_READS = 128;
 /** Memory of a cache, bytes: what its shared memory has room to describe. */
 export const CACHE_BYTES_MAX = 2 ** 34;
 /** Largest disk whose blocks are kept or have checksums, bytes: their numbers have 32 bits. */

@@ -22,3 +22,9 @@ export const parseBytes = (text: string | number): number | undefined => read(te
 
 /** Reads "5ms", "1.5 s" or a number of seconds as ns; undefined if it is none of these. */
 export const parseDuration = (text: string | number): number | undefined => read(text, NS);
+
+/** A duration, ns, as `parseDuration` reads it, in the largest unit that it has one of. */
+export function durationText(ns: number): string {
+  const unit = (['s', 'ms', 'us'] as const).find((name) => ns >= NS[name]!) ?? 'ns';
+  return `${ns / NS[unit]!}${unit}`;
+}

@@ -29,6 +29,11 @@ export function pinThisThread(cpus: readonly number[]): void {
   check(schedSetAffinity(0, MASK_BYTES, maskOf(cpus)), `cannot pin to CPU ${cpus.join(', ')}`, 'CPU_UNUSABLE');
 }
 
+/** Moves another thread of this process. None, whose id is zero, one that has ended, and no CPUs are no error. */
+export function moveThread(threadId: number, cpus: readonly number[]): void {
+  if (threadId !== 0) schedSetAffinity(threadId, MASK_BYTES, maskOf(cpus));
+}
+
 /** The calling thread's id, as /proc/self/task and top know it. */
 export function threadId(): number {
   return gettid();

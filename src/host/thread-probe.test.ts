@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { threadId } from './affinity.js';
+import { allowedCpus, moveThread, threadId } from './affinity.js';
 import { cpuNsOf, threadCpuNs } from './clock.js';
 import { pingCpus, waitsInCall } from './thread-probe.js';
 
@@ -49,4 +49,19 @@ it('of a thread that is not there nothing is said', () => {
 it('CPUs answer', () => {
   const ns = pingCpus();
   assert.ok(ns >= 0 && ns < 1e10);
+});
+
+it('a thread is moved to other CPUs by its number, and one that is not there is no error', () => {
+  const all = allowedCpus();
+  try {
+    moveThread(threadId(), all.slice(-1));
+    assert.deepEqual(allowedCpus(), all.slice(-1));
+    moveThread(0, all);
+    moveThread(2 ** 30, all);
+    moveThread(threadId(), []);
+    assert.deepEqual(allowedCpus(), all.slice(-1));
+  } finally {
+    moveThread(threadId(), all);
+  }
+  assert.deepEqual(allowedCpus(), all);
 });

@@ -53,7 +53,6 @@ export class CrossingRing {
   readonly words: Uint32Array[];
   readonly longs: BigUint64Array[];
   readonly hostAddress = new Float64Array(1);
-  readonly isPrivate = true;
   /** Whose the records were that were taken last, as the writer said it; the VLAN of their frames; whether they only say who is where, or are copies. */
   from = 0;
   vlan = 0;

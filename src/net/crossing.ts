@@ -60,7 +60,7 @@ export class Crossing {
     this.#departures = new CrossingRing(setup.departures, 'writer');
     this.#directory = directory;
     this.#wake = wake;
-    this.#burst = new FrameBurst(this.#arrivals, 0);
+    this.#burst = new FrameBurst(this.#arrivals, 0, undefined, true);
   }
 
   /** Frames that went to the other sidecore. */

@@ -6,6 +6,7 @@ import { NET_HEADER_BYTES } from './features.js';
 import { Frame, HEAD_BYTES } from './frame.js';
 import { BURST_FRAMES, FrameBurst, Way } from './frame-burst.js';
 import { NetHeaderFlag } from './net-header.js';
+import { StagedBurst } from './staged-burst.js';
 import { StagingMemory } from './staging-memory.js';
 
 const FROM = Buffer.from('525400000001', 'hex');
@@ -85,6 +86,31 @@ describe('a burst of frames', () => {
     frame.copyTo(bytes, 0);
     assert.ok(bytes.equals(sent));
     assert.equal(frame.tag, 7);
+  });
+
+  it('is copied to private memory, as far as its frames are short enough, and frames can be moved in it', () => {
+    const memory = new StagingMemory(16_384);
+    const burst = new FrameBurst(memory, 3);
+    burst.port = 5;
+    const sent = [60, 1514, 64, 2041, 60].map((bytes, i) => makeFrame(TO, FROM, bytes, i));
+    // Wherever it begins in eight bytes.
+    for (const [i, bytes] of sent.entries()) put(burst, memory, i, 3000 * i + i, bytes);
+    burst.read(sent.length);
+    const staged = new StagedBurst();
+    const own = staged.burst;
+    const bytesAt = (index: number, length: number) => {
+      const bytes = Buffer.alloc(length);
+      assert.equal(own.frame(index, new Frame()).copyTo(bytes, 0), length);
+      return bytes;
+    };
+    assert.equal(staged.fill(burst, 1, 5), 3);
+    memory.buffer.fill(0);
+    assert.deepEqual([own.port, own.pair, own.owner, own.isPrivate], [5, 3, undefined, true]);
+    assert.deepEqual(bytesAt(0, 1514), sent[1]);
+    assert.deepEqual(bytesAt(1, 64), sent[2]);
+    own.move(1, 0);
+    assert.deepEqual(bytesAt(0, 64), sent[2]);
+    assert.equal(staged.fill(burst, 3, 5), 3);
   });
 
   it('leaves a frame that asks for something to its sender', () => {

@@ -33,6 +33,8 @@ const BYTES_ABOVE_MIN = FRAME_BYTES_MAX - BURST_FRAME_BYTES_MIN;
 export class FrameBurst {
   memory: FrameMemory;
   owner: FrameOwner | undefined;
+  /** All of it is in one window of memory that nobody but us writes to, and whoever gets frames of it may move them in it. */
+  readonly isPrivate: boolean;
   /** Number of the port by which they came, as the switch knows it, and the queue pair. */
   port = 0;
   pair: number;
@@ -53,10 +55,11 @@ export class FrameBurst {
   /** Makes `#fetch` have a result. */
   fetched = 0;
 
-  constructor(memory: FrameMemory, pair: number, owner?: FrameOwner) {
+  constructor(memory: FrameMemory, pair: number, owner?: FrameOwner, isPrivate = false) {
     this.memory = memory;
     this.pair = pair;
     this.owner = owner;
+    this.isPrivate = isPrivate;
   }
 
   /**
@@ -141,6 +144,20 @@ export class FrameBurst {
       sum ^= words[word]! ^ words[word + HEADER_AND_HEAD_WORDS]!;
     }
     this.fetched = sum;
+  }
+
+  /** Puts a frame in the place of one before it, which has gone or is not to go anywhere. */
+  move(index: number, place: number): void {
+    const { head, chains } = this;
+    const from = 4 * index;
+    const to = 4 * place;
+    head[to] = head[from]!;
+    head[to + 1] = head[from + 1]!;
+    head[to + 2] = head[from + 2]!;
+    head[to + 3] = head[from + 3]!;
+    chains.window[place] = chains.window[index]!;
+    chains.offset[place] = chains.offset[index]!;
+    chains.length[place] = chains.length[index]!;
   }
 
   /** Makes a frame of one that was read and asks for nothing. */

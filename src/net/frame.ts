@@ -31,8 +31,6 @@ export interface FrameMemory {
   readonly longs: BigUint64Array[];
   /** Addresses in this process, for the kernel. */
   readonly hostAddress: Float64Array;
-  /** Nobody but us writes to it. */
-  readonly isPrivate?: boolean;
 }
 
 /** Whose memory a frame is in, and who can wait until a port is done with it. */

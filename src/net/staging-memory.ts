@@ -11,7 +11,6 @@ export class StagingMemory implements FrameMemory {
   readonly longs: BigUint64Array[];
   /** Not known: nobody hands this memory to the kernel. */
   readonly hostAddress = new Float64Array(1);
-  readonly isPrivate = true;
   readonly #segments = new Segments(1);
 
   /** By default there is room for the longest frame with the tag that it may leave with. */

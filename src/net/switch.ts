@@ -175,9 +175,9 @@ export class Switch {
     return this.#filterBurst(burst, from, to, port, native, workMax);
   }
 
-  /** Goes on with the first so many frames of a burst, which the filters of its port have let pass. */
-  sendBurstOn(burst: FrameBurst, count: number, port: Port): void {
-    this.#forwardBurst(burst, 0, count, port, burst.native, Number.POSITIVE_INFINITY, true);
+  /** Goes on with frames of a burst that the filters of their port have let pass. */
+  sendBurstOn(burst: FrameBurst, from: number, to: number, port: Port): void {
+    this.#forwardBurst(burst, from, to, port, burst.native, Number.POSITIVE_INFINITY, true);
   }
 
   /**

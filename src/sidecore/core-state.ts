@@ -126,6 +126,11 @@ export class CoreState {
     this.#counters[Counter.WATCHED] = watched;
   }
 
+  /** It has queues. */
+  get serves(): boolean {
+    return this.#counters[Counter.POLLED]! + this.#counters[Counter.WATCHED]! > 0;
+  }
+
   /** Times in work and in empty polling, time asleep, all ns since the start; and counts. */
   read() {
     const at = (slot: number) => this.#counters[slot]!;

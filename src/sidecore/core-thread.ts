@@ -3,6 +3,7 @@ import { pinThisThread, threadId } from '../host/affinity.js';
 import { openSpan } from '../host/memory-view.js';
 import { CoreState } from './core-state.js';
 import type { CoreSetup, ReserveMessage } from './messages.js';
+import { rehearse } from './rehearsal.js';
 import { Sidecore } from './sidecore.js';
 
 /** Entry of a sidecore's thread. */
@@ -15,6 +16,7 @@ function main(setup: CoreSetup): void {
 
 /** Of one that is kept in reserve: it gets ready for whatever it may have to serve. */
 function wait(): void {
+  parentPort!.postMessage(threadId());
   parentPort!.on('message', (message: ReserveMessage) => {
     if ('spans' in message) {
       for (const number of message.spans) openSpan(number);
@@ -23,6 +25,8 @@ function wait(): void {
     main(message.setup);
     parentPort!.close();
   });
+  // Unless it has been told already what it is to serve.
+  setImmediate(rehearse);
 }
 
 if (workerData === null) wait();

@@ -5,7 +5,7 @@ import { BlockQueue, type BlockQueueHost } from '../block/queue.js';
 import { FilterChain } from '../filter/chain.js';
 import { changeChain, createChain, type FilterHost } from '../filter/create.js';
 import type { ChainSpec, FilteredDeviceSpec } from '../filter/spec.js';
-import { BLOCK_FILTERS } from '../filters/block/index.js';
+import { ALL_BLOCK_FILTERS } from '../filters/block/index.js';
 import type { GuestMemory } from '../guest-memory/guest-memory.js';
 import { NetControlQueue } from '../net/control-queue.js';
 import type { NetDeviceSpec } from '../net/device.js';
@@ -59,7 +59,7 @@ export function createQueue(spec: QueueSpec, parts: QueueParts, host: DeviceHost
 /** Makes a disk's back end, with its filters before it. */
 function createFiltered({ backend, filters }: FilteredDeviceSpec, queue: number, host: DeviceHost): BlockBackend {
   const below = createBackend(backend, host);
-  return filters === undefined ? below : createChain(filters, queue, below, BLOCK_FILTERS, host);
+  return filters === undefined ? below : createChain(filters, queue, below, ALL_BLOCK_FILTERS, host);
 }
 
 /** Has a disk's queue, which is settled, use other filters. */
@@ -67,11 +67,11 @@ export function changeFilters(queue: BlockQueue, spec: ChainSpec | undefined, in
   const { backend } = queue;
   if (!(backend instanceof FilterChain)) {
     if (spec === undefined) return;
-    queue.backend = createChain(spec, index, backend, BLOCK_FILTERS, host);
+    queue.backend = createChain(spec, index, backend, ALL_BLOCK_FILTERS, host);
     // Until the other queues have them, too.
     queue.quiesce();
   } else if (spec !== undefined) {
-    changeChain(backend, spec, index, BLOCK_FILTERS, host);
+    changeChain(backend, spec, index, ALL_BLOCK_FILTERS, host);
   } else {
     backend.filters = [];
     queue.backend = backend.backend;

@@ -17,7 +17,8 @@ interface Connection {
   phase: 'open' | 'answered' | 'established' | 'closing';
   answered: boolean;
   takenUp: boolean;
-  wasReset: boolean;
+  /** Whose last segment was RST. */
+  resetBy: Set<boolean>;
   finished: Set<boolean>;
   expected: number;
   expires: number;
@@ -82,12 +83,12 @@ export class ModelFirewall {
     const { flags = '', sequence = 0, acknowledgment = 0 } = packet;
     const has = (flag: string) => flags.includes(flag);
     if (has('S') && !has('A')) {
-      if (connection.phase === 'closing') return 'anew';
+      if (connection.phase === 'closing' || connection.resetBy.size > 0) return 'anew';
       return byBeginner ? 'established' : 'new';
     }
+    connection.resetBy.delete(packet.outbound);
     if (has('R')) {
-      connection.phase = 'closing';
-      connection.wasReset = true;
+      connection.resetBy.add(packet.outbound);
     } else if (connection.phase === 'open' && !byBeginner) {
       if (has('S')) {
         connection.phase = 'answered';
@@ -99,7 +100,8 @@ export class ModelFirewall {
     }
     if (has('F')) connection.finished.add(packet.outbound);
     if (connection.finished.size === 2) connection.phase = 'closing';
-    if (connection.phase === 'closing') return lives(connection.wasReset ? 10 : 60);
+    if (connection.resetBy.size > 0) return lives(10);
+    if (connection.phase === 'closing') return lives(60);
     if (connection.phase !== 'established') return lives(60);
     return lives(connection.finished.size > 0 ? 300 : this.#options.established);
   }
@@ -119,7 +121,7 @@ export class ModelFirewall {
       phase: 'open',
       answered: false,
       takenUp,
-      wasReset: false,
+      resetBy: new Set(),
       finished: new Set(),
       expected: 0,
       expires: now + (packet.protocol === 6 ? 60 : 30),

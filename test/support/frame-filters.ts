@@ -58,7 +58,7 @@ export function chainOf(
     const hooks = create({
       goOn: (token) => kept!.setDue(token),
       drop: (token) => kept!.drop(token),
-      port: (name) => new CopyPort(ports[name]!, network, networks, host),
+      port: (name) => new CopyPort(ports[name]!, network, networks),
     });
     return { id: ++id, hooks, kept, onFault, memory, file: undefined };
   });

@@ -22,8 +22,13 @@ export const BLOCK_FILTERS: Readonly<Record<string, BlockFilter>> = {
   overlay,
   readonly,
   snapshot,
-  'snapshot-view': snapshotView,
   throttle,
   trace,
   verify,
+};
+
+/** The same with those that belong to back ends, which no configuration names. */
+export const ALL_BLOCK_FILTERS: Readonly<Record<string, BlockFilter>> = {
+  ...BLOCK_FILTERS,
+  [snapshotView.name]: snapshotView,
 };

@@ -4,6 +4,7 @@ import {
   existsSync,
   fstatSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   type Stats,
   statSync,
@@ -34,6 +35,8 @@ export interface FileOptions {
   readonly readOnly?: boolean | undefined;
   /** Past the page cache (O_DIRECT). */
   readonly direct?: boolean | undefined;
+  /** A file that is made has its folder made as well. */
+  readonly makesFolder?: boolean | undefined;
   /** How the file is reached; `docs/file-back-end.md` says what `auto` takes, and why. */
   readonly engine?: 'auto' | 'io_uring' | 'sync' | undefined;
 }
@@ -116,12 +119,13 @@ function describe(fd: number, options: FileOptions): OpenDisk<FileSpec> {
 
 /** Opens the file, or makes it. Returns its descriptor. */
 function openImage(options: FileOptions): number {
-  const { path, size, readOnly = false, direct = false } = options;
+  const { path, size, readOnly = false, direct = false, makesFolder = false } = options;
   const stats = statIfThere(path);
   let flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
   if (direct) flags |= constants.O_DIRECT;
   if (stats === undefined) {
     if (size === undefined || readOnly) throw missing(path, readOnly);
+    if (makesFolder) attempt(path, options, () => mkdirSync(dirname(path), { recursive: true }));
     return create(path, size, flags);
   }
   if (!stats.isFile() && !stats.isBlockDevice()) {

@@ -1,6 +1,12 @@
 import type { BlockFilterContext, BlockFilterHooks, FilterRequest, IoBuffer, Next } from '../../../filter/contract.js';
 import { RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
-import { CACHE_REQUEST_BYTES_MAX, COPY_PIECE_BYTES, COPY_PIECES, FILTER_BLOCK_BYTES } from '../../limits.js';
+import {
+  CACHE_READS,
+  CACHE_REQUEST_BYTES_MAX,
+  COPY_PIECE_BYTES,
+  COPY_PIECES,
+  FILTER_BLOCK_BYTES,
+} from '../../limits.js';
 import { blockOf, blocksIn } from '../parts/guard-user.js';
 import { CacheBlocks, type CachePlace } from './blocks.js';
 
@@ -12,10 +18,13 @@ export interface CacheOptions {
 const BLOCKS_MAX = CACHE_REQUEST_BYTES_MAX / FILTER_BLOCK_BYTES + 1;
 const WRITE_BLOCKS_MAX = COPY_PIECE_BYTES / FILTER_BLOCK_BYTES + 1;
 
-/** What is known of a request on its way up. */
-const Kind = { NONE: 0, FILL: 1, CHANGE: 2 } as const;
+/** Tags of reads; those of writes are their buffers' numbers. */
+const TAG_READS = COPY_PIECES;
 
-/** A cache for one queue. */
+/**
+ * A cache for one queue. What is kept goes through buffers of our own, both ways: the guest may change its memory meanwhile, or have
+ * named the same twice.
+ */
 export class CacheQueue implements BlockFilterHooks {
   readonly #context: BlockFilterContext<CacheOptions, CachePlace>;
   readonly #blocks: CacheBlocks;
@@ -23,18 +32,19 @@ export class CacheQueue implements BlockFilterHooks {
   readonly #hits;
   readonly #misses;
   readonly #evictions;
-  /** By slot: what is to be done when the request comes back, and the sum of its blocks' generations. */
-  readonly #kind: Uint8Array;
-  readonly #sum: Int32Array;
+  /** By slot: its blocks have other data when the request comes back. */
+  readonly #isChange: Uint8Array;
   readonly #generations = new Int32Array(BLOCKS_MAX);
   readonly #ways = new Int32Array(BLOCKS_MAX);
-  // Writes whose data are copied, by buffer.
-  readonly #pool;
-  readonly #buffers: IoBuffer[] = [];
-  readonly #tokens = new Float64Array(COPY_PIECES);
-  readonly #sectors = new Float64Array(COPY_PIECES);
-  readonly #bytes = new Int32Array(COPY_PIECES);
+  readonly #writes;
+  readonly #reads;
+  // By tag; of a write the generations of its blocks, of a read the sum of those.
+  readonly #buffers: IoBuffer[] = new Array(TAG_READS + CACHE_READS);
+  readonly #tokens = new Float64Array(TAG_READS + CACHE_READS);
+  readonly #sectors = new Float64Array(TAG_READS + CACHE_READS);
+  readonly #bytes = new Int32Array(TAG_READS + CACHE_READS);
   readonly #noted = new Int32Array(COPY_PIECES * WRITE_BLOCKS_MAX);
+  readonly #sums = new Int32Array(CACHE_READS);
 
   constructor(context: BlockFilterContext<CacheOptions, CachePlace>) {
     this.#context = context;
@@ -44,9 +54,9 @@ export class CacheQueue implements BlockFilterHooks {
     this.#hits = context.counter('hits');
     this.#misses = context.counter('misses');
     this.#evictions = context.counter('evictions');
-    this.#kind = new Uint8Array(context.slots);
-    this.#sum = new Int32Array(context.slots);
-    this.#pool = context.buffers(COPY_PIECES, COPY_PIECE_BYTES);
+    this.#isChange = new Uint8Array(context.slots);
+    this.#writes = context.buffers(COPY_PIECES, COPY_PIECE_BYTES);
+    this.#reads = context.buffers(CACHE_READS, CACHE_REQUEST_BYTES_MAX);
   }
 
   submit(request: FilterRequest, next: Next): void {
@@ -59,19 +69,16 @@ export class CacheQueue implements BlockFilterHooks {
         return next(request);
       default:
         for (let i = 0; i < request.rangeCount; i++) this.#change(request.rangeSector(i), request.rangeSectors(i));
-        this.#kind[request.slot] = Kind.CHANGE;
+        this.#isChange[request.slot] = 1;
         return next(request);
     }
   }
 
   complete(request: FilterRequest, status: number): number {
     const { slot, type } = request;
-    const kind = this.#kind[slot];
-    if (kind === Kind.NONE) return status;
-    this.#kind[slot] = Kind.NONE;
-    if (kind === Kind.FILL) {
-      if (status === Status.OK) this.#fill(request);
-    } else if (type === RequestType.OUT) this.#change(request.sector, request.bytes / SECTOR_BYTES);
+    if (this.#isChange[slot] === 0) return status;
+    this.#isChange[slot] = 0;
+    if (type === RequestType.OUT) this.#change(request.sector, request.bytes / SECTOR_BYTES);
     else for (let i = 0; i < request.rangeCount; i++) this.#change(request.rangeSector(i), request.rangeSectors(i));
     return status;
   }
@@ -86,7 +93,7 @@ export class CacheQueue implements BlockFilterHooks {
   // --- reads ---------------------------------------------------------------------------------------------------
 
   #read(request: FilterRequest, next: Next): void {
-    const { sector, bytes, slot } = request;
+    const { sector, bytes } = request;
     if (bytes > CACHE_REQUEST_BYTES_MAX) {
       this.#misses.add(1);
       return next(request);
@@ -98,11 +105,30 @@ export class CacheQueue implements BlockFilterHooks {
       return request.complete(Status.OK);
     }
     this.#misses.add(1);
+    const buffer = bytes === 0 ? undefined : this.#reads.take();
+    if (buffer === undefined) return next(request);
+    const tag = TAG_READS + buffer.index;
+    this.#sums[buffer.index] = this.#sumOf(first, count);
+    this.#keep(tag, buffer, request);
+    this.#context.below.read(buffer, sector, bytes, tag);
+  }
+
+  #keep(tag: number, buffer: IoBuffer, request: FilterRequest): void {
+    this.#buffers[tag] = buffer;
+    this.#sectors[tag] = request.sector;
+    this.#bytes[tag] = request.bytes;
+    this.#tokens[tag] = request.defer();
+  }
+
+  /** Of generations, which are noted. They only grow, so that their sum tells whether any has changed. */
+  #sumOf(first: number, count: number): number {
     let sum = 0;
-    for (let i = 0; i < count; i++) sum = (sum + this.#blocks.generation(first + i)) | 0;
-    this.#sum[slot] = sum;
-    this.#kind[slot] = Kind.FILL;
-    next(request);
+    for (let i = 0; i < count; i++) {
+      const generation = this.#blocks.generation(first + i);
+      this.#generations[i] = generation;
+      sum = (sum + generation) | 0;
+    }
+    return sum;
   }
 
   #areThere(first: number, count: number): boolean {
@@ -134,29 +160,28 @@ export class CacheQueue implements BlockFilterHooks {
     return true;
   }
 
-  /** Stores what was read, if nothing was written meanwhile: generations only grow, so that their sum tells. */
-  #fill(request: FilterRequest): void {
-    const blocks = this.#blocks;
-    const generations = this.#generations;
-    const { sector, bytes, slot } = request;
+  /** The guest gets what was read; it is stored if nothing was written meanwhile. */
+  #wasRead(tag: number, buffer: IoBuffer): void {
+    const sector = this.#sectors[tag]!;
+    const bytes = this.#bytes[tag]!;
     const first = blockOf(sector);
     const count = blocksIn(sector, bytes / SECTOR_BYTES);
-    let sum = 0;
+    this.#context.requestOf(this.#tokens[tag]!).copyFrom(0, buffer.bytes, 0, bytes);
+    if (this.#sumOf(first, count) !== this.#sums[buffer.index]) return;
     for (let i = 0; i < count; i++) {
-      const generation = blocks.generation(first + i);
-      generations[i] = generation;
-      sum = (sum + generation) | 0;
+      const from = (first + i) * FILTER_BLOCK_BYTES - sector * SECTOR_BYTES;
+      if (from < 0 || from + FILTER_BLOCK_BYTES > bytes) continue;
+      this.#store(first + i, buffer, from, this.#generations[i]!);
     }
-    if (sum !== this.#sum[slot]) return;
-    for (let i = 0; i < count; i++) {
-      const position = (first + i) * FILTER_BLOCK_BYTES - sector * SECTOR_BYTES;
-      if (position < 0 || position + FILTER_BLOCK_BYTES > bytes) continue;
-      const way = blocks.take(first + i);
-      if (way < 0) continue;
-      request.copyTo(position, blocks.bytes, blocks.offset, FILTER_BLOCK_BYTES);
-      blocks.store(way, first + i, generations[i]!);
-    }
-    this.#countEvictions();
+  }
+
+  /** Stores a block as it was at a generation. */
+  #store(block: number, buffer: IoBuffer, from: number, generation: number): void {
+    const blocks = this.#blocks;
+    const way = blocks.take(block);
+    if (way < 0) return;
+    buffer.bytes.copy(blocks.bytes, blocks.offset, from, from + FILTER_BLOCK_BYTES);
+    blocks.store(way, block, generation);
   }
 
   #countEvictions(): void {
@@ -169,44 +194,41 @@ export class CacheQueue implements BlockFilterHooks {
 
   #write(request: FilterRequest, next: Next): void {
     const { sector, bytes } = request;
-    const buffer = this.#through && bytes > 0 && bytes <= COPY_PIECE_BYTES ? this.#pool.take() : undefined;
+    const buffer = this.#through && bytes > 0 && bytes <= COPY_PIECE_BYTES ? this.#writes.take() : undefined;
     if (buffer === undefined) {
       this.#change(sector, bytes / SECTOR_BYTES);
-      this.#kind[request.slot] = Kind.CHANGE;
+      this.#isChange[request.slot] = 1;
       return next(request);
     }
     const tag = buffer.index;
     const first = blockOf(sector);
     const count = blocksIn(sector, bytes / SECTOR_BYTES);
     for (let i = 0; i < count; i++) this.#noted[tag * WRITE_BLOCKS_MAX + i] = this.#blocks.change(first + i);
-    this.#buffers[tag] = buffer;
-    this.#sectors[tag] = sector;
-    this.#bytes[tag] = bytes;
-    // What is stored, and what is kept, is the same: the guest may change its memory meanwhile.
+    this.#keep(tag, buffer, request);
     request.copyTo(0, buffer.bytes, 0, bytes);
-    this.#tokens[tag] = request.defer();
     this.#context.below.write(buffer, sector, bytes, tag, 0, request.durable);
   }
 
-  done(tag: number, status: number): void {
-    const buffer = this.#buffers[tag]!;
-    const blocks = this.#blocks;
+  #wasWritten(tag: number, buffer: IoBuffer, status: number): void {
     const sector = this.#sectors[tag]!;
     const bytes = this.#bytes[tag]!;
     const first = blockOf(sector);
     const count = blocksIn(sector, bytes / SECTOR_BYTES);
     for (let i = 0; i < count; i++) {
-      const block = first + i;
       const generation = this.#noted[tag * WRITE_BLOCKS_MAX + i]!;
-      const isOurs = blocks.changeFrom(block, generation);
-      const from = block * FILTER_BLOCK_BYTES - sector * SECTOR_BYTES;
+      const isOurs = this.#blocks.changeFrom(first + i, generation);
+      const from = (first + i) * FILTER_BLOCK_BYTES - sector * SECTOR_BYTES;
       if (!isOurs || status !== Status.OK || from < 0 || from + FILTER_BLOCK_BYTES > bytes) continue;
-      const way = blocks.take(block);
-      if (way < 0) continue;
-      buffer.bytes.copy(blocks.bytes, blocks.offset, from, from + FILTER_BLOCK_BYTES);
-      blocks.store(way, block, (generation + 1) | 0);
+      this.#store(first + i, buffer, from, (generation + 1) | 0);
     }
-    this.#pool.giveBack(buffer);
+  }
+
+  done(tag: number, status: number): void {
+    const buffer = this.#buffers[tag]!;
+    const isRead = tag >= TAG_READS;
+    if (!isRead) this.#wasWritten(tag, buffer, status);
+    else if (status === Status.OK) this.#wasRead(tag, buffer);
+    (isRead ? this.#reads : this.#writes).giveBack(buffer);
     this.#countEvictions();
     this.#context.finish(this.#tokens[tag]!, status);
   }

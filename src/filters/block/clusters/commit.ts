@@ -112,12 +112,14 @@ class Committer {
 
   #noteDifferences(): void {
     const { shape } = this.#spec;
-    const stable = Buffer.alloc(MAP_PAGE_BYTES);
+    // By system calls: where the file is memory (tmpfs), a look through the mapping takes room, and ends the process if there is none.
+    const [live, stable] = [Buffer.alloc(MAP_PAGE_BYTES), Buffer.alloc(MAP_PAGE_BYTES)];
     for (let slot = 0; slot < shape.slots; slot++) {
       const dirty = dirtyPages(shape, this.#shared, slot);
       for (let page = 0; page < pagesOf(shape); page++) {
+        readSync(this.#map, live, 0, MAP_PAGE_BYTES, liveAt(shape, slot) + page * MAP_PAGE_BYTES);
         readSync(this.#map, stable, 0, MAP_PAGE_BYTES, stableAt(shape, slot) + page * MAP_PAGE_BYTES);
-        if (this.#live(slot, page).equals(stable)) continue;
+        if (live.equals(stable)) continue;
         Atomics.store(dirty, page, 1);
         Atomics.add(this.#words, Word.CHANGES, 1);
       }

@@ -1,8 +1,11 @@
 import type { BlockFilterContext, BufferPool, IoBuffer } from '../../../filter/index.js';
+import { LOCKS_FAILED_MAX } from '../../limits.js';
 import { CLUSTER_BYTES_MAX } from './layout.js';
 
 /** Buffers of a queue: so many requests are worked on at a time. */
 export const BUFFERS = 16;
+
+const NO_LOCKS = { failed: 0 };
 
 /** Buffers of one queue, each with a request that has it, by its slot; and requests that wait for one, or for something else. */
 export class LentBuffers {
@@ -42,11 +45,15 @@ export class LentBuffers {
     this.#waiting.push(slot);
   }
 
-  /** @param goOn - goes on with a request; false if that waits on */
-  turn(goOn: (slot: number) => boolean): void {
+  /**
+   * @param goOn - goes on with a request; false if that waits on
+   * @param locks - that requests wait for, if for any: not all of them in each turn
+   */
+  turn(goOn: (slot: number) => boolean, locks: { failed: number } = NO_LOCKS): void {
+    locks.failed = 0;
     for (let i = this.#waiting.length; i > 0; i--) {
       const slot = this.#waiting.shift()!;
-      if (!goOn(slot)) this.#waiting.push(slot);
+      if (locks.failed >= LOCKS_FAILED_MAX || !goOn(slot)) this.#waiting.push(slot);
     }
   }
 }

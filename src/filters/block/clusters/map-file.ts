@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
@@ -12,6 +13,7 @@ import {
 import { dirname } from 'node:path';
 import { SidecoreError } from '../../../errors.js';
 import { bootId } from '../../../host/boot-id.js';
+import { requireWritable } from '../../../host/file-faults.js';
 import { type MemoryMap, mapFile } from '../../../host/memory-map.js';
 import { viewBytes } from '../../../host/memory-view.js';
 import { reserve } from './allocate.js';
@@ -58,18 +60,35 @@ export class MapFile {
   }
 
   /**
+   * Throws `IMAGE_INVALID` if a file is not what is wanted; it need not be there. Only looks.
+   *
+   * @param check - throws what else is wrong with it
+   */
+  static look(path: string, wanted: Omit<MapHeader, 'boot'>, check: (old: MapHeader) => void = () => {}): void {
+    if (!existsSync(path)) return;
+    requireWritable(path);
+    const fd = attempt(path, () => openSync(path, constants.O_RDONLY));
+    try {
+      const { size } = fstatSync(fd);
+      if (size === 0) return;
+      const old = readHeader(fd, path);
+      requireSame(old, wanted, path, size);
+      check(old);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /**
    * Opens a file, or makes it if there is none. The store's data are locked by the caller. Throws `IMAGE_INVALID` if it is not what is
    * wanted.
    */
-  static open(path: string, wanted: Omit<MapHeader, 'boot'>, check: (old: MapHeader) => void = () => {}): MapFile {
+  static open(path: string, wanted: Omit<MapHeader, 'boot'>): MapFile {
     const fd = attempt(path, () => openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
     try {
       const isNew = fstatSync(fd).size === 0;
       const old = isNew ? undefined : readHeader(fd, path);
-      if (old !== undefined) {
-        requireSame(old, wanted, path, fstatSync(fd).size);
-        check(old);
-      }
+      if (old !== undefined) requireSame(old, wanted, path, fstatSync(fd).size);
       const header = { ...wanted, boot: bootId() };
       const bytes = mapFileBytes(header);
       if (isNew) attempt(path, () => ftruncateSync(fd, bytes));
@@ -90,12 +109,20 @@ export class MapFile {
   /** Puts the bits of a slot back to those that are durable. */
   #goBack(slot: number): void {
     const bytes = pagesOf(this.shape) * MAP_PAGE_BYTES;
+    for (let at = 0; at < bytes; at += MAP_PAGE_BYTES)
+      this.#setPage(liveAt(this.shape, slot) + at, this.#readPage(stableAt(this.shape, slot) + at));
+  }
+
+  /** By a system call: where the file is memory (tmpfs), a look through the mapping takes room, and ends the process if there is none. */
+  #readPage(at: number): Buffer {
     const page = Buffer.alloc(MAP_PAGE_BYTES);
-    for (let at = 0; at < bytes; at += MAP_PAGE_BYTES) {
-      readSync(this.fd, page, 0, MAP_PAGE_BYTES, stableAt(this.shape, slot) + at);
-      const live = viewBytes(this.map.address + liveAt(this.shape, slot) + at, MAP_PAGE_BYTES);
-      if (!live.equals(page)) page.copy(live);
-    }
+    readSync(this.fd, page, 0, MAP_PAGE_BYTES, at);
+    return page;
+  }
+
+  /** Writes a page that is not so already. */
+  #setPage(at: number, page: Buffer): void {
+    if (!this.#readPage(at).equals(page)) page.copy(viewBytes(this.map.address + at, MAP_PAGE_BYTES));
   }
 
   /** Makes sure that there is room for the bits of a slot. Throws `IMAGE_INVALID` if there is none. */
@@ -113,10 +140,7 @@ export class MapFile {
     const begin = which === 'live' ? liveAt(this.shape, slot) : stableAt(this.shape, slot);
     const bytes = pagesOf(this.shape) * MAP_PAGE_BYTES;
     const zeros = Buffer.alloc(MAP_PAGE_BYTES);
-    for (let at = begin; at < begin + bytes; at += MAP_PAGE_BYTES) {
-      const page = viewBytes(this.map.address + at, MAP_PAGE_BYTES);
-      if (!page.equals(zeros)) page.fill(0);
-    }
+    for (let at = begin; at < begin + bytes; at += MAP_PAGE_BYTES) this.#setPage(at, zeros);
     if (which === 'stable') fdatasyncSync(this.fd);
   }
 

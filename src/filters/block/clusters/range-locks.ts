@@ -7,6 +7,8 @@ const LOCKS = 1024;
  */
 export class RangeLocks {
   static readonly BYTES = 4 * LOCKS;
+  /** Locks that were asked for in vain, since it was set to zero: what is tried again in each turn has to be bounded. */
+  failed = 0;
   readonly #words: Int32Array;
   readonly #owner: number;
   readonly #unitShift: number;
@@ -28,6 +30,7 @@ export class RangeLocks {
     for (let i = 0; i < count; i++) {
       if (Atomics.compareExchange(this.#words, (first + i) % LOCKS, 0, this.#owner) === 0) continue;
       this.#release(first, i);
+      this.failed += i + 1;
       return false;
     }
     return true;

@@ -36,6 +36,11 @@ export class RequestClusters {
       : request.rangeSector(range) + request.rangeSectors(range);
   }
 
+  /** It is of no sector, and so of no cluster, wherever it is. */
+  isEmpty(request: FilterRequest, range: number): boolean {
+    return this.begin(request, range) === this.end(request, range);
+  }
+
   /** Begin and end of all that it is about, and what is between. */
   first(request: FilterRequest): number {
     let first = Number.POSITIVE_INFINITY;

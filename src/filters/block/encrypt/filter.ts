@@ -30,14 +30,21 @@ export const encrypt = defineBlockFilter({
   defers: true,
   failsClosed: true,
   last: true,
-  manage({ options, base, below, image, log }) {
-    assert(image !== undefined, 'it is the last');
-    const header = readHeader(image, below.sizeBytes);
+  check({ options, base, below, image, log }) {
     const passphrase = readPassphrase(options, base, log);
-    const { key, slot } = openImage(image, header, passphrase, log);
-    passphrase.fill(0);
+    try {
+      if (below === undefined || image === undefined) return undefined;
+      const header = readHeader(image, below.sizeBytes);
+      return { header, ...openImage(image, header, passphrase) };
+    } finally {
+      passphrase.fill(0);
+    }
+  },
+  manage({ found, log }) {
+    assert(found !== undefined, 'it is the last');
+    const { header, key, slot, ms } = found;
     const xts = openXts(key);
-    log(`opened by key slot ${slot}, ${header.uuid}; AES-XTS by ${xts.way}`);
+    log(`opened by key slot ${slot} in ${ms} ms, ${header.uuid}; AES-XTS by ${xts.way}`);
     xts.close();
     const { payloadSector, uuid, hash, keyBytes } = header;
     const prepared: Prepared = { key: Uint8Array.from(key), payloadSector };

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { messageOf, SidecoreError } from '../../../errors.js';
+import { SidecoreError } from '../../../errors.js';
 import { LUKS_PASSPHRASE_BYTES_MAX } from '../../../limits.js';
 
 /** Where a passphrase is. One of them. */
@@ -43,7 +43,10 @@ function fromFile(path: string, log: (text: string) => void): Buffer {
     if (size > LUKS_PASSPHRASE_BYTES_MAX) return Buffer.alloc(LUKS_PASSPHRASE_BYTES_MAX + 1);
     return readFileSync(path);
   } catch (error) {
-    throw new SidecoreError('KEY_INVALID', `the key file cannot be read: ${messageOf(error)}`);
+    throw new SidecoreError(
+      'KEY_INVALID',
+      `the key file ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`,
+    );
   }
 }
 

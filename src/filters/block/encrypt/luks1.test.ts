@@ -156,7 +156,7 @@ describe('a LUKS1 header', () => {
 
   it('says what is not supported', () => {
     for (const [change, message] of [
-      [(b: Buffer) => b.fill(0, 0, 6), /has none/],
+      [(b: Buffer) => b.fill(0, 0, 6), /has no LUKS header/],
       [(b: Buffer) => b.writeUInt16BE(2, 6), /version 2 is not supported/],
       [(b: Buffer) => b.write('serpent\0', 8), /cipher serpent-xts-plain64 is not supported/],
       [(b: Buffer) => b.write('cbc-essiv:sha256\0', 40), /cipher aes-cbc-essiv:sha256 is not/],
@@ -188,7 +188,7 @@ describe('a LUKS1 header', () => {
       [(b: Buffer) => activate(b, 3, header.slots[0]!.sector + 499), /slots 0 and 3 overlap/],
     ] as const)
       assert.throws(changed(change), code('IMAGE_INVALID', message));
-    assert.throws(() => parseLuks1(bytes.subarray(0, 591), imageSectors), code('IMAGE_INVALID', /has none/));
+    assert.throws(() => parseLuks1(bytes.subarray(0, 591), imageSectors), code('IMAGE_INVALID', /has no LUKS header/));
   });
 
   it('gives one clear error, or a header within bounds, whatever bytes it has', () => {
@@ -199,7 +199,7 @@ describe('a LUKS1 header', () => {
         try {
           read = changed((b) => edits.forEach(([at, word]) => void b.writeUInt32BE(word, at)))();
         } catch (error) {
-          assert.ok(code('IMAGE_INVALID', /^LUKS header: /)(error), String(error));
+          assert.ok(code('IMAGE_INVALID', /LUKS header/)(error), String(error));
           return;
         }
         const used = read.slots.filter(({ active }) => active);

@@ -77,7 +77,12 @@ export const isLuks = (bytes: Uint8Array): boolean => MAGIC.equals(bytes.subarra
  * @throws SidecoreError IMAGE_INVALID: what is not as it has to be, or not supported
  */
 export function parseLuks1(bytes: Buffer, imageSectors: number): LuksHeader {
-  if (bytes.length < LUKS_HEADER_BYTES || !isLuks(bytes)) throw invalid('the image has none');
+  if (bytes.length < LUKS_HEADER_BYTES || !isLuks(bytes))
+    throw new SidecoreError(
+      'IMAGE_INVALID',
+      'the image has no LUKS header',
+      'Make one with `sidecore luks create`, or qemu-img.',
+    );
   const version = bytes.readUInt16BE(Header.VERSION);
   if (version !== 1)
     throw invalid(`version ${version} is not supported`, 'LUKS1 is: `cryptsetup luksFormat --type luks1`.');

@@ -1,7 +1,7 @@
 import { SECTOR_BYTES } from '../../../block/features.js';
 import { candidates } from './key.js';
 import { LUKS_HEADER_BYTES, type LuksHeader, parseLuks1 } from './luks1.js';
-import { openLuks1 } from './luks1-keys.js';
+import { type OpenedLuks, openLuks1 } from './luks1-keys.js';
 
 /** As much of an image as it takes to open it. */
 export interface ImageReader {
@@ -17,16 +17,11 @@ export function readHeader(image: ImageReader, imageBytes: number): LuksHeader {
 }
 
 /** Has the master key of an image. Throws KEY_INVALID if the passphrase does not open it. */
-export function openImage(
-  image: ImageReader,
-  header: LuksHeader,
-  passphrase: Buffer,
-  log: (text: string) => void,
-): { readonly key: Buffer; readonly slot: number } {
+export function openImage(image: ImageReader, header: LuksHeader, passphrase: Buffer): OpenedLuks {
   const read = (offset: number, length: number) => {
     const bytes = Buffer.alloc(length);
     image.read(offset, bytes);
     return bytes;
   };
-  return openLuks1(header, read, candidates(passphrase), log);
+  return openLuks1(header, read, candidates(passphrase));
 }

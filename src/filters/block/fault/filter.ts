@@ -116,7 +116,7 @@ async function ruleOfText(given: Readonly<Record<string, string>>): Promise<Rule
   const read = readOptions(fault, { rules: [ruleFromText(given)] });
   if ('faults' in read) {
     const { keys, text } = read.faults[0]!;
-    throw new SidecoreError('CONFIG_INVALID', `${keys.slice(2).join('.')} ${text}`.trim());
+    throw new SidecoreError('CONFIG_INVALID', [...keys.slice(2), text].join(': '));
   }
   return ruleOf((read.options as { rules: Parameters<typeof ruleOf>[0][] }).rules[0]!);
 }

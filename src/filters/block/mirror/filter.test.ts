@@ -340,7 +340,7 @@ describe('mirror', () => {
       assert.match(when_opened, /host had gone down/);
     });
     writeFileSync(bitmap, 'something else');
-    assert.throws(() => start(test, names), /no file of a filter sidecore mirror/);
+    assert.throws(() => start(test, names), /no file of the filter mirror/);
     assert.ok(!existsSync(`${bitmap}.new`));
   });
 

@@ -2,7 +2,7 @@ import { isAbsolute, join } from 'node:path';
 import type { BackendOptions } from '../../../block/backends/index.js';
 import { defineBlockFilter } from '../../../filter/contract.js';
 import { backendOption, bytesOption } from '../parts/sizes.js';
-import { manageMirror } from './manager.js';
+import { checkMirror, manageMirror } from './manager.js';
 import { MirrorQueue } from './queue.js';
 import { regionBytesOf } from './regions.js';
 import { mirrorSharedBytes } from './state.js';
@@ -25,6 +25,7 @@ export const mirror = defineBlockFilter({
     if (to.type === 'memory') return { to: { ...to, size } };
     return { to: { ...to, size, path: isAbsolute(to.path) ? to.path : join(base, to.path) } };
   },
+  check: checkMirror,
   manage: manageMirror,
   offers: (below, _options, prepared) => ({
     discard: below.discard && prepared.discard,

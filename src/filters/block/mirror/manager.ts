@@ -1,11 +1,16 @@
-import { isAbsolute, join } from 'node:path';
-import type { BlockFilterManager, BlockFilterSetup } from '../../../filter/contract.js';
-import { type Found, openStateFile } from '../parts/state-file.js';
+import { resolve } from 'node:path';
+import { SidecoreError } from '../../../errors.js';
+import type { BlockFilterCheck, BlockFilterManager, BlockFilterSetup } from '../../../filter/contract.js';
+import { statIfThere } from '../../../host/file-faults.js';
+import { checkStateFile, type Found, openStateFile } from '../parts/state-file.js';
 import { bitmapBytes, type RegionPlace, type Regions, regionBytesOf } from './regions.js';
 import { Figure, MirrorState, Word } from './state.js';
 
 export interface MirrorSetupOptions {
-  readonly to: { readonly type: 'file'; readonly path: string } | { readonly type: 'memory' };
+  readonly to: { readonly size?: number | undefined } & (
+    | { readonly type: 'file'; readonly path: string }
+    | { readonly type: 'memory' }
+  );
   readonly bitmap?: string | undefined;
   readonly resync_rate: number;
 }
@@ -24,24 +29,41 @@ const FOUND: Readonly<Record<Found, string>> = {
   'host-down': 'its host had gone down: all was copied',
 };
 
+const MAGIC = 'sidecore mirror';
+
+/** Where the bitmaps are; undefined: in memory. */
+function bitmapPath({ to, bitmap }: MirrorSetupOptions, base: string): string | undefined {
+  const path = bitmap ?? (to.type === 'file' ? `${to.path}.mirror` : undefined);
+  return path === undefined ? undefined : resolve(base, path);
+}
+
+export function checkMirror({ options, base, below }: BlockFilterCheck<MirrorSetupOptions>): void {
+  const { to } = options;
+  const file = to.type === 'file' ? statIfThere(resolve(base, to.path)) : undefined;
+  const bytes = file?.isFile() ? file.size : to.size;
+  if (below !== undefined && bytes !== undefined && bytes < below.sizeBytes)
+    throw new SidecoreError(
+      'IMAGE_INVALID',
+      `the second half has ${bytes} bytes, and the disk ${below.sizeBytes}`,
+      'Make it as large as the disk.',
+    );
+  const path = bitmapPath(options, base);
+  if (path !== undefined) checkStateFile(path, { magic: MAGIC });
+}
+
 /** A mirror's side on the main thread. */
 export function manageMirror(setup: BlockFilterSetup<MirrorSetupOptions>): BlockFilterManager<MirrorPrepared> {
   const { vm, device, options, base, below, disks, shared, image } = setup;
   const second = disks.to!;
   const { sizeBytes } = below;
-  if (second.abilities.sizeBytes < sizeBytes)
-    throw new Error(`the second half has ${second.abilities.sizeBytes} bytes, and the disk ${sizeBytes}`);
-  const { to } = options;
-  const path = options.bitmap ?? (to.type === 'file' ? `${to.path}.mirror` : undefined);
   const regionBytes = regionBytesOf(sizeBytes);
   const shape = {
-    magic: 'sidecore mirror',
+    magic: MAGIC,
     identity: `${vm}/${device} ${sizeBytes} ${regionBytes}`,
     bytes: bitmapBytes(sizeBytes, regionBytes),
   };
-  const where = path === undefined ? undefined : isAbsolute(path) ? path : join(base, path);
   const stateAt = (address: number) => new MirrorState(shared, { address, sizeBytes, regionBytes });
-  const file = openStateFile(where, shape, shared, (address, found) => {
+  const file = openStateFile(bitmapPath(options, base), shape, shared, (address, found) => {
     const { regions } = stateAt(address);
     if (found === 'killed') regions.recover();
     else {
@@ -83,7 +105,8 @@ export function manageMirror(setup: BlockFilterSetup<MirrorSetupOptions>): Block
         return status();
       },
       resync({ full = 'no' }) {
-        if (full !== 'no' && full !== 'yes') throw new Error('full is yes or no');
+        if (full !== 'no' && full !== 'yes')
+          throw new SidecoreError('CONFIG_INVALID', `full: expects yes or no, not ${full}`);
         if (full === 'yes') regions.markAllStale();
         Atomics.store(words, Word.PAUSED, 0);
         Atomics.add(words, Word.ASKED, 1);

@@ -1,7 +1,8 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { SidecoreError } from '../../../errors.js';
+import { assert, SidecoreError } from '../../../errors.js';
 import { defineBlockFilter } from '../../../filter/index.js';
+import { statIfThere } from '../../../host/file-faults.js';
 import { committingHelper, type StoreSpec } from '../clusters/commit.js';
 import { clusterOption, type Shape, sharedBytes, sharedWords, Word } from '../clusters/layout.js';
 import { MapFile } from '../clusters/map-file.js';
@@ -43,38 +44,50 @@ export const overlay = defineBlockFilter({
   disks: ({ path }, { base, below }) => ({
     top: { type: 'file', path: resolve(base, path), size: below.sizeBytes },
   }),
-  manage({ options, below, base, disks, image, shared }) {
+  check({ options, below, base, image }) {
+    if (below === undefined) return undefined;
     const path = resolve(base, options.path);
-    const { abilities } = disks['top']!;
     if (!below.readOnly)
       throw new SidecoreError(
         'CONFIG_INVALID',
         'overlay: its base can be written',
         'Say `read_only: true` in `backend`.',
       );
-    if (abilities.sizeBytes !== below.sizeBytes)
+    const top = statIfThere(path);
+    if (top?.isFile() && top.size !== below.sizeBytes)
       throw new SidecoreError(
         'IMAGE_INVALID',
-        `${path} has ${abilities.sizeBytes} bytes, and its base has ${below.sizeBytes}`,
+        `${path} has ${top.size} bytes, and its base has ${below.sizeBytes}`,
         'An overlay is as large as its base.',
       );
     const mapPath = `${path}.map`;
-    if (!existsSync(mapPath) && statSync(path).blocks > 0)
+    if (top !== undefined && top.blocks > 0 && !existsSync(mapPath))
       throw new SidecoreError(
         'IMAGE_INVALID',
         `${path} has data, and no map: ${mapPath} is missing`,
         'Put the map back, or name a file that is not there yet: it is made.',
       );
-    const shape = shapeOf(options, below.sizeBytes);
-    const stamp = image?.stamp?.() ?? 'unknown';
-    const file = MapFile.open(mapPath, { kind: 'overlay', ...shape, base: stamp }, (old) => {
-      if (old.base === stamp || old.base === 'unknown' || stamp === 'unknown' || options.accept_base) return;
+    const header = {
+      kind: 'overlay',
+      ...shapeOf(options, below.sizeBytes),
+      base: image?.stamp?.() ?? 'unknown',
+    } as const;
+    MapFile.look(mapPath, header, (old) => {
+      if (old.base === header.base || old.base === 'unknown' || header.base === 'unknown' || options.accept_base)
+        return;
       throw new SidecoreError(
         'IMAGE_INVALID',
-        `the base of ${path} has changed since that was made: it was last written at ${timeOf(old.base)}, now at ${timeOf(stamp)}`,
+        `the base of ${path} has changed since that was made: it was last written at ${timeOf(old.base)}, now at ${timeOf(header.base)}`,
         'What is in the top may not fit it. If the base is the same, copied or touched only, set `accept_base: true` once.',
       );
     });
+    return { path, mapPath, header };
+  },
+  manage({ found, below, disks, shared }) {
+    assert(found !== undefined, 'what is below is open');
+    const { path, mapPath, header } = found;
+    const { abilities } = disks['top']!;
+    const file = MapFile.open(mapPath, header);
     try {
       file.reserve(0);
     } catch (error) {

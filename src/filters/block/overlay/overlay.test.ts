@@ -6,7 +6,7 @@ import { scratchDirectory } from '../../../../test/support/daemon.js';
 import { DiskLoad } from '../../../../test/support/disk-load.js';
 import { FilterRig } from '../../../../test/support/filter-rig.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
-import { SECTOR_BYTES, Status } from '../../../block/features.js';
+import { RequestType, SECTOR_BYTES, Status } from '../../../block/features.js';
 import { bootId } from '../../../host/boot-id.js';
 import { overlay } from './filter.js';
 
@@ -142,5 +142,16 @@ describe('overlay', () => {
     assert.throws(() => open(test, directory, { top: 'short.img' }), { code: 'IMAGE_INVALID' });
     writeFileSync(join(directory, 'foreign.img'), Buffer.alloc(DISK_BYTES, 7));
     assert.throws(() => open(test, directory, { top: 'foreign.img' }), { message: /has data, and no map/ });
+  });
+
+  it('takes no cluster for one of its own of which a request names no sector', async (test) => {
+    const directory = scratchDirectory(test);
+    const { content } = makeBase(directory);
+    const rig = open(test, directory, { cluster: 65536 });
+    const sectors = DISK_BYTES / SECTOR_BYTES;
+    for (const type of [RequestType.DISCARD, RequestType.WRITE_ZEROES])
+      for (const sector of [sectors, sectors - 1, 3, 0]) assert.equal(await rig.clear(type, sector, 0), Status.OK);
+    assert.ok((await rig.read(sectors - 5, 5 * SECTOR_BYTES)).equals(content.subarray(-5 * SECTOR_BYTES)));
+    assert.ok((await rig.read(0, 65536)).equals(content.subarray(0, 65536)));
   });
 });

@@ -120,7 +120,7 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
       const at = isTail ? clusters.end(request, range) : clusters.begin(request, range);
       const cluster = clusters.at(at);
       const from = cluster * sectorsPerCluster;
-      if (at === from || at === diskSectors || map.has(cluster)) continue;
+      if (clusters.isEmpty(request, range) || at === from || at === diskSectors || map.has(cluster)) continue;
       edge.sector = isTail ? at : from;
       edge.sectors = (isTail ? Math.min(from + sectorsPerCluster, diskSectors) : at) - edge.sector;
       return true;
@@ -153,11 +153,9 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
   /** It was at the top: clusters that it covers are there from now on, if it has succeeded. */
   function arrived(request: FilterRequest, status: number): void {
     if (status === Status.OK)
-      for (let i = 0; i < clusters.count(request); i++) {
-        const from = clusters.at(clusters.begin(request, i));
-        const to = clusters.until(clusters.end(request, i));
-        if (from < to) map.setAll(from, to);
-      }
+      for (let i = 0; i < clusters.count(request); i++)
+        if (!clusters.isEmpty(request, i))
+          map.setAll(clusters.at(clusters.begin(request, i)), clusters.until(clusters.end(request, i)));
     locks.release(clusters.first(request), clusters.last(request));
   }
 
@@ -201,7 +199,7 @@ export function overlayHooks(context: BlockFilterContext<unknown, OverlayPrepare
       }
     },
     tick() {
-      buffers.turn(goOn);
+      buffers.turn(goOn, locks);
       commitQueue.turn();
     },
     done(index, status) {

@@ -9,6 +9,8 @@ const MASK = BLOCK_LOCKS - 1;
  */
 export class BlockLocks {
   static readonly BYTES = 4 * BLOCK_LOCKS;
+  /** Locks that were asked for in vain, since it was set to zero: what is tried again in each turn has to be bounded. */
+  failed = 0;
   readonly #words: Int32Array;
   readonly #owner: number;
 
@@ -30,6 +32,7 @@ export class BlockLocks {
     for (let i = 0; i < wanted; i++) {
       if (Atomics.compareExchange(words, (first + i) & MASK, 0, this.#owner) === 0) continue;
       this.release(first, i);
+      this.failed += i + 1;
       return false;
     }
     return true;

@@ -13,6 +13,7 @@ import {
   COPY_PIECES_AT_ONCE,
   COPY_RANGE_SECTORS,
   FILTER_BLOCK_BYTES,
+  LOCKS_FAILED_MAX,
 } from '../../limits.js';
 import type { BlockLocks } from './block-locks.js';
 import { blockOf, blocksIn, type GuardUser, nextRange, Way, wayOf } from './guard-user.js';
@@ -147,14 +148,13 @@ export class Guard {
   tick(): void {
     const waiting = this.#waiting;
     const count = this.#waitingCount;
+    const locks = this.#locks;
     let kept = 0;
+    locks.failed = 0;
     for (let i = 0; i < count; i++) {
       const slot = waiting[i]!;
-      if (!this.#admit(slot)) {
-        waiting[kept++] = slot;
-        continue;
-      }
-      if (this.#way[slot] === Way.PASS) this.#context.goOn(this.#token[slot]!);
+      if (locks.failed >= LOCKS_FAILED_MAX || !this.#admit(slot)) waiting[kept++] = slot;
+      else if (this.#way[slot] === Way.PASS) this.#context.goOn(this.#token[slot]!);
     }
     // Those that came meanwhile.
     for (let i = count; i < this.#waitingCount; i++) waiting[kept++] = waiting[i]!;

@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, openSync, readSync, renameSync, unlinkSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, renameSync, unlinkSync } from 'node:fs';
 import { lockImage } from '../../../block/backends/file/lock.js';
 import { messageOf, SidecoreError } from '../../../errors.js';
 import { bootId } from '../../../host/boot-id.js';
+import { requireWritable } from '../../../host/file-faults.js';
 import {
   allocateFile,
   type MemoryMap,
@@ -80,6 +81,18 @@ export function openStateFile(
   return state;
 }
 
+/** Throws what would keep a state file from being opened: looks only. */
+export function checkStateFile(path: string, shape: Pick<StateShape, 'magic'>): void {
+  requireWritable(path);
+  if (!existsSync(path)) return;
+  const fd = openSync(path, 'r');
+  try {
+    requireMagic(readPage(fd), path, shape);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 function memoryState(
   { bytes, identity }: StateShape,
   owner: SharedArrayBuffer,
@@ -114,7 +127,7 @@ function openFile(
     fd = openIfThere(path);
     if (fd < 0) return makeFile(path, shape, owner, recover);
     lockImage(fd, path, false);
-    const head = readHead(fd, shape);
+    const head = readHead(fd, path, shape);
     if (head === undefined) {
       const state = makeFile(path, shape, owner, recover);
       closeSync(fd);
@@ -127,7 +140,7 @@ function openFile(
     return opened(path, fd, map, shape, owner, found);
   } catch (error) {
     if (fd >= 0) closeSync(fd);
-    if (error instanceof SidecoreError && error.code === 'IMAGE_BUSY') throw error;
+    if (error instanceof SidecoreError) throw error;
     throw new SidecoreError('IMAGE_INVALID', `${path} cannot be used: ${messageOf(error)}`);
   }
 }
@@ -196,11 +209,10 @@ function opened(
 }
 
 /** Undefined if it is another's. Throws if it is no such file at all. */
-function readHead(fd: number, shape: StateShape): { clean: boolean; boot: string } | undefined {
-  const head = Buffer.alloc(PAGE_BYTES);
-  readSync(fd, head, 0, PAGE_BYTES, 0);
-  const text = (at: number, length: number) => head.toString('utf8', at, at + length).replace(/\0+$/, '');
-  if (text(Head.MAGIC, MAGIC_BYTES) !== shape.magic) throw new Error(`it is no file of a filter ${shape.magic}`);
+function readHead(fd: number, path: string, shape: StateShape): { clean: boolean; boot: string } | undefined {
+  const head = readPage(fd);
+  requireMagic(head, path, shape);
+  const text = (at: number, length: number) => textAt(head, at, length);
   const size = PAGE_BYTES + Math.ceil(shape.bytes / PAGE_BYTES) * PAGE_BYTES;
   const isSame =
     text(Head.IDENTITY, IDENTITY_BYTES) === shape.identity &&
@@ -208,6 +220,23 @@ function readHead(fd: number, shape: StateShape): { clean: boolean; boot: string
     fstatSync(fd).size === size;
   if (!isSame) return undefined;
   return { clean: head.readUInt32LE(Head.CLEAN) === 1, boot: text(Head.BOOT, BOOT_BYTES) };
+}
+
+function readPage(fd: number): Buffer {
+  const page = Buffer.alloc(PAGE_BYTES);
+  readSync(fd, page, 0, PAGE_BYTES, 0);
+  return page;
+}
+
+const textAt = (page: Buffer, at: number, length: number) => page.toString('utf8', at, at + length).replace(/\0+$/, '');
+
+function requireMagic(page: Buffer, path: string, { magic }: Pick<StateShape, 'magic'>): void {
+  if (textAt(page, Head.MAGIC, MAGIC_BYTES) === magic) return;
+  throw new SidecoreError(
+    'IMAGE_INVALID',
+    `${path} is no file of the filter ${magic.split(' ').at(-1)}`,
+    'Name another file; this one is left as it is.',
+  );
 }
 
 function writeHead(map: MemoryMap, { magic, identity, bytes }: StateShape, clean: boolean): void {

@@ -1,13 +1,14 @@
-import { existsSync, mkdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
 import { SECTOR_BYTES } from '../../../block/features.js';
 import { SidecoreError } from '../../../errors.js';
 import { defineBlockFilter } from '../../../filter/index.js';
 import { committingHelper } from '../clusters/commit.js';
 import { clusterOption, SLOTS_MAX, sharedBytes } from '../clusters/layout.js';
+import { MapFile } from '../clusters/map-file.js';
+import { readManifest, storeFiles } from './manifest.js';
 import { type SnapshotPrepared, slotSectors } from './prepared.js';
 import { snapshotHooks } from './queue.js';
-import { SnapshotStore, shapeOf } from './store.js';
+import { mapHeader, SnapshotStore, shapeOf } from './store.js';
 
 const SLOTS_DEFAULT = 32;
 
@@ -36,18 +37,23 @@ export const snapshot = defineBlockFilter({
     }),
   counters: ['copied', 'bytes_copied', 'commits', 'dropped'],
   sharedBytes: ({ options, below }) => sharedBytes(shapeOf(options, below.sizeBytes)),
+  check({ options, base, below }) {
+    const files = storeFiles(options, base);
+    if (below?.readOnly) throw new SidecoreError('CONFIG_INVALID', 'snapshot is for disks that can be written');
+    for (const path of [files.copies, files.map])
+      if (existsSync(files.manifest) && !existsSync(path))
+        throw new SidecoreError(
+          'IMAGE_MISSING',
+          `${path} is missing, and there are snapshots`,
+          'Put it back, or name another folder.',
+        );
+    if (below !== undefined) MapFile.look(files.map, mapHeader(options, below.sizeBytes));
+    readManifest(files.manifest);
+  },
   disks(options, { base, below }) {
-    const folder = resolve(base, options.path);
-    const path = join(folder, 'copies.raw');
-    if (existsSync(join(folder, 'snapshots.json')) && !existsSync(path))
-      throw new SidecoreError(
-        'IMAGE_MISSING',
-        `${path} is missing, and there are snapshots`,
-        'Put it back, or name another folder.',
-      );
-    mkdirSync(folder, { recursive: true });
     const shape = shapeOf(options, below.sizeBytes);
-    return { copies: { type: 'file', path, size: shape.slots * slotSectors(shape) * SECTOR_BYTES } };
+    const size = shape.slots * slotSectors(shape) * SECTOR_BYTES;
+    return { copies: { type: 'file', path: storeFiles(options, base).copies, size, makesFolder: true } };
   },
   manage(setup) {
     const store = new SnapshotStore(setup);

@@ -1,4 +1,5 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { SidecoreError } from '../../../errors.js';
 import { syncFolder } from '../clusters/map-file.js';
@@ -33,13 +34,44 @@ const manifest = z.strictObject({
 export type Manifest = z.output<typeof manifest>;
 export type StoreEntry = z.output<typeof entry>;
 
+/** Where a disk's snapshots are: their data, the bits that say which, and their names. */
+export function storeFiles({ path }: { readonly path: string }, base: string) {
+  const folder = resolve(base, path);
+  return {
+    copies: join(folder, 'copies.raw'),
+    map: join(folder, 'copies.map'),
+    manifest: join(folder, 'snapshots.json'),
+  };
+}
+
+/** A disk's snapshot by its name. Throws if there is none. */
+export function findSnapshot(stores: readonly StoreEntry[], label: string, name: string): StoreEntry {
+  const entry = stores.find((store) => store.name === name);
+  if (entry !== undefined) return entry;
+  const known = stores.flatMap((store) => store.name ?? []).join(', ') || 'none';
+  throw new SidecoreError('CONFIG_INVALID', `${label} has no snapshot ${name}`, `There are: ${known}.`);
+}
+
+/** The same, of which all content is there. */
+export function goodSnapshot(stores: readonly StoreEntry[], label: string, name: string): StoreEntry {
+  const entry = findSnapshot(stores, label, name);
+  if (!entry.damaged) return entry;
+  throw new SidecoreError(
+    'IMAGE_INVALID',
+    `the snapshot ${name} is damaged: old content is missing`,
+    'It can only be deleted.',
+  );
+}
+
 /** Which snapshots there are. Throws `IMAGE_INVALID` if the file is none of ours. */
 export function readManifest(path: string): Manifest {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT')
+      throw new SidecoreError('IMAGE_INVALID', `${path} cannot be read (${code})`, 'Name another folder.');
     return { version: 1, open: null, power_safe: false, stamp: null, merging: null, stores: [] };
   }
   const { data } = manifest.safeParse(parse(text));
@@ -62,13 +94,22 @@ function parse(text: string): unknown {
 /** Replaces the list, durably: there is the old one or the new one, whenever the power fails. */
 export function writeManifest(path: string, content: Manifest): void {
   const next = `${path}.new`;
-  const fd = openSync(next, 'w', 0o600);
   try {
-    writeSync(fd, `${JSON.stringify(content, undefined, 2)}\n`);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+    const fd = openSync(next, 'w', 0o600);
+    try {
+      writeSync(fd, `${JSON.stringify(content, undefined, 2)}\n`);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(next, path);
+    syncFolder(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new SidecoreError(
+      'IMAGE_INVALID',
+      `${path} cannot be written (${code})`,
+      'See that its file system has room.',
+    );
   }
-  renameSync(next, path);
-  syncFolder(path);
 }

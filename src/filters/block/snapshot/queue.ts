@@ -175,7 +175,7 @@ export function snapshotHooks(context: BlockFilterContext<unknown, SnapshotPrepa
       buffers.wait(slot);
     },
     tick() {
-      buffers.turn(goOn);
+      buffers.turn(goOn, locks);
       commitQueue.turn();
     },
     done(index, status) {

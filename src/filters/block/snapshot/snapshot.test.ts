@@ -5,6 +5,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
   rmSync,
@@ -239,7 +240,9 @@ describe('snapshots', () => {
       const steps: (() => unknown)[] = [];
       const source = snapshotsOf('vm/disk');
       const view = new FilterRig({ after: (step: () => unknown) => steps.push(step) } as unknown as TestContext, {
-        filters: [{ definition: snapshotView, options: { of: 'vm/disk', name: 'one' } }],
+        filters: [
+          { definition: snapshotView, options: { of: 'vm/disk', name: 'one', path: join(directory, 'snapshots') } },
+        ],
         backend: { type: 'lent', disk: source.lend() },
         queues: 2,
       });
@@ -288,8 +291,7 @@ describe('snapshots', () => {
     const first = await end(await disk.ask('export', { name: 'one', file }));
     assert.deepEqual([first.state, first.done_bytes, first.total_bytes], ['done', size, size]);
     assert.ok(statSync(file).blocks <= 64 && statSync(file).size === size);
-    const second = await end(await disk.ask('export', { name: 'one', file }));
-    assert.match(second.error!, /EEXIST/);
+    await assert.rejects(disk.ask('export', { name: 'one', file }), { message: /out\.raw is there already/ });
     assert.ok(existsSync(file));
     const other = join(directory, 'other.raw');
     const running: Job = await disk.ask('export', { name: 'one', file: other });
@@ -297,7 +299,9 @@ describe('snapshots', () => {
     await disk.ask('cancel', { job: String(running.job) });
     assert.equal((await end(running)).state, 'cancelled');
     assert.equal(existsSync(other), false);
-    assert.match((await end(await disk.ask('export', { name: 'one', file: '/dev/full/x' }))).error!, /ENOTDIR/);
+    await assert.rejects(disk.ask('export', { name: 'one', file: '/dev/full/x' }), {
+      message: /\/dev\/full is no folder/,
+    });
     await disk.close();
   });
 
@@ -350,6 +354,18 @@ describe('snapshots', () => {
     assert.equal((await changed.list())[0]!.damaged, true);
     assert.match(changed.rig.log.join(), /written without them: one/);
     await changed.close();
+  });
+
+  it('take no room for those that are not there, where a look through a mapping would', async (test) => {
+    // Of a tmpfs that is full, such a look ends the process.
+    const directory = mkdtempSync('/dev/shm/sidecore-test-');
+    test.after(() => rmSync(directory, { recursive: true }));
+    for (let i = 0; i < 2; i++) {
+      const disk = new Disk(directory, { max: 256 });
+      const { blocks, size } = statSync(join(directory, 'snapshots', 'copies.map'));
+      assert.ok(512 * blocks <= 4 * 4096 && size >= 512 * 4096, `${512 * blocks} bytes of ${size}`);
+      await disk.close();
+    }
   });
 
   it('refuse what is not theirs', async (test) => {

@@ -1,15 +1,16 @@
-import { rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, rmSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OpenDisk } from '../../../block/backends/backend.js';
 import type { BackendSpec } from '../../../block/backends/index.js';
 import { assert, messageOf, SidecoreError } from '../../../errors.js';
 import type { BlockFilterSetup } from '../../../filter/index.js';
+import { requireWritable } from '../../../host/file-faults.js';
 import type { StoreSpec } from '../clusters/commit.js';
 import { type Shape, sharedWords, Word } from '../clusters/layout.js';
 import { MapFile } from '../clusters/map-file.js';
 import { type Job, Jobs } from './jobs.js';
-import { SNAPSHOT_NAME, type StoreEntry } from './manifest.js';
+import { findSnapshot, goodSnapshot, SNAPSHOT_NAME, type StoreEntry, storeFiles } from './manifest.js';
 import { StoreState } from './state.js';
 import { Progress } from './tasks.js';
 
@@ -26,6 +27,9 @@ export const shapeOf = ({ cluster, max }: SnapshotOptions, diskBytes: number): S
   clusterBytes: cluster,
   slots: max,
 });
+
+export const mapHeader = (options: SnapshotOptions, diskBytes: number) =>
+  ({ kind: 'snapshots', ...shapeOf(options, diskBytes) }) as const;
 
 /** Stores that are open, by the disk that they are of: "VM/disk". */
 const open = new Map<string, SnapshotStore>();
@@ -65,7 +69,6 @@ export class SnapshotStore {
   constructor(setup: BlockFilterSetup<SnapshotOptions>) {
     const { options, base, below, disks, image, shared, vm, device, log } = setup;
     assert(image !== undefined, 'it is the last');
-    if (below.readOnly) throw new SidecoreError('CONFIG_INVALID', 'snapshot is for disks that can be written');
     const before = open.get(`${vm}/${device}`);
     if (before !== undefined && (before.#users.size > 0 || before.#busy > 0))
       throw fail(
@@ -75,17 +78,15 @@ export class SnapshotStore {
     this.#setup = setup;
     this.#label = `${vm}/${device}`;
     this.shared = shared;
-    const folder = resolve(base, options.path);
-    const shape = shapeOf(options, below.sizeBytes);
-    const mapPath = join(folder, 'copies.map');
-    this.#map = MapFile.open(mapPath, { kind: 'snapshots', ...shape });
+    const { copies: dataPath, map: mapPath, manifest: manifestPath } = storeFiles(options, base);
+    this.#map = MapFile.open(mapPath, mapHeader(options, below.sizeBytes));
     this.copies = disks['copies'] as OpenDisk<BackendSpec>;
     this.live = setup.backend!;
-    this.spec = { shape, mapAddress: this.#map.map.address, mapPath, dataPath: join(folder, 'copies.raw') };
+    const shape = shapeOf(options, below.sizeBytes);
+    this.spec = { shape, mapAddress: this.#map.map.address, mapPath, dataPath };
     this.#words = sharedWords(shared);
     const { spec, live } = this;
     try {
-      const manifestPath = join(folder, 'snapshots.json');
       const sync = () => image.sync();
       const stamp = () => image.stamp?.() ?? null;
       const openedStamp = image.openedStamp ?? null;
@@ -172,7 +173,7 @@ export class SnapshotStore {
   /** Its name is gone at once; the rest is done in the background. */
   delete(name: string): Promise<unknown> {
     return this.#change(async () => {
-      const entry = this.#find(name);
+      const entry = findSnapshot(this.#state.stores, this.#label, name);
       if (this.#users.has(entry.slot))
         throw fail(`the snapshot ${name} is in use`, 'It is attached to a disk, or being exported.');
       entry.name = null;
@@ -251,9 +252,13 @@ export class SnapshotStore {
   /** Writes a snapshot to a new file, while the guest runs. */
   export(name: string, file: string): Job {
     const entry = this.#good(name);
+    const target = resolve(this.#setup.base, file);
+    if (existsSync(target))
+      throw new SidecoreError('IMAGE_INVALID', `${target} is there already`, 'A snapshot is exported to a new file.');
+    requireWritable(target);
     const progress = new Progress();
     this.use(entry.slot);
-    const task = { ...this.#state.task('export', entry.slot, progress), file: resolve(this.#setup.base, file) };
+    const task = { ...this.#state.task('export', entry.slot, progress), file: target };
     const done = this.#jobs.run(task).then(() => {
       this.#state.noteDropped();
       if (!entry.damaged) return;
@@ -275,23 +280,10 @@ export class SnapshotStore {
     this.#jobs.cancel(id);
   }
 
-  #find(name: string): StoreEntry {
-    const entry = this.#state.stores.find((store) => store.name === name);
-    if (entry !== undefined) return entry;
-    const known = this.#state.stores.flatMap((store) => store.name ?? []).join(', ') || 'none';
-    throw new SidecoreError('CONFIG_INVALID', `${this.#label} has no snapshot ${name}`, `There are: ${known}.`);
-  }
-
   /** One whose content is all there. */
   #good(name: string): StoreEntry {
     this.#state.noteDropped();
-    const entry = this.#find(name);
-    if (!entry.damaged) return entry;
-    throw new SidecoreError(
-      'IMAGE_INVALID',
-      `the snapshot ${name} is damaged: old content is missing`,
-      'It can only be deleted.',
-    );
+    return goodSnapshot(this.#state.stores, this.#label, name);
   }
 
   /** Slot of a snapshot, which stays until `unuse`. */
@@ -304,10 +296,12 @@ export class SnapshotStore {
   /** The disk below a view of a snapshot. Its own reads are of the disk as it is: a view has to be above it. */
   lend(): OpenDisk<BackendSpec> {
     const { below, image } = this.#setup;
+    // When the disk was last written says nothing of its snapshots.
+    const { stamp: _stamp, openedStamp: _openedStamp, ...itself } = image!;
     return {
       spec: this.live,
       abilities: { ...below, readOnly: true, discard: false, writeZeroes: false, secureErase: false },
-      image: image!,
+      image: itself,
       resize: () => {
         throw fail('a snapshot has the size that it has');
       },

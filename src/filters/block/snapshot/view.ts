@@ -5,6 +5,7 @@ import type { StoreSpec } from '../clusters/commit.js';
 import { CLUSTER_BYTES_MAX, Word } from '../clusters/layout.js';
 import { BUFFERS, LentBuffers } from '../clusters/lent-buffers.js';
 import { RequestClusters } from '../clusters/request-clusters.js';
+import { goodSnapshot, readManifest, storeFiles } from './manifest.js';
 import { slotSectors } from './prepared.js';
 import { LIVE, SnapshotLookup } from './reader.js';
 import { snapshotsOf } from './store.js';
@@ -18,15 +19,18 @@ interface Prepared {
 
 /**
  * A disk that is a snapshot of another, read-only, while that is written: the back end below is the other disk's. What is read there counts
- * only if no copy of it has been made meanwhile, for then it may have been overwritten meanwhile. Put before a back end of type
- * `snapshot` by the daemon.
+ * only if no copy of it has been made meanwhile, for then it may have been overwritten meanwhile. It belongs to a back end of type
+ * `snapshot`: no configuration names it.
  */
 export const snapshotView = defineBlockFilter({
   name: 'snapshot-view',
   defers: true,
   failsClosed: true,
-  options: (z) => z.strictObject({ of: z.string(), name: z.string() }),
+  options: (z) => z.strictObject({ of: z.string(), name: z.string(), path: z.string() }),
   counters: ['again'],
+  check({ options, base }) {
+    goodSnapshot(readManifest(storeFiles(options, base).manifest).stores, options.of, options.name);
+  },
   disks: ({ of }) => ({ copies: { type: 'lent', disk: snapshotsOf(of).copies } }),
   manage({ options: { of, name } }) {
     const snapshots = snapshotsOf(of);

@@ -47,7 +47,7 @@ const LATE_NS = 20e6;
 const SPINS = 100;
 /** Who has the lock for so long, ns, has died with it. */
 const DEAD_NS = 50e6;
-/** Most that is owed after requests had to go on without tokens, ns. */
+/** Most that is owed after requests went on without tokens, ns. */
 const DEBT_NS = 1e9;
 
 /**
@@ -148,12 +148,20 @@ export class Budget {
     return good;
   }
 
-  /** The same for one that cannot wait: what is not there is owed. */
-  force(member: number, read: boolean, bytes: number, now: Float64Array): void {
-    if (!this.#lock(member, now)) return;
-    this.#charge(member, read, bytes, 1, now);
-    this.#numbers[memberAt(member) + Member.DUE] = 0;
+  /**
+   * The same for one that should not wait: what is not there is owed. False if that would be too much.
+   *
+   * @param anyhow - it cannot wait: what is too much is forgotten
+   */
+  owe(member: number, read: boolean, bytes: number, anyhow: boolean, now: Float64Array): boolean {
+    if (!this.#lock(member, now)) return anyhow;
+    const good = anyhow || this.#mayOwe(read, bytes, now);
+    if (good) {
+      this.#charge(member, read, bytes, 1, now);
+      this.#numbers[memberAt(member) + Member.DUE] = 0;
+    }
     Atomics.store(this.#words, Word.LOCK, 0);
+    return good;
   }
 
   /** A member wants nothing any more. */
@@ -200,6 +208,18 @@ export class Budget {
     if (reached > numbers[VIRTUAL]!) numbers[VIRTUAL] = reached;
     numbers[own + Member.DUE] = 0;
     this.#charge(member, read, bytes, lines, now);
+    return true;
+  }
+
+  #mayOwe(read: boolean, bytes: number, now: Float64Array): boolean {
+    const numbers = this.#numbers;
+    const used = read ? READ : WRITE;
+    for (let i = 0; i < used.length; i++) {
+      const bucket = used[i]!;
+      const nsPer = numbers[NS_PER + bucket]!;
+      const full = Math.max(numbers[FULL_AT + bucket]! - now[0]!, 0) + this.#costIn(bucket, bytes) * nsPer;
+      if (nsPer > 0 && full > numbers[BURST + bucket]! * nsPer + DEBT_NS) return false;
+    }
     return true;
   }
 

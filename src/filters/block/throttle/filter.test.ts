@@ -249,12 +249,12 @@ describe('limits that change', () => {
     run([rig], [demand], 0.01 * S, () => 100e3);
     // The bucket is not empty yet, and is not filled by a change.
     const before = demand.passed.length;
-    assert.deepEqual((await ask(rig, 'set', { iops: '1000' })).limits, { iops: 1000, burst: '1000000000ns' });
+    assert.deepEqual((await ask(rig, 'set', { iops: '1000' })).limits, { iops: 1000, burst: '1s' });
     run([rig], [demand], S, () => 100e3);
     const passed = demand.passed.length - before;
     assert.ok(Math.abs(passed - 1000 - Math.max(0, 101 - before)) < 20, `${passed} after ${before}`);
     await ask(rig, 'set', { iops: 'none', bps: '1MiB' });
-    assert.deepEqual((await ask(rig, 'show')).limits, { bps: 2 ** 20, burst: '1000000000ns' });
+    assert.deepEqual((await ask(rig, 'show')).limits, { bps: 2 ** 20, burst: '1s' });
     await ask(rig, 'set', { bps: 'none' });
     const free = demand.passed.length;
     run([rig], [demand], 0.01 * S, () => 100e3);
@@ -283,6 +283,33 @@ describe('limits that change', () => {
     await rig.end(request);
     assert.equal(request.status, Status.OK);
   });
+});
+
+it('a queue that is stopped again and again is owed no more than a second, and what is left every five seconds', async (test) => {
+  const rig = start(test, { iops: 10, burst_requests: 1 });
+  const [queue] = rig.queues;
+  /** How many have gone when the queue has been hurried for so long. */
+  const stopped = (requests: readonly RigRequest[], seconds: number) => {
+    for (let i = 0; i <= 10 * seconds; i++) {
+      queue!.chain.hurry();
+      for (let turns = 0; turns < 8; turns++) queue!.turn();
+      if (i < 10 * seconds) rig.pass(0.1 * S);
+    }
+    queue!.chain.quiesce();
+    queue!.chain.resume();
+    return requests.filter(({ status }) => status === Status.OK).length;
+  };
+  const fill = (length: number) => Array.from({ length }, () => rig.begin(RequestType.IN, 0, 512));
+  const first = fill(30);
+  assert.equal(stopped(first, 0), 11, 'the bucket, and what may be owed');
+  assert.equal(stopped(first, 0), 11, 'the same second is not owed twice');
+  assert.equal(stopped(first, 1), 21, 'it goes on at its rate');
+  assert.equal(stopped(first, 1), 30);
+  for (const queue of rig.queues) queue.turn();
+  const second = fill(60);
+  const before = stopped(second, 4.9);
+  assert.ok(before <= 51, `${before}`);
+  assert.equal(stopped(second, 0.1), 60, 'nobody waits for ever');
 });
 
 it('says what is wrong with its options', () => {

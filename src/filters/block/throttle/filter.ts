@@ -84,7 +84,7 @@ async function changed(limits: Limits | undefined, given: Readonly<Record<string
   const read = readOptions(throttle, { ...options, group: 'any' });
   if ('faults' in read) {
     const { keys, text } = read.faults[0]!;
-    throw new SidecoreError('CONFIG_INVALID', `${keys.join('.')} ${text}`);
+    throw new SidecoreError('CONFIG_INVALID', [...keys, text].join(': '));
   }
   const next = limitsOf(read.options as Parameters<typeof limitsOf>[0]);
   if (next === undefined) throw new SidecoreError('CONFIG_INVALID', 'there are no limits that could be taken away');

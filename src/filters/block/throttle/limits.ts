@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { parseBytes, parseDuration } from '../../quantities.js';
+import { durationText, parseBytes, parseDuration } from '../../quantities.js';
 
 /** Limits, each per second; zero is none. The order is that of the buckets. */
 export const RATES = ['iops', 'iops_read', 'iops_write', 'bps', 'bps_read', 'bps_write'] as const;
@@ -62,7 +62,7 @@ export function limitsOf(options: ThrottleOptions): Limits | undefined {
 /** As options, which `limitsOf` reads; without those that are none. */
 export function optionsOf({ burst_s: burst, ...limits }: Limits): Record<string, string | number> {
   const said = Object.entries(limits).filter(([, value]) => value !== 0);
-  return { ...Object.fromEntries(said), burst: `${Math.round(burst * 1e9)}ns` };
+  return { ...Object.fromEntries(said), burst: durationText(Math.round(burst * 1e9)) };
 }
 
 /** How much a bucket holds: requests or bytes. */

@@ -1,5 +1,6 @@
 import type { BlockFilterContext, FilterRequest, Next } from '../../../filter/contract.js';
 import { RequestType } from '../../../filter/index.js';
+import { THROTTLE_HURRY_S_MAX } from '../../../limits.js';
 import type { Budget } from './budget.js';
 import { Line } from './line.js';
 
@@ -21,6 +22,8 @@ export class ThrottledQueue {
   readonly #now = new Float64Array(1);
   /** When to ask next, ns. */
   readonly #due = new Float64Array(1);
+  /** Since when it is to become empty, ns; zero if it is not. */
+  readonly #hurriedAt = new Float64Array(1);
   #version = 0;
   readonly #passed;
   readonly #deferred;
@@ -72,21 +75,27 @@ export class ThrottledQueue {
 
   tick(): void {
     const { now } = this.#context;
+    this.#hurriedAt[0] = 0;
     if (now[0]! < this.#due[0]! && this.#version === this.#budget.version) return;
     this.#version = this.#budget.version;
-    this.#goOn(false);
+    this.#goOn(false, false);
   }
 
-  /** All go on, with tokens or without. */
+  /**
+   * All go on, with tokens or without, as far as they may be owed; the rest as it has tokens, and what is left after some seconds: whoever
+   * stops its queue again and again has its requests done no sooner by that.
+   */
   hurry(): void {
-    this.#goOn(true);
+    const { now } = this.#context;
+    if (this.#hurriedAt[0] === 0) this.#hurriedAt[0] = now[0]!;
+    this.#goOn(true, now[0]! >= this.#hurriedAt[0]! + THROTTLE_HURRY_S_MAX * 1e9);
   }
 
   close(): void {
     for (let number = 0; number < LINES; number++) this.#budget.rest(this.#first + number);
   }
 
-  #goOn(force: boolean): void {
+  #goOn(hurries: boolean, anyhow: boolean): void {
     const { now } = this.#context;
     const all = this.#all;
     const writes = this.#writes;
@@ -104,8 +113,12 @@ export class ThrottledQueue {
       const token = line.tokens[line.head]!;
       const request = this.#context.requestOf(token);
       const read = request.type === RequestType.IN;
-      if (force) this.#budget.force(this.#first + number, read, bytesOf(request), now);
-      else if (!this.#budget.take(this.#first + number, read, bytesOf(request), false, now)) {
+      const member = this.#first + number;
+      const bytes = bytesOf(request);
+      const goes =
+        (hurries && this.#budget.owe(member, read, bytes, anyhow, now)) ||
+        this.#budget.take(member, read, bytes, false, now);
+      if (!goes) {
         due = Math.min(due, this.#budget.due[0]!);
         if (number === 0) allWaits = true;
         else writesWait = true;

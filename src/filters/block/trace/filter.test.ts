@@ -197,6 +197,12 @@ describe('the trace', () => {
     await ask('start');
     await rig.read(3, 512);
     assert.deepEqual(rig.counters(), { recorded: 2501 });
+    await ask('follow', { file: 'short.jsonl', max_bytes: '20000' });
+    for (let i = 0; i < 2500; i++) await rig.read(i % 1000, 512);
+    const { following: full } = (await ask('stop')) as { following: { error: unknown } };
+    assert.equal(full.error, 'the file has its 20000 bytes');
+    assert.ok(read('short.jsonl').length <= 20_000);
+    await assert.rejects(ask('follow', { file: 'x', max_bytes: 'many' }), /max_bytes is a number of bytes/);
   });
 });
 

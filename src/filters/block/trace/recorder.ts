@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, SidecoreError } from '../../../errors.js';
 import { nowNs } from '../../../host/clock.js';
+import { TRACE_FILE_BYTES } from '../../../limits.js';
 import { FioLog, FORMATS, type Format, type FormatParts, formatOf, isFileName, type TraceFormat } from './formats.js';
 import type { TraceMemory } from './memory.js';
 import { TraceReader } from './reader.js';
@@ -18,7 +19,10 @@ interface Following {
   readonly file: string;
   readonly format: Format;
   readonly reader: TraceReader;
-  readonly ended: Promise<void>;
+  ended: Promise<void>;
+  /** What is written, and may be at most, bytes. */
+  bytes: number;
+  readonly bytesMax: number;
   stopped: boolean;
   error: string | null;
 }
@@ -57,7 +61,11 @@ export class TraceRecorder {
     try {
       const text = this.#textOf(format, given);
       await write(handle, text.head);
-      while (await this.#copy(reader, handle, text, true));
+      for (let more = true; more; ) {
+        const piece = this.#piece(reader, text, true);
+        await write(handle, piece.text);
+        more = piece.more;
+      }
       await write(handle, text.tail());
     } finally {
       await handle.close();
@@ -67,18 +75,22 @@ export class TraceRecorder {
 
   /** Writes what is recorded from now on, as it comes: until it is stopped, or for some time. */
   async follow(given: Given) {
-    const { file, format } = this.#target(given, ['file', 'format', 'name', 'seconds']);
+    const { file, format } = this.#target(given, ['file', 'format', 'name', 'seconds', 'max_bytes']);
     const seconds = given['seconds'] === undefined ? Number.POSITIVE_INFINITY : Number(given['seconds']);
     if (!(seconds > 0)) throw invalid('seconds', 'is a number of seconds');
+    const bytesMax = Number(given['max_bytes'] ?? TRACE_FILE_BYTES);
+    if (!(bytesMax > 0)) throw invalid('max_bytes', 'is a number of bytes');
     if (this.#following !== undefined && !this.#following.stopped)
       throw invalid('file', 'is followed already: stop that first');
     const handle = await openNew(file);
     const from = Array.from({ length: this.#memory.queues }, (_, queue) => this.#memory.next(queue));
     this.#memory.recording = true;
-    const following = {
+    const following: Following = {
       file,
       format,
       reader: new TraceReader(this.#memory, from),
+      bytes: 0,
+      bytesMax,
       stopped: false,
       error: null,
       ended: Promise.resolve(),
@@ -94,12 +106,12 @@ export class TraceRecorder {
       await write(handle, text.head);
       while (!following.stopped) {
         // Whoever is behind does not pause.
-        if (await this.#copy(following.reader, handle, text, false)) continue;
+        if (await this.#copyPiece(following, handle, text, false)) continue;
         const left = end - performance.now();
         if (left <= 0) break;
         await sleep(Math.min(LOOK_MS, left));
       }
-      while (await this.#copy(following.reader, handle, text, true));
+      while (await this.#copyPiece(following, handle, text, true));
       await write(handle, text.tail());
     } catch (error) {
       following.error = messageOf(error);
@@ -163,12 +175,24 @@ export class TraceRecorder {
     await this.#following.ended;
   }
 
-  /** A piece. True if there may be more. */
-  async #copy(reader: TraceReader, handle: FileHandle, format: TraceFormat, all: boolean): Promise<boolean> {
+  /** A piece, as long as the file may grow. True if there may be more. */
+  async #copyPiece(following: Following, handle: FileHandle, format: TraceFormat, all: boolean): Promise<boolean> {
+    if (following.error !== null) return false;
+    const { text, more } = this.#piece(following.reader, format, all);
+    following.bytes += text.length;
+    if (following.bytes > following.bytesMax) {
+      following.error = `the file has its ${following.bytesMax} bytes`;
+      following.stopped = true;
+      return false;
+    }
+    await write(handle, text);
+    return more;
+  }
+
+  #piece(reader: TraceReader, format: TraceFormat, all: boolean): { text: string; more: boolean } {
     const lines: string[] = [];
     const count = reader.read(PIECE_RECORDS, nowNs(), all, (record) => lines.push(format.line(record)));
-    await write(handle, lines.join(''));
-    return count === PIECE_RECORDS;
+    return { text: lines.join(''), more: count === PIECE_RECORDS };
   }
 
   #target(given: Given, keys: readonly string[], toFile = true): { file: string; format: Format } {

@@ -7,7 +7,9 @@ import { FilterRig, type RigFilter } from '../../../../test/support/filter-rig.j
 import { SectorHistory } from '../../../../test/support/sector-history.js';
 import { Random, SEED } from '../../../../test/support/seed.js';
 import { slowFilter } from '../../../../test/support/slow-filter.js';
-import { RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
+import { defineBlockFilter, RequestType, SECTOR_BYTES, Status } from '../../../filter/index.js';
+import { LOCKS_FAILED_MAX } from '../../limits.js';
+import { BlockLocks } from '../parts/block-locks.js';
 import { BAD, checksum, UNKNOWN } from './checksum.js';
 import { verify } from './filter.js';
 
@@ -21,12 +23,14 @@ interface StartOptions {
   readonly below?: readonly RigFilter[];
   readonly folder?: string;
   readonly suffix?: string;
+  readonly dataBytesMax?: number;
 }
 
 function start(test: TestContext, more: StartOptions = {}): FilterRig & { folder: string } {
   const { queues = 1, options = {}, below = [], folder = scratchDirectory(test), suffix = '' } = more;
   const rig = new FilterRig(test, {
     queues,
+    ...(more.dataBytesMax === undefined ? {} : { dataBytesMax: more.dataBytesMax }),
     backend: { type: 'file', path: join(folder, `disk${suffix}.img`), size: SIZE },
     filters: [
       { definition: verify, options: { sums: join(folder, `disk${suffix}.sums`), scrub_rate: '64GiB', ...options } },
@@ -300,6 +304,63 @@ describe('verify', () => {
     }
     await history.check();
     assert.equal(rig.counters().mismatches, 0);
+    noFaults(rig);
+  });
+});
+
+describe('a hostile guest before verify', () => {
+  it(`teaches it nothing by changing its memory while it reads what is not known (seed ${SEED})`, async (test) => {
+    const rig = start(test, { below: [{ definition: slowFilter(new Random(SEED)) }] });
+    const content = Buffer.alloc(SIZE, 1);
+    rig.disk.image.write(0, content);
+    for (let block = 0; block < 40; block++) {
+      const request = rig.begin(RequestType.IN, 8 * block, BLOCK);
+      await rig.until(() => {
+        request.data.fill(7);
+        return request.status !== undefined;
+      });
+    }
+    for (let block = 0; block < 40; block++)
+      assert.ok((await rig.read(8 * block, BLOCK)).equals(content.subarray(0, BLOCK)));
+    assert.equal(rig.counters()['mismatches'], 0);
+    assert.equal(rig.counters()['learned_blocks'], 40);
+    noFaults(rig);
+  });
+
+  it('has few locks asked for in one turn, however many of its requests wait for the last of many', async (test) => {
+    const kept: number[] = [];
+    let goOn: ((token: number) => void) | undefined;
+    const keeper = defineBlockFilter({
+      name: 'keeper',
+      defers: true,
+      create(context) {
+        goOn = (token) => context.goOn(token);
+        return {
+          submit: (request, next) =>
+            void (request.type === RequestType.OUT ? kept.push(request.defer()) : next(request)),
+        };
+      },
+    });
+    const blocks = 160;
+    const rig = start(test, { below: [{ definition: keeper }], dataBytesMax: blocks * BLOCK });
+    let asked = 0;
+    const { take } = BlockLocks.prototype;
+    test.mock.method(BlockLocks.prototype, 'take', function (this: BlockLocks, first: number, count: number) {
+      asked += count;
+      return take.call(this, first, count);
+    });
+    const data = Buffer.alloc(blocks * BLOCK);
+    const requests = [rig.begin(RequestType.OUT, 8 * (blocks - 1), data.subarray(0, BLOCK))];
+    for (let i = 0; i < 30; i++) requests.push(rig.begin(RequestType.OUT, 0, data));
+    for (let turns = 0; turns < 10; turns++) {
+      asked = 0;
+      rig.queues[0]!.turn();
+      assert.ok(asked > 0 && asked <= LOCKS_FAILED_MAX + blocks, `${asked}`);
+    }
+    await rig.until(() => {
+      for (const token of kept.splice(0)) goOn!(token);
+      return requests.every(({ status }) => status === Status.OK);
+    });
     noFaults(rig);
   });
 });

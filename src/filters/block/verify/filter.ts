@@ -1,8 +1,14 @@
-import { isAbsolute, join } from 'node:path';
-import { type BlockFilterManager, type BlockFilterSetup, defineBlockFilter } from '../../../filter/contract.js';
+import { resolve } from 'node:path';
+import { SidecoreError } from '../../../errors.js';
+import {
+  type BlockFilterCheck,
+  type BlockFilterManager,
+  type BlockFilterSetup,
+  defineBlockFilter,
+} from '../../../filter/contract.js';
 import { FILTER_BLOCK_BYTES, NUMBERED_DISK_BYTES_MAX } from '../../limits.js';
 import { bytesOption } from '../parts/sizes.js';
-import { openStateFile } from '../parts/state-file.js';
+import { checkStateFile, openStateFile } from '../parts/state-file.js';
 import { type VerifyOptions, VerifyQueue } from './queue.js';
 import { blocksOf, Figure, type SumPlace, VERIFY_SHARED_BYTES, VerifyState, Word } from './state.js';
 
@@ -13,12 +19,19 @@ interface SetupOptions extends VerifyOptions {
 /** Blocks that `status` counts: of more, it would keep the main thread for too long. */
 const COUNTED_BLOCKS_MAX = 2 ** 24;
 
+const MAGIC = 'sidecore verify';
+
+function checkVerify({ options, base, below }: BlockFilterCheck<SetupOptions>): void {
+  if (below !== undefined && below.sizeBytes > NUMBERED_DISK_BYTES_MAX)
+    throw new SidecoreError('CONFIG_INVALID', 'verify: the disk is larger than 16 TiB');
+  checkStateFile(resolve(base, options.sums), { magic: MAGIC });
+}
+
 function manageVerify(setup: BlockFilterSetup<SetupOptions>): BlockFilterManager<SumPlace> {
   const { vm, device, options, base, below, image, shared, hold } = setup;
   const { sizeBytes } = below;
-  if (sizeBytes > NUMBERED_DISK_BYTES_MAX) throw new Error('the disk is larger than 16 TiB');
-  const shape = { magic: 'sidecore verify', identity: `${vm}/${device} ${sizeBytes}`, bytes: 4 * blocksOf(sizeBytes) };
-  const path = isAbsolute(options.sums) ? options.sums : join(base, options.sums);
+  const shape = { magic: MAGIC, identity: `${vm}/${device} ${sizeBytes}`, bytes: 4 * blocksOf(sizeBytes) };
+  const path = resolve(base, options.sums);
   const stateAt = (address: number) => new VerifyState(shared, { address, sizeBytes });
   const file = openStateFile(path, shape, shared, (address, found) => {
     // What data and what checksums have come to the storage before the host went down, nobody knows.
@@ -80,6 +93,7 @@ export const verify = defineBlockFilter({
     }),
   counters: ['checked_blocks', 'learned_blocks', 'mismatches', 'unchecked_reads', 'unreadable_pieces'],
   sharedBytes: VERIFY_SHARED_BYTES,
+  check: checkVerify,
   manage: manageVerify,
   offers: () => ({ secureErase: false }),
   create: (context) => new VerifyQueue(context),

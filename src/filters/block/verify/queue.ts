@@ -87,10 +87,13 @@ export class VerifyQueue implements GuardUser, BlockFilterHooks {
     if (request.type !== RequestType.IN) return this.#guard.submit(request, next);
     const { sector, bytes, slot } = request;
     if (bytes === 0) return next(request);
-    // Of whole blocks, and not too many, the guest gets what comes; of others, what we have read.
-    if (bytes > VERIFY_READ_BYTES_MAX || sector % BLOCK_SECTORS !== 0 || !this.#endsWithBlock(sector, bytes))
+    // Of whole blocks that are known, and not too many, the guest gets what comes; of others, what we have read.
+    const isWhole = sector % BLOCK_SECTORS === 0 && this.#endsWithBlock(sector, bytes);
+    const first = blockOf(sector);
+    const count = blocksIn(sector, bytes / SECTOR_BYTES);
+    if (bytes > VERIFY_READ_BYTES_MAX || !isWhole || !this.#state.areKnown(first, count))
       return void this.#guard.readPieces(request);
-    this.#generations[slot] = this.#state.generations(blockOf(sector), blocksIn(sector, bytes / SECTOR_BYTES));
+    this.#generations[slot] = this.#state.generations(first, count);
     this.#isChecked[slot] = 1;
     next(request);
   }
@@ -113,16 +116,13 @@ export class VerifyQueue implements GuardUser, BlockFilterHooks {
     return found ? status : this.#guard.readPieces(request);
   }
 
-  /** True if all is well. Says nothing of what is not. */
+  /** True if all is well. Says nothing of what is not, and learns nothing: the guest may have changed its memory. */
   #check(words: Int32Array, first: number, count: number, generations: number): boolean {
     const state = this.#state;
-    let isKnown = true;
     for (let i = 0; i < count; i++) {
       const known = state.sum(first + i);
-      if (known === UNKNOWN) isKnown = false;
-      else if (checksum(words, i * BLOCK_WORDS) !== known) return false;
+      if (known === UNKNOWN || checksum(words, i * BLOCK_WORDS) !== known) return false;
     }
-    if (!isKnown) return this.#checker.check(words, first, count, generations) === Found.GOOD;
     this.#checker.count(count);
     return state.generations(first, count) === generations;
   }

@@ -2,6 +2,7 @@ import { viewSigned32 } from '../../../host/memory-view.js';
 import { WINDOW_BYTES } from '../../../limits.js';
 import { FILTER_BLOCK_BYTES, VERIFY_PLACES_MAX } from '../../limits.js';
 import { BlockLocks } from '../parts/block-locks.js';
+import { UNKNOWN } from './checksum.js';
 
 /** Where checksums are. Plain data. */
 export interface SumPlace {
@@ -66,6 +67,11 @@ export class VerifyState {
 
   sum(block: number): number {
     return this.#windows[Math.floor(block / WINDOW_WORDS)]![block % WINDOW_WORDS]!;
+  }
+
+  areKnown(first: number, count: number): boolean {
+    for (let i = 0; i < count; i++) if (this.sum(first + i) === UNKNOWN) return false;
+    return true;
   }
 
   /** The block is the caller's. Seen by others, and by who comes after a kill, in its order with what is done before and after. */

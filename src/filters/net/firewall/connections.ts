@@ -4,6 +4,8 @@ import {
   FRAGMENTS,
   FRAGMENTS_INBOUND,
   FRAGMENTS_PROTOCOL_SHIFT,
+  hasExpired,
+  hasTag,
   Mark,
   metaOf,
   NAME_WORDS,
@@ -15,6 +17,7 @@ import {
   SetWord,
   Standing,
   State,
+  UNANSWERED_MASK,
 } from './entry.js';
 import { KEY_WORDS, Key } from './key.js';
 import type { Tracking } from './options.js';
@@ -60,9 +63,6 @@ export class Connections {
   readonly #shift: number;
   readonly #tracking: Tracking;
   // What was looked for last.
-  #key: Int32Array = new Int32Array(KEY_WORDS);
-  #local: number = Key.SOURCE;
-  #remote: number = Key.DESTINATION;
   #ports = 0;
   #meta = 0;
   #hash = 0;
@@ -122,12 +122,12 @@ export class Connections {
   }
 
   /** Remembers the connection that `find` has not found, or has found to be over; false if there is no room. */
-  insert(slot: number, outbound: boolean, takenUp: boolean, rule: number): boolean {
+  insert(slot: number, key: Int32Array, outbound: boolean, takenUp: boolean, rule: number): boolean {
     const free = slot >= 0 ? slot : this.#vacancy(outbound);
     if (free < 0) return false;
     const tcp = ((this.#meta >>> 4) & 0xff) === PROTOCOLS.tcp;
     const marks = (outbound ? Mark.OUTBOUND : 0) | (takenUp ? Mark.TAKEN_UP : 0);
-    this.#put(free, State.OPEN | marks, this.nowS + (tcp ? OPENING_S : UNANSWERED_S), 0, rule);
+    this.#put(free, key, outbound, State.OPEN | marks, this.nowS + (tcp ? OPENING_S : UNANSWERED_S), 0, rule);
     return true;
   }
 
@@ -136,7 +136,8 @@ export class Connections {
     const known = this.findFragments(key, outbound);
     const free = known >= 0 ? known : this.#vacancy(outbound);
     if (free < 0) return false;
-    this.#put(free, State.OPEN | (outbound ? Mark.OUTBOUND : 0), this.nowS + FRAGMENT_S, key[Key.FRAGMENT_END]!, -1);
+    const state = State.OPEN | (outbound ? Mark.OUTBOUND : 0);
+    this.#put(free, key, outbound, state, this.nowS + FRAGMENT_S, key[Key.FRAGMENT_END]!, -1);
     return true;
   }
 
@@ -199,7 +200,7 @@ export class Connections {
       if (this.#find(key, true, (ports[0] << 16) | ports[1], metaOf(family, protocol, vlan)) >= 0) return;
       const free = this.#vacancy((state & Mark.OUTBOUND) !== 0);
       // What an answer is waited for is not taken along: it is one of a moment.
-      if (free >= 0) this.#put(free, state, expires, 0, ruleOf(rule));
+      if (free >= 0) this.#put(free, key, true, state, expires, 0, ruleOf(rule));
     });
   }
 
@@ -219,9 +220,6 @@ export class Connections {
       }
     }
     if (hash === 0) hash = 1;
-    this.#key = key;
-    this.#local = local;
-    this.#remote = remote;
     this.#ports = ports;
     this.#meta = meta;
     this.#hash = hash;
@@ -229,6 +227,7 @@ export class Connections {
     const names = this.#names;
     const set = this.#set();
     const at = set * SET_WORDS;
+    if (!hasTag(sets, at, hash)) return -1;
     for (let i = 0; i < FIREWALL_PROBES_MAX; i++) {
       if (sets[at + i] !== hash || sets[at + i + SetWord.EXPIRES]! <= this.nowS) continue;
       const slot = set * FIREWALL_PROBES_MAX + i;
@@ -238,18 +237,17 @@ export class Connections {
         names[name + Name.META] === meta &&
         names[name + Name.LOCAL] === key[local] &&
         names[name + Name.REMOTE] === key[remote];
-      if (same && (!six || this.#isSame(name))) return slot;
+      if (same && (!six || this.#isSame(name, key, local, remote))) return slot;
     }
     return -1;
   }
 
   /** The rest of addresses of IPv6. */
-  #isSame(name: number): boolean {
+  #isSame(name: number, key: Int32Array, local: number, remote: number): boolean {
     const names = this.#names;
-    const key = this.#key;
     for (let i = 0; i < 3; i++) {
-      if (names[name + Name.LOCAL_REST + i] !== key[this.#local + 1 + i]) return false;
-      if (names[name + Name.REMOTE_REST + i] !== key[this.#remote + 1 + i]) return false;
+      if (names[name + Name.LOCAL_REST + i] !== key[local + 1 + i]) return false;
+      if (names[name + Name.REMOTE_REST + i] !== key[remote + 1 + i]) return false;
     }
     return true;
   }
@@ -265,15 +263,19 @@ export class Connections {
     const set = this.#set();
     const at = set * SET_WORDS;
     const now = this.nowS;
-    for (let i = 0; i < FIREWALL_PROBES_MAX; i++)
-      if (sets[at + SetWord.EXPIRES + i]! <= now) return set * FIREWALL_PROBES_MAX + i;
+    if (hasExpired(sets, at, now)) {
+      for (let i = 0; i < FIREWALL_PROBES_MAX; i++)
+        if (sets[at + SetWord.EXPIRES + i]! <= now) return set * FIREWALL_PROBES_MAX + i;
+    }
     const mayTake = outbound ? Rank.GUEST : Rank.ANSWERED;
     let found = -1;
     let least = mayTake + 1;
     // From somewhere on, so that it is not always the same one.
     for (let i = 0; i < FIREWALL_PROBES_MAX && least > Rank.OTHER; i++) {
       const slot = (this.#hash + i) & (FIREWALL_PROBES_MAX - 1);
-      const rank = rankOf(sets[at + SetWord.STATE + slot]!);
+      const state = sets[at + SetWord.STATE + slot]!;
+      // In a flood it is mostly this one, which needs no call.
+      const rank = (state & UNANSWERED_MASK) === State.OPEN ? Rank.OTHER : rankOf(state);
       if (rank >= least) continue;
       found = set * FIREWALL_PROBES_MAX + slot;
       least = rank;
@@ -282,21 +284,30 @@ export class Connections {
   }
 
   /** The tag last: whoever takes over from a thread that died here finds an entry, or none. */
-  #put(slot: number, state: number, expires: number, expected: number, rule: number): void {
+  #put(
+    slot: number,
+    key: Int32Array,
+    outbound: boolean,
+    state: number,
+    expires: number,
+    expected: number,
+    rule: number,
+  ): void {
     const sets = this.#sets;
     const names = this.#names;
-    const key = this.#key;
+    const local = outbound ? Key.SOURCE : Key.DESTINATION;
+    const remote = outbound ? Key.DESTINATION : Key.SOURCE;
     const at = placeOf(slot);
     const name = slot * NAME_WORDS;
     sets[at] = 0;
     names[name + Name.PORTS] = this.#ports;
     names[name + Name.META] = this.#meta;
-    names[name + Name.LOCAL] = key[this.#local]!;
-    names[name + Name.REMOTE] = key[this.#remote]!;
+    names[name + Name.LOCAL] = key[local]!;
+    names[name + Name.REMOTE] = key[remote]!;
     if ((this.#meta & 7) === 6) {
       for (let i = 0; i < 3; i++) {
-        names[name + Name.LOCAL_REST + i] = key[this.#local + 1 + i]!;
-        names[name + Name.REMOTE_REST + i] = key[this.#remote + 1 + i]!;
+        names[name + Name.LOCAL_REST + i] = key[local + 1 + i]!;
+        names[name + Name.REMOTE_REST + i] = key[remote + 1 + i]!;
       }
     }
     names[name + Name.RULE] = rule;

@@ -189,7 +189,7 @@ export class Engine {
         takenUp = true;
       }
     } else if (key[Key.PROTOCOL] !== IpProtocol.UDP && !isEchoRequest(key)) return reason;
-    return this.#connections.insert(slot, outbound, takenUp, rule) ? reason : Reason.TABLE_FULL;
+    return this.#connections.insert(slot, key, outbound, takenUp, rule) ? reason : Reason.TABLE_FULL;
   }
 
   /** What no card can do without: ARP, neighbour discovery and reports of listeners, DHCP of a client. */

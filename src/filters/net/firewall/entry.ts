@@ -1,3 +1,4 @@
+import { assert } from '../../../errors.js';
 import { FIREWALL_PROBES_MAX } from '../../../limits.js';
 
 /** Of a TCP connection; others are OPEN. */
@@ -8,21 +9,23 @@ export const State = {
   ANSWERED: 2,
   /** TCP: both sides have shown that they know of it. */
   ESTABLISHED: 3,
-  /** TCP: both sides have ended it, or one has reset it. */
+  /** TCP: both sides have ended it. */
   CLOSING: 4,
 } as const;
 /** The state, without the marks. */
 export const STATE_MASK = 0xff;
 
-/** Above the state: the guest has begun it, there was an answer, who has sent FIN, no beginning was seen, there was RST. */
+/** Above the state: the guest has begun it, there was an answer, who has sent FIN, no beginning was seen, whose last segment was RST. */
 export const Mark = {
   OUTBOUND: 0x100,
   REPLIED: 0x200,
   FIN_LOCAL: 0x400,
   FIN_REMOTE: 0x800,
   TAKEN_UP: 0x1000,
-  RESET: 0x2000,
+  RESET_LOCAL: 0x2000,
+  RESET_REMOTE: 0x4000,
 } as const;
+export const ANY_RESET = Mark.RESET_LOCAL | Mark.RESET_REMOTE;
 
 /**
  * What changes about the connections of a set lies together, in two cache lines: of each slot a tag, zero if it is free; the time, s, when
@@ -35,6 +38,30 @@ export const SetWord = {
   EXPECTED: 3 * FIREWALL_PROBES_MAX,
 } as const;
 export const SET_WORDS = 4 * FIREWALL_PROBES_MAX;
+
+assert(FIREWALL_PROBES_MAX === 8, 'what is written out for each slot of a set is so for eight');
+
+/** Whether a slot has this tag in the set whose words begin at `at`. Written out: a loop over so few takes twice as long. */
+export const hasTag = (sets: Int32Array, at: number, tag: number): boolean =>
+  sets[at] === tag ||
+  sets[at + 1] === tag ||
+  sets[at + 2] === tag ||
+  sets[at + 3] === tag ||
+  sets[at + 4] === tag ||
+  sets[at + 5] === tag ||
+  sets[at + 6] === tag ||
+  sets[at + 7] === tag;
+
+/** Whether a slot is free in it, or has one that has expired. */
+export const hasExpired = (sets: Int32Array, at: number, now: number): boolean =>
+  sets[at + SetWord.EXPIRES]! <= now ||
+  sets[at + SetWord.EXPIRES + 1]! <= now ||
+  sets[at + SetWord.EXPIRES + 2]! <= now ||
+  sets[at + SetWord.EXPIRES + 3]! <= now ||
+  sets[at + SetWord.EXPIRES + 4]! <= now ||
+  sets[at + SetWord.EXPIRES + 5]! <= now ||
+  sets[at + SetWord.EXPIRES + 6]! <= now ||
+  sets[at + SetWord.EXPIRES + 7]! <= now;
 
 /** What a connection is found by, elsewhere by slot; the guest's side is the local one. First what IPv4 has. */
 export const Name = { PORTS: 0, META: 1, LOCAL: 2, REMOTE: 3, LOCAL_REST: 4, REMOTE_REST: 7, RULE: 10 } as const;
@@ -61,9 +88,13 @@ export const Standing = {
 /** How sure it is that an entry is a connection: others have begun it; it was answered; the guest has begun it; it stays. */
 export const Rank = { OTHER: 0, ANSWERED: 1, GUEST: 2, SURE: 3 } as const;
 
+/** Of what others have begun and nobody has answered, this of state and marks is OPEN. */
+export const UNANSWERED_MASK = STATE_MASK | Mark.OUTBOUND | Mark.REPLIED;
+
 export function rankOf(state: number): number {
-  if ((state & STATE_MASK) === State.ESTABLISHED) return Rank.SURE;
-  const replied = (state & Mark.REPLIED) !== 0 && (state & STATE_MASK) !== State.CLOSING;
+  const ends = (state & ANY_RESET) !== 0 || (state & STATE_MASK) === State.CLOSING;
+  if ((state & STATE_MASK) === State.ESTABLISHED && !ends) return Rank.SURE;
+  const replied = (state & Mark.REPLIED) !== 0 && !ends;
   if ((state & Mark.OUTBOUND) === 0) return replied ? Rank.ANSWERED : Rank.OTHER;
   return replied ? Rank.SURE : Rank.GUEST;
 }

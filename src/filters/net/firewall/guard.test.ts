@@ -113,3 +113,51 @@ describe('what no card can do without', () => {
     assert.equal(strict.out(ethernet({ from: OWN_MAC }, 0x88cc, Buffer.alloc(46))), 'dropped_default');
   });
 });
+
+describe('what is delivered otherwise than it says', () => {
+  const send = (type: number, payload: Buffer) =>
+    new TestFirewall({ default: 'accept', basics: false }).out(ethernet({ from: OWN_MAC }, type, payload));
+
+  /** IPv4 with options, whose header is as long as they need. */
+  const withOptions = (...options: number[]) => {
+    const [type, packet] = ip('10.0.0.5', '1.2.3.4', udp(1, 2), { protocol: 17 });
+    const padded = Buffer.alloc(4 * Math.ceil(options.length / 4));
+    padded.set(options);
+    const longer = Buffer.concat([packet.subarray(0, 20), padded, packet.subarray(20)]);
+    longer[0] = 0x45 + padded.length / 4;
+    longer.writeUInt16BE(longer.length, 2);
+    return send(type, longer);
+  };
+  /** IPv6 with a header before that of UDP. */
+  const withExtension = (protocol: number, ...fields: number[]) =>
+    send(...ip('fd00::5', 'fd00::9', Buffer.concat([Buffer.from([17, ...fields]), udp(1, 2)]), { protocol }));
+
+  it('is dropped: source routes, and routing headers that are not used up', () => {
+    assert.equal(withOptions(7, 7, 4, 0, 0, 0, 0), 'accepted_default', 'a record of the route');
+    for (const kind of [131, 137]) {
+      assert.equal(withOptions(kind, 7, 4, 9, 9, 9, 9), 'malformed');
+      assert.equal(withOptions(1, 1, 7, 3, 4, kind, 3, 4), 'malformed', 'behind others');
+      assert.equal(withOptions(0, kind, 3, 4), 'accepted_default', 'behind the end there are none');
+    }
+    for (const options of [[7, 1], [7, 0], [7, 60], [7]])
+      assert.equal(withOptions(...options), 'malformed', `${options}`);
+    for (const type of [0, 2, 4]) {
+      assert.equal(withExtension(43, 0, type, 1, 0, 0, 0, 0), 'malformed');
+      assert.equal(withExtension(43, 0, type, 0, 0, 0, 0, 0), 'accepted_default', 'it has arrived');
+    }
+    assert.equal(withExtension(60, 0, 1, 1, 0, 0, 0, 0), 'accepted_default', 'options');
+    const first = [43, 0, 1, 4, 0, 0, 0, 0];
+    const hidden = Buffer.concat([Buffer.from([...first, 17, 0, 0, 1, 0, 0, 0, 0]), udp(1, 2)]);
+    assert.equal(send(...ip('fd00::5', 'fd00::9', hidden, { protocol: 60 })), 'malformed', 'behind another header');
+  });
+
+  it('is dropped: IP and ARP within LLC and SNAP', () => {
+    const [type, packet] = ip('10.0.0.66', '1.2.3.4', udp(1, 2), { protocol: 17 });
+    const snap = (inner: number) =>
+      Buffer.concat([Buffer.from([0xaa, 0xaa, 3, 0, 0, 0, inner >> 8, inner & 255]), packet]);
+    for (const inner of [type, 0x86dd, 0x0806, 0x8100, 0x88a8])
+      assert.equal(send(packet.length + 8, snap(inner)), 'malformed', `${inner}`);
+    assert.equal(send(packet.length + 8, snap(0x88cc)), 'accepted_default');
+    assert.equal(send(packet.length + 3, Buffer.concat([Buffer.from([0x42, 0x42, 3]), packet])), 'accepted_default');
+  });
+});

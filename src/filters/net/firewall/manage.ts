@@ -1,7 +1,8 @@
+import { SidecoreError } from '../../../errors.js';
 import type { FrameFilterManager, FrameFilterSetup } from '../../../filter/frame-contract.js';
 import { nowNs } from '../../../host/clock.js';
 import { type Plans, planAll } from './engine.js';
-import { type Connection, Mark, STATE_MASK, State } from './entry.js';
+import { ANY_RESET, type Connection, Mark, STATE_MASK, State } from './entry.js';
 import { FirewallMemory } from './memory.js';
 import type { FirewallOptions } from './options.js';
 import { formatAddress, PROTOCOLS } from './values.js';
@@ -37,7 +38,9 @@ export function manageFirewall(setup: FrameFilterSetup<FirewallOptions>): FrameF
     prepared: planOnce(options),
     commands: {
       connections: ({ limit = String(LISTED) }) => {
-        const max = /^\d{1,6}$/.test(limit) ? Number(limit) : LISTED;
+        const max = Number(limit);
+        if (!/^\d{1,6}$/.test(limit))
+          throw new SidecoreError('CONFIG_INVALID', `limit: expects a whole number up to 999999, not ${limit}`);
         const list: Listed[] = [];
         const count = look((each) => {
           if (list.length < max) list.push(describe(each, options, connections.nowS));
@@ -84,7 +87,10 @@ function describe(connection: Connection, { names }: FirewallOptions, nowS: numb
     begun: (state & Mark.OUTBOUND) !== 0 ? 'out' : 'in',
     local: side(connection.local, ports[0]),
     remote: side(connection.remote, ports[1]),
-    state: STATES[tcp ? state & STATE_MASK : answered ? State.ANSWERED : State.OPEN]!,
+    state:
+      STATES[
+        (state & ANY_RESET) !== 0 ? State.CLOSING : tcp ? state & STATE_MASK : answered ? State.ANSWERED : State.OPEN
+      ]!,
     ...(vlan === 0 ? {} : { vlan }),
     rule: names[connection.rule] ?? 'default',
     expires_s: connection.expires - nowS,

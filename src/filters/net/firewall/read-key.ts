@@ -1,7 +1,8 @@
 import type { FilterFrame } from '../../../filter/frame-contract.js';
-import { ETHERNET_HEADER_BYTES, EtherType, isTagType, VLAN_TAG_BYTES } from '../../../net/ethernet.js';
+import { ETHERNET_HEADER_BYTES, EtherType, VLAN_TAG_BYTES } from '../../../net/ethernet.js';
 import { IPV6_HEADER_BYTES, IpProtocol, TCP_HEADER_BYTES, UDP_HEADER_BYTES } from '../../../net/frame-layout.js';
 import { Fragment, Key } from './key.js';
+import { isHidden, isSourceRouted } from './refused.js';
 import { PROTOCOLS } from './values.js';
 
 /** What `readKey` finds. */
@@ -128,9 +129,9 @@ export function readAny(frame: FilterFrame, key: Int32Array): number {
   key[Key.FRAGMENT] = Fragment.NONE;
   if (family === 0) {
     key[Key.PROTOCOL] = -1;
-    // More tags than are looked through: what is behind them would not be judged.
-    const hidden = isTagType(etherType) || etherType === EtherType.IPV4 || etherType === EtherType.IPV6;
-    return hidden || (etherType === EtherType.ARP && frame.arpOperation < 0) ? Reading.MALFORMED : Reading.OK;
+    return isHidden(frame, etherType) || (etherType === EtherType.ARP && frame.arpOperation < 0)
+      ? Reading.MALFORMED
+      : Reading.OK;
   }
   const l3 = frame.l3;
   const l4 = frame.l4;
@@ -149,7 +150,7 @@ export function readAny(frame: FilterFrame, key: Int32Array): number {
     end = l3 + IPV6_HEADER_BYTES + frame.word16(l3 + 4);
   }
   if (end > frame.byteLength) end = frame.byteLength;
-  if (end < l4) return Reading.MALFORMED;
+  if (end < l4 || isSourceRouted(frame)) return Reading.MALFORMED;
   if (frame.fragment) {
     const reading = readFragment(frame, key, end);
     if (reading !== Reading.OK) return reading;

@@ -160,6 +160,13 @@ describe('connections', () => {
       firewall.pass(9);
       assert.equal(firewall.in(segment({}).in), 'established');
     }
+    firewall.pass(3600);
+    assert.equal(firewall.in(segment({}).in), 'established', 'whoever has sent more has not reset it');
+    firewall.in(segment({ flags: TCP.RST }).in);
+    firewall.pass(9);
+    assert.equal(firewall.out(segment({}).out), 'established', 'what was on its way');
+    firewall.pass(11);
+    assert.equal(firewall.in(segment({}).in), 'dropped_default');
   });
 
   it('of which the beginning was not seen are taken up, unless that is forbidden', () => {
@@ -263,7 +270,7 @@ describe('the table of connections', () => {
           const found = table.find(key, outbound);
           assert.equal(found >= 0, map.has(name), name);
           if (found >= 0 || random.chance(0.3)) continue;
-          assert.ok(table.insert(-1, outbound, false, 0));
+          assert.ok(table.insert(-1, key, outbound, false, 0));
           map.add(name);
         }
         assert.equal(

@@ -1,4 +1,4 @@
-import { Mark, SetWord, STATE_MASK, Standing, State } from './entry.js';
+import { ANY_RESET, Mark, SetWord, STATE_MASK, Standing, State } from './entry.js';
 import { Key } from './key.js';
 import { TcpFlag } from './read-key.js';
 
@@ -14,7 +14,8 @@ const AHEAD_MAX = 0x1_0000;
  * Has a TCP connection, whose words in its set are from `at` on, go on with a segment. Returns one of `Standing`.
  *
  * Sequence numbers are not held against windows: a segment that its receiver will not take may change what is remembered, but
- * only so that the entry expires sooner, after at least ten seconds without a frame.
+ * only so that the entry expires sooner, after at least ten seconds without a frame. RST counts until whoever it is said to come from
+ * sends another segment: one that has reset a connection does not.
  */
 export function advanceTcp(
   sets: Int32Array,
@@ -29,14 +30,14 @@ export function advanceTcp(
   const flags = key[Key.TCP_FLAGS]!;
   const state = before & STATE_MASK;
   if ((flags & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN) {
-    if (state === State.CLOSING) return Standing.ANEW;
+    if (state === State.CLOSING || (before & ANY_RESET) !== 0) return Standing.ANEW;
     return beginner ? Standing.KNOWN : Standing.NEW;
   }
   let next = state;
-  let marks = before & ~STATE_MASK;
+  const reset = outbound ? Mark.RESET_LOCAL : Mark.RESET_REMOTE;
+  let marks = before & ~STATE_MASK & ~reset;
   if ((flags & TcpFlag.RST) !== 0) {
-    next = State.CLOSING;
-    marks |= Mark.RESET;
+    marks |= reset;
   } else if (state === State.OPEN) {
     if (!beginner && (flags & TcpFlag.SYN) !== 0) {
       next = State.ANSWERED;
@@ -61,7 +62,8 @@ export function advanceTcp(
 }
 
 function lifeS(state: number, marks: number, establishedS: number): number {
-  if (state === State.CLOSING) return (marks & Mark.RESET) !== 0 ? RESET_S : CLOSED_S;
+  if ((marks & ANY_RESET) !== 0) return RESET_S;
+  if (state === State.CLOSING) return CLOSED_S;
   if (state !== State.ESTABLISHED) return OPENING_S;
   return (marks & (Mark.FIN_LOCAL | Mark.FIN_REMOTE)) !== 0 ? HALF_CLOSED_S : establishedS;
 }

@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { messageOf, SidecoreError } from '../../../errors.js';
-import { CAPTURE_SNAP_BYTES_MAX } from '../../../limits.js';
+import { CAPTURE_RING_BYTES, CAPTURE_SNAP_BYTES_MAX } from '../../../limits.js';
 import { CaptureReader } from '../../../net/capture/capture-reader.js';
 import {
   interfaceDescription,
@@ -14,6 +14,8 @@ import {
 /** Pause between two looks into the ring, ms; and what is written at a time, bytes, with room for the frame that is one too many. */
 const LOOK_MS = 20;
 const CHUNK_BYTES = 2 ** 18;
+/** As many as a full ring has. */
+const CHUNKS_MAX = CAPTURE_RING_BYTES / CHUNK_BYTES;
 const CHUNK_BYTES_MAX = CHUNK_BYTES + PACKET_BLOCK_BYTES + CAPTURE_SNAP_BYTES_MAX;
 
 /** Writes what a sidecore records into a file, as pcapng. On the main thread. */
@@ -50,9 +52,9 @@ export class CaptureFile {
     this.#timer = setInterval(() => this.write(), LOOK_MS).unref();
   }
 
-  /** Writes what there is. */
+  /** Writes what there is: what comes meanwhile waits for the next time, so that a flood does not keep this thread from all else. */
   write(): void {
-    while (this.#writeChunk());
+    for (let chunks = 0; chunks < CHUNKS_MAX && this.#writeChunk(); chunks++);
   }
 
   status() {

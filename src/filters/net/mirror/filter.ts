@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { defineFrameFilter, type FilterFrame, type FramePort } from '../../../filter/index.js';
+import { requireWritable } from '../../../host/file-faults.js';
 import { CAPTURE_RING_BYTES, CAPTURE_SNAP_BYTES_MAX } from '../../../limits.js';
 import { captureRingBytes, Direction } from '../../../net/capture/capture-ring.js';
 import { FrameCapture } from '../../../net/capture/frame-capture.js';
@@ -41,6 +42,9 @@ export const mirror = defineFrameFilter({
   counters: ['frames', 'dropped'],
   sharedBytes: ({ file }) => (file === undefined ? 0 : captureRingBytes(CAPTURE_RING_BYTES)),
   ports: ({ to }) => (to === undefined ? {} : { to }),
+  check({ options: { file }, base }) {
+    if (file !== undefined) requireWritable(resolve(base, file));
+  },
   manage({ options, vm, device, base, shared, log }) {
     if (options.file === undefined) return { status: () => ({ to: options.to }) };
     const { snap_bytes: snapBytes = CAPTURE_SNAP_BYTES_MAX, max_bytes: bytesMax = FILE_BYTES } = options;

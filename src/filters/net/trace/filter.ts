@@ -1,3 +1,4 @@
+import { SidecoreError } from '../../../errors.js';
 import { defineFrameFilter, type FilterFrame, type NextFrame } from '../../../filter/index.js';
 import { TRACE_BYTES_MAX, TRACE_FRAMES_MAX } from '../../../limits.js';
 import { traceLine } from './line.js';
@@ -42,6 +43,6 @@ export const trace = defineFrameFilter({
 
 function requireCount(text: string): number {
   const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new Error(`last: expects a number of frames, not ${text}`);
-  return count;
+  if (Number.isInteger(count) && count >= 1) return count;
+  throw new SidecoreError('CONFIG_INVALID', `last: expects a whole number from 1, not ${text}`);
 }
