@@ -295,7 +295,7 @@ describe('filters of network cards', { timeout: 120_000 }, () => {
       nic({ use: 'readonly' })[0]!,
       /readonly is a filter of disks, not of network cards; for network cards there are firewall, /,
     );
-    assert.match(nic({ use: './bad.ts', options: { throwAt: 'x' } })[0]!, /expected number/i);
+    assert.match(nic({ use: './bad.ts', options: { throwAt: 'x' } })[0]!, /expects a number, not "x"/);
     for (const [ports, why] of [
       ["{ ids: 'x/n' }", /^there is no network card or port x\/n$/],
       ['{ ids: 7 }', /^ports\(\) of the filter .*ports.ts gives something that is no port’s name$/],

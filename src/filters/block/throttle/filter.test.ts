@@ -259,7 +259,7 @@ describe('limits that change', () => {
     const free = demand.passed.length;
     run([rig], [demand], 0.01 * S, () => 100e3);
     assert.ok(demand.passed.length - free >= 8 * 90);
-    await assert.rejects(ask(rig, 'set', { iops: 'many' }), /iops "many" is not what is expected/);
+    await assert.rejects(ask(rig, 'set', { iops: 'many' }), /iops: "many" is not what is expected/);
     await assert.rejects(ask(rig, 'set', { speed: '3' }), /[Uu]nrecognized key|speed/);
   });
 

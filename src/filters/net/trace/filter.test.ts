@@ -54,7 +54,7 @@ describe('the trace', () => {
       lines({ last: '2' }).map(({ number }) => number),
       [10, 11],
     );
-    assert.throws(() => lines({ last: 'x' }), /expects a number/);
+    assert.throws(() => lines({ last: 'x' }), /last: expects a whole number from 1, not x/);
     rig.release();
   });
 
