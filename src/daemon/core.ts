@@ -7,7 +7,7 @@ import { QUEUE_CRASHES_MAX } from '../limits.js';
 import type { NetDeviceSpec } from '../net/device.js';
 import type { PortSpec } from '../net/ports/port-spec.js';
 import { CoreState } from '../sidecore/core-state.js';
-import type { CaptureSpec, CoreMessage, CoreRequest, Neighbourhood } from '../sidecore/messages.js';
+import type { CaptureSpec, CoreMessage, CoreOrder, CoreRequest, Neighbourhood } from '../sidecore/messages.js';
 import { CoreFault } from '../virtio/queue-faults.js';
 import type { QueuePosition, QueueSpec } from '../virtio/queue-spec.js';
 import { QueueState } from '../virtio/queue-state.js';
@@ -26,12 +26,6 @@ import { CoreWatch, type Unanswered } from './core-watch.js';
 import { culpritLast, FilterBlame } from './filter-blame.js';
 import { retired } from './retired.js';
 import type { Stall } from './watchdog.js';
-
-export type { CoreListener, CoreOptions } from './core-options.js';
-
-/** What a core is told, before it has a number. */
-type CoreOrder = DistributiveOmit<CoreRequest, 'id'>;
-type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;
 
 interface Pending extends Unanswered {
   /** Of an order that holds. */
@@ -65,6 +59,8 @@ export class Core {
   #uring: IoUringHandles | undefined;
   #nextId = 1;
   #stopping = false;
+  /** At which it is not replaced any more, but has stopped. */
+  #deathsMax = Number.POSITIVE_INFINITY;
   readonly #watch = new CoreWatch();
   readonly #filterBlame = new FilterBlame();
 
@@ -206,8 +202,9 @@ export class Core {
     await this.#ask(order);
   }
 
-  /** Ends the thread, after what is in flight. */
+  /** Ends the thread, after what is in flight; without that, if it and its successors die of it again and again. */
   async stop(): Promise<void> {
+    this.#deathsMax = this.deaths + QUEUE_CRASHES_MAX;
     await this.#ask({ op: 'stop' });
     await this.#thread?.terminate();
     close(this.bellFd);
@@ -293,6 +290,8 @@ export class Core {
     const uring = this.#uring;
     this.#uring = undefined;
     if (!(await retired(uring))) return this.#listener.lost(this);
+    const stop = [...this.#pending.values()].find(({ request }) => request.op === 'stop');
+    if (stop !== undefined && this.deaths >= this.#deathsMax) return stop.resolve(undefined);
     const { threadId } = this.state;
     this.start(this.#neighbours!);
     this.#watch.restart(this.#pending.values());

@@ -46,6 +46,10 @@ export type CoreRequest =
   /** Answered when nothing of any queue or port is in flight; the thread ends then. */
   | { readonly id: number; readonly op: 'stop' };
 
+/** The same, before it has a number. */
+export type CoreOrder = DistributiveOmit<CoreRequest, 'id'>;
+type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;
+
 /** What a sidecore tells the daemon. */
 export type CoreMessage =
   /** It has made its io_uring, which must be retired if the thread dies. */
