@@ -58,14 +58,19 @@ describe('the evaluation in one command', { skip, timeout: 120_000 }, () => {
         'sidecore',
         'sidecore-sleeping',
       ]);
-      for (const { contender, windows } of points) {
+      for (const { windows } of points) {
         assert.equal(windows.length, 1);
-        assert.ok(windows[0]!.perSecond > 0, `${workload}, ${contender}`);
         assert.equal(windows[0]!.guests.length, 2);
       }
     }
-    // Whoever polls is not called, and whom a sidecore polls need not kick.
     const of = (contender: string) => experiment!.raw.filter((point) => point.contender === contender);
+    // In one window of 20 ms threads that share a CPU may do nothing, but not in all of them.
+    for (const { contender } of experiment!.raw)
+      assert.ok(
+        of(contender).some(({ windows }) => windows[0]!.perSecond > 0),
+        contender,
+      );
+    // Whoever polls is not called, and whom a sidecore polls need not kick.
     for (const { windows } of of('sidecore'))
       assert.deepEqual([windows[0]!.kicksPerSecond, windows[0]!.callsPerSecond], [0, 0]);
     for (const { workload, windows } of of('baseline').filter(({ workload }) => workload === 'block-1'))
