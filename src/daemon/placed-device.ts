@@ -182,7 +182,7 @@ export class PlacedDevice implements QueueServer {
   }
 
   #busy(why: string): SidecoreError {
-    const remedy = 'See `sidecore status`: a filter may keep them, or storage does not answer.';
+    const remedy = 'See `sidecore status`: a filter may keep requests, or hold the disk, or storage does not answer.';
     return new SidecoreError('DEVICE_BUSY', `${this.label}: ${why}`, remedy);
   }
 

@@ -89,6 +89,8 @@ export class OpenedFilter extends Opened<BlockFilter, ReadyFilter> {
       this.offer(below);
     } catch (error) {
       super.close().catch(() => {});
+      // What it has asked for in `manage` does not begin any more.
+      void this.#holds.close();
       this.#closeDisks(old);
       throw error;
     }

@@ -17,16 +17,17 @@ function main(setup: CoreSetup): void {
 /** Of one that is kept in reserve: it gets ready for whatever it may have to serve. */
 function wait(): void {
   parentPort!.postMessage(threadId());
+  const rehearsal = setImmediate(rehearse);
   parentPort!.on('message', (message: ReserveMessage) => {
     if ('spans' in message) {
       for (const number of message.spans) openSpan(number);
       return;
     }
+    // It has not begun if this thread was asked for at once, and is of no use when that has ended.
+    clearImmediate(rehearsal);
     main(message.setup);
     parentPort!.close();
   });
-  // Unless it has been told already what it is to serve.
-  setImmediate(rehearse);
 }
 
 if (workerData === null) wait();

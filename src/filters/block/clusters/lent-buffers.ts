@@ -13,7 +13,7 @@ export class LentBuffers {
   readonly slotOf = new Uint16Array(BUFFERS);
   readonly #pool: BufferPool;
   readonly #lent: (IoBuffer | undefined)[] = new Array(BUFFERS).fill(undefined);
-  /** In their order. */
+  /** Whoever is asked next is first. */
   readonly #waiting: number[] = [];
 
   /** Only within `create`. */
@@ -47,13 +47,14 @@ export class LentBuffers {
 
   /**
    * @param goOn - goes on with a request; false if that waits on
-   * @param locks - that requests wait for, if for any: not all of them in each turn
+   * @param locks - that requests wait for, if for any: not all of them in each turn. The next turn begins with those that were left out, for
+   * one of them may have what the others wait for
    */
   turn(goOn: (slot: number) => boolean, locks: { failed: number } = NO_LOCKS): void {
     locks.failed = 0;
-    for (let i = this.#waiting.length; i > 0; i--) {
+    for (let i = this.#waiting.length; i > 0 && locks.failed < LOCKS_FAILED_MAX; i--) {
       const slot = this.#waiting.shift()!;
-      if (locks.failed >= LOCKS_FAILED_MAX || !goOn(slot)) this.#waiting.push(slot);
+      if (!goOn(slot)) this.#waiting.push(slot);
     }
   }
 }
