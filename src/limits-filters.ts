@@ -40,6 +40,8 @@ export const THROTTLE_HURRY_S_MAX = 5;
 export const TRACE_RECORDS_MAX = 2 ** 20;
 /** Bytes of a file that a trace is followed into, unless whoever asks says otherwise: how much comes is up to the guest. */
 export const TRACE_FILE_BYTES = 2 ** 30;
+/** Bytes of a file that a card's frames are copied to, likewise. */
+export const MIRROR_FILE_BYTES = 2 ** 30;
 /** Rules of a filter that makes faults: each costs each request a look. */
 export const FAULT_RULES_MAX = 32;
 /** Bytes of a filter's module with all that it imports. */
@@ -69,6 +71,11 @@ export const FILTER_STALL_MS_MAX = 1000;
 /** How much of that is kept for another thread to take over, ms; the rest a filter may take. And what it may take in any case. */
 export const FILTER_TAKE_OVER_MS = 4;
 export const FILTER_ALLOWANCE_MS_MIN = 2;
+/**
+ * Time for which its thread waits in a system call counts one part in so many: V8 waits there as well, for helpers of its own that may
+ * have to wait for a CPU.
+ */
+export const FILTER_WAITS_COUNT = 8;
 /** What it may take while its thread is cold, whose code is not compiled yet; and how long that is, from its first queue on, s. */
 export const FILTER_COLD_MS_MAX = 50;
 export const FILTER_COLD_S = 1;

@@ -212,7 +212,7 @@ export function sourceOf(of: string, { vms }: Pick<Config, 'vms'>) {
   return disk && filter && { disk, filter };
 }
 
-/** What shows a snapshot of another disk needs that disk, and a view before its back end. */
+/** What shows a snapshot of another disk needs that disk, and a view as part of its back end. */
 function completeViews(config: Config, complain: Complain): void {
   for (const [vm, { disks }] of Object.entries(config.vms)) {
     for (const [name, { backend }] of Object.entries(disks)) {

@@ -32,8 +32,8 @@ export class DiskFilters extends DeviceFilters<OpenedFilter, ReadyFilter> {
     this.#place = { ...place, changed: () => this.control.change() };
     this.#disk = disk;
     this.#own = own && new OpenedFilter(own, this.#place, disk.abilities, disk);
-    this.#below = this.#own?.offer(disk.abilities) ?? disk.abilities;
     try {
+      this.#below = this.#own?.offer(disk.abilities) ?? disk.abilities;
       this.openFirst(filters);
     } catch (error) {
       void this.#own?.close();

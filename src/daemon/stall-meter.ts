@@ -4,6 +4,7 @@ import {
   FILTER_COLD_S,
   FILTER_MAKING_MS_MAX,
   FILTER_TAKE_OVER_MS,
+  FILTER_WAITS_COUNT,
 } from '../limits.js';
 
 /** Pause between two looks, ms. */
@@ -47,7 +48,7 @@ export interface Watched {
 
 /**
  * For how long one filter has kept a sidecore: the time for which neither its beat nor its filter has changed, and in which its thread
- * had the CPU or waited in a call. Time for which the kernel, or the host of this machine, gave the CPU to others does not count,
+ * had the CPU, and some of that in which it waited in a call. Time for which the kernel, or the host of this machine, gave the CPU to others does not count,
  * nor does that in which a page of memory was fetched.
  */
 export class StallMeter {
@@ -86,7 +87,7 @@ export class StallMeter {
     else if (isAlive) {
       const passed = nowNs - ns[0]!;
       const had = cpuNs - ns[1]!;
-      const counts = had < passed / 4 && probe.waits(threadId) ? passed : had;
+      const counts = had < passed / 4 && probe.waits(threadId) ? passed / FILTER_WAITS_COUNT : had;
       ns[2]! += Math.max(0, Math.min(counts, passed, GAIN_NS_MAX));
     }
     ns[0] = nowNs;

@@ -61,8 +61,8 @@ class DeviceHelpers {
 }
 
 /**
- * The helpers of all filters, on a thread of theirs, which sleeps until a sidecore asks something. Devices take turns: whoever asks
- * waits for one job of each other device at most, and one of its own that came before, for each turn.
+ * The helpers of all filters, on a thread of theirs, which sleeps until a sidecore asks something. In each turn one job of each device
+ * is begun, so a job waits for as many turns as its own device has jobs before it.
  */
 export class FilterHelpers {
   readonly #bell: HelperBell;

@@ -89,16 +89,26 @@ const retired: MemoryMap[] = [];
  */
 export function retire(map: MemoryMap): void {
   const { address, length } = map;
-  // Zeroes that can be written count as memory there.
-  const isCounted = readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').trim() === '2';
-  if (isCounted || length > RETIRED_BYTES_MAX || !putZeroes(map)) return unmap(map);
+  if (zeroesCount() || length > RETIRED_BYTES_MAX || !putZeroes(map)) return unmap(map);
   forgetRetired(RETIRED_MAPS_MAX - 1, RETIRED_BYTES_MAX - length);
   retired.push({ address, length });
 }
 
-/** In the place of what is mapped, at once for all threads. */
-const putZeroes = ({ address, length }: MemoryMap): boolean =>
-  Number(mmapCall(address, length, PROT_READ_WRITE, ZEROES | MAP_FIXED, -1, 0)) === address;
+/** Whether zeroes that can be written count as memory, as far as that can be known. */
+function zeroesCount(): boolean {
+  try {
+    return readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').trim() === '2';
+  } catch {
+    return true;
+  }
+}
+
+/** In the place of what is mapped, at once for all threads. What is written there by mistake is in no core dump. */
+function putZeroes({ address, length }: MemoryMap): boolean {
+  if (Number(mmapCall(address, length, PROT_READ_WRITE, ZEROES | MAP_FIXED, -1, 0)) !== address) return false;
+  madviseCall(address, length, MADV_DONTDUMP);
+  return true;
+}
 
 /** So many may be left. */
 function forgetRetired(maps: number, bytes: number): void {

@@ -17,7 +17,13 @@ function main(setup: CoreSetup): void {
 /** Of one that is kept in reserve: it gets ready for whatever it may have to serve. */
 function wait(): void {
   parentPort!.postMessage(threadId());
-  const rehearsal = setImmediate(rehearse);
+  const rehearsal = setImmediate(() => {
+    try {
+      rehearse();
+    } catch {
+      // For want of descriptors or memory: it serves without.
+    }
+  });
   parentPort!.on('message', (message: ReserveMessage) => {
     if ('spans' in message) {
       for (const number of message.spans) openSpan(number);

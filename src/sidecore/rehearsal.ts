@@ -65,13 +65,16 @@ export function rehearse(): number {
   const used = viewWords16(map.address + Page.USED * PAGE_BYTES, PAGE_BYTES);
   fillRing(map.address);
   let served = 0;
-  for (let round = 0; round < ROUNDS; round++) {
-    used[1] = 0;
-    takeOver(map.address, backends[round % backends.length]!);
-    served += used[1]!;
+  try {
+    for (let round = 0; round < ROUNDS; round++) {
+      used[1] = 0;
+      takeOver(map.address, backends[round % backends.length]!);
+      served += used[1]!;
+    }
+  } finally {
+    close(fd);
+    unmap(map);
   }
-  close(fd);
-  unmap(map);
   return served;
 }
 
@@ -80,26 +83,29 @@ function takeOver(address: number, backend: BackendSpec): void {
   const { port1, port2 } = new MessageChannel();
   const state = new CoreState();
   const [bellFd, doorwayFd, kickFd, callFd] = [createEventFd(), new Epoll(1).fd, createEventFd(), createEventFd()];
-  const sidecore = new Sidecore({
-    cpus: [],
-    workerCpus: [],
-    sqpollCpu: undefined,
-    polling: POLLING_RULES.adaptive,
-    scheduler: SCHEDULER_DEFAULTS,
-    state: state.buffer,
-    bellFd,
-    doorwayFd,
-    helperBell: new HelperBell().buffer,
-    index: 0,
-    neighbours: { directory: Directory.create(1, 0), networks: 0, others: [] },
-    mailbox: port2,
-  });
-  port1.postMessage({ id: 1, op: 'attach', queue: queueOf(address, backend, kickFd, callFd) } satisfies CoreRequest);
-  port1.postMessage({ id: 2, op: 'stop' } satisfies CoreRequest);
-  state.ring();
-  sidecore.run();
-  port1.close();
-  for (const fd of [bellFd, doorwayFd, kickFd, callFd]) close(fd);
+  try {
+    const sidecore = new Sidecore({
+      cpus: [],
+      workerCpus: [],
+      sqpollCpu: undefined,
+      polling: POLLING_RULES.adaptive,
+      scheduler: SCHEDULER_DEFAULTS,
+      state: state.buffer,
+      bellFd,
+      doorwayFd,
+      helperBell: new HelperBell().buffer,
+      index: 0,
+      neighbours: { directory: Directory.create(1, 0), networks: 0, others: [] },
+      mailbox: port2,
+    });
+    port1.postMessage({ id: 1, op: 'attach', queue: queueOf(address, backend, kickFd, callFd) } satisfies CoreRequest);
+    port1.postMessage({ id: 2, op: 'stop' } satisfies CoreRequest);
+    state.ring();
+    sidecore.run();
+  } finally {
+    port1.close();
+    for (const fd of [bellFd, doorwayFd, kickFd, callFd]) close(fd);
+  }
 }
 
 /** Requests that read the disk's first sector: their header is all zeros. VIRTIO 1.3, 2.7 and 5.2.6 */

@@ -131,6 +131,7 @@ export class ThrottledQueue {
     }
     this.#due[0] = left === 0 ? now[0]! : due;
     if (all.count > 0 || writes.count > 0) this.#context.wakeAt(this.#due[0]!);
+    else this.#hurriedAt[0] = 0;
   }
 }
 

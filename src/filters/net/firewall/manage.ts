@@ -81,18 +81,20 @@ function describe(connection: Connection, { names }: FirewallOptions, nowS: numb
     if (!tcp && protocol !== PROTOCOLS.udp) return address;
     return family === 6 ? `[${address}]:${port}` : `${address}:${port}`;
   };
-  const answered = (state & Mark.REPLIED) !== 0;
   return {
     protocol: PROTOCOL_NAMES.get(protocol) ?? String(protocol),
     begun: (state & Mark.OUTBOUND) !== 0 ? 'out' : 'in',
     local: side(connection.local, ports[0]),
     remote: side(connection.remote, ports[1]),
-    state:
-      STATES[
-        (state & ANY_RESET) !== 0 ? State.CLOSING : tcp ? state & STATE_MASK : answered ? State.ANSWERED : State.OPEN
-      ]!,
+    state: STATES[stateOf(state, tcp)]!,
     ...(vlan === 0 ? {} : { vlan }),
     rule: names[connection.rule] ?? 'default',
     expires_s: connection.expires - nowS,
   };
+}
+
+function stateOf(state: number, tcp: boolean): number {
+  if ((state & ANY_RESET) !== 0) return State.CLOSING;
+  if (tcp) return state & STATE_MASK;
+  return (state & Mark.REPLIED) !== 0 ? State.ANSWERED : State.OPEN;
 }

@@ -1,12 +1,10 @@
 import { resolve } from 'node:path';
 import { defineFrameFilter, type FilterFrame, type FramePort } from '../../../filter/index.js';
 import { requireWritable } from '../../../host/file-faults.js';
-import { CAPTURE_RING_BYTES, CAPTURE_SNAP_BYTES_MAX } from '../../../limits.js';
+import { CAPTURE_RING_BYTES, CAPTURE_SNAP_BYTES_MAX, MIRROR_FILE_BYTES } from '../../../limits.js';
 import { captureRingBytes, Direction } from '../../../net/capture/capture-ring.js';
 import { FrameCapture } from '../../../net/capture/frame-capture.js';
 import { CaptureFile } from './capture-file.js';
-
-const FILE_BYTES = 2 ** 30;
 
 /** Where copies go: takes one, or says that it could not. */
 interface Sink {
@@ -47,7 +45,7 @@ export const mirror = defineFrameFilter({
   },
   manage({ options, vm, device, base, shared, log }) {
     if (options.file === undefined) return { status: () => ({ to: options.to }) };
-    const { snap_bytes: snapBytes = CAPTURE_SNAP_BYTES_MAX, max_bytes: bytesMax = FILE_BYTES } = options;
+    const { snap_bytes: snapBytes = CAPTURE_SNAP_BYTES_MAX, max_bytes: bytesMax = MIRROR_FILE_BYTES } = options;
     const label = `${vm}/${device}`;
     const file = new CaptureFile(resolve(base, options.file), shared, { label, snapBytes, bytesMax, log });
     return {
