@@ -132,11 +132,9 @@ async function startDaemon(
   // The configuration is beside the folder's other files, from which paths in options start.
   const daemon = ground.keep(new OurDaemon(options.node, join(folder, 'run'), config));
   await daemon.ready(Object.keys(disks).map((name) => daemon.socket(name)));
-  for (const [name, disk] of Object.entries(disks)) {
-    // Memory is written once, so that reads read pages of its own and not the kernel's one page of zeros.
-    const isReadOnly = 'filters' in disk && JSON.stringify(disk.filters).includes('readonly');
-    if (!isReadOnly) await fill(daemon.socket(name));
-  }
+  // Memory is written once, so that reads read pages of its own and not the kernel's one page of zeros: all of it, or none.
+  const isReadOnly = JSON.stringify(disks).includes('readonly');
+  if (!isReadOnly) for (const name of Object.keys(disks)) await fill(daemon.socket(name));
   return daemon;
 }
 

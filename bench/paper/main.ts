@@ -54,7 +54,7 @@ function parseSeed(text: string): number {
 
 const command = new Command('npm run paper --')
   .description(
-    'Measures what the paper claims: baseline, sidecore and direct, in turn. Writes a page, a summary and raw values. About six minutes. Let nothing else run.',
+    'Measures what the paper claims: baseline, sidecore and direct, in turn. Writes a page, a summary and raw values. About seven minutes. Let nothing else run.',
   )
   .option('--quick', 'fewer points and shorter windows: about one minute')
   .option('--short', 'the least of everything, for tests: figures mean nothing')

@@ -44,7 +44,7 @@ export function warnings({ placement_ns, experiments, quick }: Evaluation): stri
     texts.push(
       `${disturbed} of ${points.length} points were disturbed in every window by something else on the machine: they have dashed outlines, or say so beside their bar; as points of a line they decide nothing.`,
     );
-  if (quick) texts.push('A quick run: few points and short windows. The whole one takes about six minutes.');
+  if (quick) texts.push('A quick run: few points and short windows. The whole one takes about seven minutes.');
   return texts;
 }
 

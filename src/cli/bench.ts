@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { SidecoreError } from '../errors.js';
+import type { Report } from '../../bench/report.js';
+import { messageOf, SidecoreError } from '../errors.js';
 
 interface Options {
   readonly quick?: boolean;
@@ -54,7 +55,7 @@ async function net({ quick, node, only, json }: Options): Promise<void> {
 async function filters({ quick, node, only, json, costs }: Options): Promise<void> {
   if (costs !== undefined) {
     const { costTables } = await import('../../bench/filter-costs.js');
-    process.stdout.write(`${costTables(JSON.parse(readFileSync(costs, 'utf8')))}\n`);
+    process.stdout.write(`${costTables(readReport(costs))}\n`);
     return;
   }
   const { benchFilters } = await import('../../bench/filters.js');
@@ -70,4 +71,14 @@ async function copy({ quick, node, only, json }: Options): Promise<void> {
   const times = benchCopy({ nodes: [...new Set([process.execPath, node])], quick: quick === true, only, progress });
   process.stdout.write(copyTables(times));
   if (json !== undefined) writeJson(times, json);
+}
+
+/** Results that `--json` has written. */
+function readReport(file: string): Report {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    const remedy = 'Write it with `npm run bench -- filters --json FILE`.';
+    throw new SidecoreError('CONFIG_UNREADABLE', `${file}: ${messageOf(error)}`, remedy, { cause: error });
+  }
 }
